@@ -1,0 +1,33 @@
+/* config: follows the directory and publishes snapshots; looks users up and verifies them. The only user of src/directory.
+ * One config per process. */
+#ifndef POSTERN_CONFIG_CONFIG_H
+#define POSTERN_CONFIG_CONFIG_H
+
+#include "postern/base/fault.h"
+#include "postern/config/snapshot.h"
+#include "postern/config/user.h"
+
+struct directory_options;     /* postern/directory/directory.h: URIs, bind DN, password file, EXTERNAL, CA file */
+
+struct config_options {
+    const struct directory_options *directory;
+    const char *agent_dn;
+    const char *state_dir;     /* the last good state is kept here, file "configuration" */
+    const char *mail_root;     /* post office paths outside are a fault (architecture, decision 11) */
+    uint16_t allowed_ports[32];      /* --allow-port: ports below 1024 other than these are a fault */
+    size_t allowed_port_count;
+};
+
+/* Starts the watching thread. Publishes the last good state from disk at once, if there is one, then the directory's as soon as it can
+ * be read, then every change. `changed` is called from the watching thread after each publication. Fails only if options make no sense. */
+int config_start(const struct config_options *options, void (*changed)(void *context), void *context, struct fault *fault);
+void config_stop(void);
+
+/* [T] blocks at most about 5 s (the directory's time limits). name: user ID or any address. FAULT_NOT_FOUND: nobody, or more than one;
+ * FAULT_UNREACHABLE or FAULT_TIMEOUT: the directory. The user is the caller's: user_unref. */
+int config_find_user(struct slice name, struct user **out, struct fault *fault);
+/* [T] Bind as the user on a connection of the bounded pool. An empty password is refused here. FAULT_AUTHENTICATION: refused (text: what
+ * the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT: not known. */
+int config_verify_user(const struct user *user, struct slice password, struct fault *fault);
+
+#endif

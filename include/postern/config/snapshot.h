@@ -1,0 +1,89 @@
+/* snapshot: the whole configuration at one moment, immutable and counted (architecture, decision 2). Built by config.c from
+ * directory entries; everybody else only reads. */
+#ifndef POSTERN_CONFIG_SNAPSHOT_H
+#define POSTERN_CONFIG_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "postern/base/slice.h"
+
+enum tls_mode { TLS_DISABLED, TLS_ENABLED, TLS_REQUIRED };
+enum clear_text_login { CLEAR_TEXT_NEVER, CLEAR_TEXT_LOOPBACK, CLEAR_TEXT_ALWAYS };
+enum access_mode { ACCESS_CURRENT, ACCESS_CLIENT_SERVER_AND_DIRECT, ACCESS_CLIENT_SERVER, ACCESS_DIRECT };
+enum right { RIGHT_INHERIT, RIGHT_ALLOW, RIGHT_PREVENT };
+
+/* Multi-valued text. */
+struct text_list {
+    char **values;
+    size_t count;
+};
+
+/* Settings of the Internet Agent object, one member per row of the table: bool for BOOLEAN, uint64_t for NUMBER, int for WORD (an enum), char *
+ * for TEXT and DN (NULL if absent), struct text_list for TEXTS and DNS. */
+struct agent_settings {
+    char *dn;
+#define BOOLEAN(field, attribute, fallback, doc) bool field;
+#define NUMBER(field, attribute, fallback, min, max, doc) uint64_t field;
+#define WORD(field, attribute, words, fallback, doc) int field;
+#define TEXT(field, attribute, doc) char *field;
+#define TEXTS(field, attribute, doc) struct text_list field;
+#define DN(field, attribute, doc) char *field;
+#define DNS(field, attribute, doc) struct text_list field;
+#include "postern/tbl/agent.h"
+#undef BOOLEAN
+#undef NUMBER
+#undef WORD
+#undef TEXT
+#undef TEXTS
+#undef DN
+#undef DNS
+};
+
+/* A post office with its link already applied: what is in force, and nothing else. */
+struct post_office {
+    char *dn;
+    char *name;                  /* cn, for logs */
+    char uuid[37];               /* entryUUID in text form */
+    struct text_list domains;    /* lower case */
+    enum access_mode mode;       /* effective; in this version only direct paths are opened */
+    char *path;                  /* effective; NULL: no direct access */
+    char *mailbox_template;
+    char *prefix;                /* never NULL */
+    char *control_dir;           /* never NULL */
+    char separator;
+};
+
+/* A configuration fault: what does not validate, and why. */
+struct config_fault {
+    char *dn;
+    char *attribute;             /* or NULL */
+    char *reason;
+};
+
+struct snapshot {
+    uint64_t serial;             /* rises by one with every published snapshot */
+    bool from_cache;             /* built from the last good state on disk; the directory has not been read yet */
+    struct agent_settings agent;
+    struct post_office *post_offices;
+    size_t post_office_count;
+    struct config_fault *faults;
+    size_t fault_count;
+    struct class_of_service *classes;   /* private to src/config */
+    size_t class_count;
+    _Atomic unsigned references;
+};
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot);
+void snapshot_unref(struct snapshot **snapshot);
+/* The newest one, with a reference for the caller; NULL before the first. Any thread. */
+struct snapshot *snapshot_current(void);
+/* The serial of the newest one, 0 before the first: one atomic load. */
+uint64_t snapshot_current_serial(void);
+/* By normalised DN; NULL if unknown. */
+const struct post_office *snapshot_post_office(const struct snapshot *snapshot, const char *dn);
+/* The post office that serves an Internet domain (case ignored), or NULL. */
+const struct post_office *snapshot_domain(const struct snapshot *snapshot, struct slice domain);
+
+#endif

@@ -1,0 +1,13 @@
+/* X(NAME, "word", "meaning"): the counters of one service, in the field's own words (behaviour.md, Counters). */
+X(SESSIONS, "sessions", "sessions since start")
+X(MESSAGES_IN, "messages in", "messages accepted from clients")
+X(MESSAGES_OUT, "messages out", "messages given to clients")
+X(BYTES_IN, "bytes in", "octets received")
+X(BYTES_OUT, "bytes out", "octets sent")
+X(UNKNOWN_USER, "unknown user", "logins of users that do not exist")
+X(BAD_PASSWORD, "bad password", "logins refused by the directory")
+X(ACCESS_DENIED, "access denied", "logins refused by class of service, disabled or expired")
+X(STORE_LOGIN_ERROR, "store login error", "post office not reachable at login")
+X(STORE_RETRIEVAL_ERROR, "store retrieval error", "a message could not be read")
+X(TCP_READ_ERROR, "tcp read error", "reading from a client failed")
+X(TCP_WRITE_ERROR, "tcp write error", "writing to a client failed")

@@ -1,0 +1,1 @@
+# Archive of src/service.

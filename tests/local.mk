@@ -1,0 +1,19 @@
+# Every module's unit tests are one CUnit program; tests/unit/run.c gives them their main.
+if HAVE_CUNIT
+check_LIBRARIES += tests/unit/librun.a
+tests_unit_librun_a_SOURCES = tests/unit/run.c tests/unit/run.h
+tests_unit_librun_a_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+UNIT_LIBS = tests/unit/librun.a $(CUNIT_LIBS)
+include tests/unit/base.mk
+include tests/unit/net.mk
+include tests/unit/mime.mk
+include tests/unit/sasl.mk
+include tests/unit/directory.mk
+include tests/unit/store.mk
+include tests/unit/config.mk
+include tests/unit/queue.mk
+include tests/unit/pop3.mk
+include tests/unit/imap.mk
+include tests/unit/smtp.mk
+include tests/unit/service.mk
+endif
