@@ -17,3 +17,12 @@ include tests/unit/imap.mk
 include tests/unit/smtp.mk
 include tests/unit/service.mk
 endif
+
+# The layer rule, by include lines and by the linker.
+EXTRA_DIST += tests/lint/layers tests/lint/link
+check-local: check-layers
+.PHONY: check-layers
+check-layers: $(noinst_LIBRARIES)
+	$(AM_V_GEN)sh $(srcdir)/tests/lint/layers $(srcdir)
+	$(AM_V_at)CC="$(CC)" SANITIZE="$(SANITIZE)" LIBS_ALL="$(LDAP_LIBS) $(OPENSSL_LIBS) $(GSASL_LIBS) $(EV_LIBS) $(LIBS)" \
+	  sh $(srcdir)/tests/lint/link $(builddir)
