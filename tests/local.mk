@@ -19,7 +19,7 @@ include tests/unit/service.mk
 endif
 
 # The layer rule, by include lines and by the linker.
-EXTRA_DIST += tests/lint/layers tests/lint/link
+EXTRA_DIST += tests/lint/layers tests/lint/link tests/e2e
 check-local: check-layers
 .PHONY: check-layers
 check-layers: $(noinst_LIBRARIES)

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""kill -9 of the agent at random moments of delivery, APPEND and expunge: no acknowledged message is missing, none is there twice
+that was sent once and acknowledged once, no UID is used twice, no acknowledged expunge comes back."""
+import imaplib
+import random
+import re
+import smtplib
+import threading
+import time
+import unittest
+
+from harness import FULL, Site, kill, main, poll
+
+KILLS = 300 if FULL else 30
+SEED = 20
+
+
+class Kills(unittest.TestCase):
+    def setUp(self):
+        self.site = Site()
+        self.addCleanup(self.site.close)
+        self.site.add_user("victim")
+        self.lock = threading.Lock()
+        self.acknowledged = {}      # marker -> times acknowledged
+        self.attempted = {}
+        self.removed = set()        # UIDs whose expunge was acknowledged
+        self.uids = {}              # UID -> marker, as seen or told
+        self.errors = []
+        self.end = False
+
+    def message(self, marker):
+        return (f"From: a@elsewhere.example\r\nTo: victim@example.org\r\nSubject: x\r\nX-Marker: {marker}\r\n\r\n"
+                + "line of text\r\n" * random.randrange(1, 400)).encode()
+
+    def learn(self, uid, marker):
+        with self.lock:
+            known = self.uids.setdefault(uid, marker)
+            if known != marker:
+                self.errors.append(f"UID {uid} is {known} and {marker}")
+
+    def worker(self, name, act):
+        number = 0
+        while not self.end:
+            number += 1
+            try:
+                act(f"{name}-{number}")
+            except (OSError, EOFError, smtplib.SMTPException, imaplib.IMAP4.error):
+                pass
+            except Exception as error:    # a wrong answer, not a broken connection
+                self.errors.append(f"{name}: {error!r}")
+
+    def deliver(self, marker):
+        with self.lock:
+            self.attempted[marker] = "smtp"
+        self.site.send(self.message(marker), to=("victim@example.org",))
+        with self.lock:
+            self.acknowledged[marker] = 1
+
+    def append(self, marker):
+        client = self.site.imap_client("victim")
+        for part in range(5):
+            one = f"{marker}-{part}"
+            with self.lock:
+                self.attempted[one] = "append"
+            kind, data = client.append("INBOX", None, None, self.message(one))
+            if kind == "OK":
+                with self.lock:
+                    self.acknowledged[one] = 1
+                self.learn(int(re.search(rb"APPENDUID \d+ (\d+)", data[0]).group(1)), one)
+        client.logout()
+
+    def expunge(self, _):
+        client = self.site.imap_client("victim")
+        client.select()
+        found = self.listing(client)
+        if found:
+            uid = random.choice(sorted(found))
+            with self.lock:
+                self.gone.add(found[uid])
+            client.uid("STORE", str(uid), "+FLAGS.SILENT", "(\\Deleted)")
+            kind, _ = client.uid("EXPUNGE", str(uid))
+            if kind == "OK":
+                with self.lock:
+                    self.removed.add(uid)
+        client.logout()
+        time.sleep(0.05)      # a pace, not a wait: the box must not run empty
+
+    def listing(self, client):
+        found = {}
+        kind, data = client.uid("FETCH", "1:*", "(UID BODY.PEEK[HEADER.FIELDS (X-Marker)])")
+        for part in data:
+            if isinstance(part, tuple):
+                uid = int(re.search(rb"UID (\d+)", part[0]).group(1))
+                found[uid] = re.search(rb"X-Marker: (\S+)", part[1]).group(1).decode()
+        for uid, marker in found.items():
+            self.learn(uid, marker)
+        return found
+
+    def test_kills(self):
+        random.seed(SEED)
+        self.gone = set()           # markers whose removal was begun
+        workers = [threading.Thread(target=self.worker, args=(f"{act.__name__}{number}", act))
+                   for act in (self.deliver, self.deliver, self.append, self.expunge) for number in range(1)]
+        for worker in workers:
+            worker.start()
+        for _ in range(KILLS):
+            time.sleep(random.uniform(0.05, 0.4))     # the random moment
+            old = poll(self.site.agent_pid, what="an agent to kill")
+            kill(old)
+            poll(lambda: self.site.agent_pid() not in (None, old), 45, "the next agent")
+        self.end = True
+        for worker in workers:
+            worker.join(60)
+
+        def login():
+            try:
+                return self.site.imap_client("victim")
+            except (OSError, imaplib.IMAP4.error):
+                return None
+        client = poll(login, 45, "login after the last kill")
+        client.select()
+        found = self.listing(client)
+        self.assertEqual(self.errors, [])
+        counts = {}
+        for marker in found.values():
+            counts[marker] = counts.get(marker, 0) + 1
+        missing = [marker for marker in self.acknowledged if marker not in counts and marker not in self.gone]
+        self.assertEqual(missing, [], "acknowledged and missing")
+        # the worker's names are unique per attempt, and nobody retries: nothing may be there twice
+        doubled = [marker for marker, count in counts.items() if count > 1]
+        self.assertEqual(doubled, [], "doubled")
+        self.assertEqual(sorted(self.removed & set(found)), [], "expunged and back")
+        unknown = [marker for marker in counts if marker not in self.attempted]
+        self.assertEqual(unknown, [])
+        print(f"{KILLS} kills, {len(self.attempted)} messages sent, {len(self.acknowledged)} acknowledged, "
+              f"{len(self.removed)} expunged, {len(found)} there at the end")
+        self.assertGreater(len(self.acknowledged), KILLS)
+
+
+if __name__ == "__main__":
+    main()
