@@ -1,0 +1,121 @@
+/* One dot-lock file, shared with Dovecot. Called by mailbox_lock and the writers of keywords and subscriptions; never waits. */
+#include "lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "postern/base/clock.h"
+#include "postern/base/slice.h"
+#include "filename.h"
+
+void file_share_like(int fd, int like_fd)
+{
+    struct stat st, like;
+    if (fstat(fd, &st) != 0 || fstat(like_fd, &like) != 0)
+        return;
+    if (st.st_gid != like.st_gid && fchown(fd, (uid_t)-1, like.st_gid) != 0)
+        return;
+    if ((st.st_mode & 0777) != (like.st_mode & 0666))
+        (void)!fchmod(fd, like.st_mode & 0666);
+}
+
+/* True if the lock names a process of this host that is dead. */
+static bool owner_is_dead(struct slice text)
+{
+    struct slice pid_text;
+    uint64_t pid;
+    if (!slice_split(&text, ':', &pid_text) || text.data == NULL || !slice_to_number(pid_text, INT32_MAX, &pid) || pid == 0)
+        return false;
+    return slice_is(slice_trim(text), filename_host()) && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+static bool is_older(const struct stat *st, int seconds)
+{
+    return st->st_mtime + seconds < clock_wall().tv_sec;
+}
+
+/* Unlinks a lock that nobody can hold any more: true if a new attempt makes sense. */
+static bool override_stale(int dir, const char *name, const char *guarded, int stale_seconds)
+{
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return errno == ENOENT;
+    char text[256];
+    struct stat st, now, guarded_st;
+    ssize_t got = read(fd, text, sizeof(text));
+    bool stale = got >= 0 && fstat(fd, &st) == 0;
+    close(fd);
+    if (!stale)
+        return false;
+    stale = is_older(&st, LOCK_DEAD_SECONDS) && owner_is_dead(slice_make(text, (size_t)got));
+    if (!stale && is_older(&st, stale_seconds))
+        stale = fstatat(dir, guarded, &guarded_st, AT_SYMLINK_NOFOLLOW) != 0 || is_older(&guarded_st, stale_seconds);
+    if (!stale || fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) != 0)
+        return stale;
+    if (now.st_ino != st.st_ino || now.st_dev != st.st_dev || now.st_mtime != st.st_mtime)
+        return false;
+    return unlinkat(dir, name, 0) == 0 || errno == ENOENT;
+}
+
+static int lock_create(struct lock_file *lock, int like_fd, struct fault *fault)
+{
+    char text[128];
+    int len = snprintf(text, sizeof(text), "%ld:%s", (long)getpid(), filename_host());
+    file_share_like(lock->fd, like_fd);
+    if (write(lock->fd, text, (size_t)len) == len) {
+        lock->touched_ms = clock_monotonic_ms();
+        return 0;
+    }
+    int error = errno;
+    lock_drop(lock);
+    return fault_set_errno(fault, error, "%s: write", lock->name);
+}
+
+int lock_take(struct lock_file *lock, int dir, const char *name, const char *guarded, int like_fd, int stale_seconds,
+              struct fault *fault)
+{
+    *lock = (struct lock_file){ .dir = dir, .fd = -1, .name = name };
+    for (int attempt = 0; attempt < 2; attempt++) {
+        lock->fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (lock->fd >= 0)
+            return lock_create(lock, like_fd, fault);
+        if (errno != EEXIST)
+            return fault_set_errno(fault, errno, "%s", name);
+        if (!override_stale(dir, name, guarded, stale_seconds))
+            break;
+    }
+    return fault_set(fault, FAULT_BUSY, EEXIST, "%s: held by somebody else", name);
+}
+
+static bool is_ours(const struct lock_file *lock)
+{
+    struct stat mine, there;
+    return lock->fd >= 0 && fstat(lock->fd, &mine) == 0 && fstatat(lock->dir, lock->name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+}
+
+int lock_touch(struct lock_file *lock, struct fault *fault)
+{
+    uint64_t now = clock_monotonic_ms();
+    if (now - lock->touched_ms < LOCK_TOUCH_MS)
+        return 0;
+    if (!is_ours(lock))
+        return fault_set(fault, FAULT_BUSY, 0, "%s: taken away by somebody else", lock->name);
+    if (futimens(lock->fd, NULL) != 0)
+        return fault_set_errno(fault, errno, "%s: touch", lock->name);
+    lock->touched_ms = now;
+    return 0;
+}
+
+void lock_drop(struct lock_file *lock)
+{
+    if (lock->fd < 0)
+        return;
+    if (is_ours(lock))
+        unlinkat(lock->dir, lock->name, 0);
+    close(lock->fd);
+    lock->fd = -1;
+}
