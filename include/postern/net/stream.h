@@ -1,0 +1,63 @@
+/* stream: one connected, non-blocking descriptor on a loop, in clear text or as a TLS server. Holds no buffers while idle. Everything is
+ * called on its loop's thread. */
+#ifndef POSTERN_NET_STREAM_H
+#define POSTERN_NET_STREAM_H
+
+#include "postern/base/buf.h"
+#include "postern/base/counter.h"
+#include "postern/net/loop.h"
+#include "postern/net/tls_context.h"
+
+enum stream_event {
+    STREAM_INPUT,      /* bytes were added to the input */
+    STREAM_EOF,        /* the peer sends no more */
+    STREAM_WRITTEN,    /* some of the output that had to wait was written: see stream_pending */
+    STREAM_TLS_UP,
+    STREAM_FAILED,     /* see failure; nothing is called after it */
+};
+
+enum stream_failure { STREAM_NO_FAILURE, STREAM_READ_FAILED, STREAM_WRITE_FAILED, STREAM_TLS_FAILED };
+
+struct stream;
+/* Must not call stream_fini. Never called from within another function of this header. */
+typedef void stream_callback(struct stream *stream, enum stream_event event, void *context);
+
+struct stream {
+    struct loop *loop;
+    uint64_t storage[7];          /* libev's watcher */
+    int fd;
+    void *ssl;
+    stream_callback *callback;
+    void *context;
+    struct buf *in;
+    size_t in_limit;              /* no more than this is kept in `in` */
+    struct buf out;               /* handed over and not yet written, from out_at on */
+    size_t out_at;
+    struct counters *counters;    /* may be NULL */
+    uint64_t waiting_since;       /* the last time that output that had to wait moved, in clock_monotonic_ms */
+    enum stream_failure failure;
+    bool input_wanted;
+    bool input_left;              /* reading stopped at the limit: TLS may hold more */
+    bool tls_wants_write;
+    bool handshaking;
+    bool eof;
+};
+
+/* Takes the descriptor over; what is received is added to `in` as far as in_limit, once stream_want_input was called. */
+void stream_init(struct stream *stream, struct loop *loop, int fd, struct buf *in, size_t in_limit,
+                 stream_callback *callback, void *context);
+/* Closes. A zeroed one is accepted. */
+void stream_fini(struct stream *stream);
+/* To be called after each change of `in` and of in_limit, too. While input is not wanted `in` is not touched. */
+void stream_want_input(struct stream *stream, bool wanted);
+/* Writes what the kernel takes now and keeps the rest; the bytes are taken over without copying if nothing waits. *bytes is
+ * empty afterwards. */
+void stream_send(struct stream *stream, struct buf *bytes);
+/* Bytes that had to wait. */
+size_t stream_pending(const struct stream *stream);
+/* With nothing pending: the handshake as server, then TLS_UP or FAILED. -1: there is no certificate. */
+int stream_start_tls(struct stream *stream, struct tls_context *context);
+/* With nothing pending: says that no more will come. */
+void stream_end_output(struct stream *stream);
+
+#endif

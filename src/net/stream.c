@@ -1,0 +1,331 @@
+/* One non-blocking connection: reading into the owner's buffer, writing what the owner hands over, TLS as server. Called by
+ * sessions and the control socket; must never block or call its owner back from within a call of the owner. */
+#include "postern/net/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "loop.h"
+#include "postern/base/check.h"
+#include "postern/base/clock.h"
+#include "tls.h"
+
+static_assert(sizeof(ev_io) <= sizeof(((struct stream *)0)->storage), "stream holds an ev_io");
+
+static ev_io *watcher(struct stream *s)
+{
+    return (ev_io *)(void *)s->storage;
+}
+
+size_t stream_pending(const struct stream *stream)
+{
+    return stream->out.len - stream->out_at;
+}
+
+static bool may_read(const struct stream *s)
+{
+    return s->input_wanted && !s->eof && s->in->len < s->in_limit;
+}
+
+/* The only place where interest in events changes. Interest in input that became unwanted is dropped only once input comes (exact):
+ * a command answered at once costs no system call for it. */
+static void update_interest(struct stream *s, bool exact)
+{
+    int events = 0, now = ev_is_active(watcher(s)) ? watcher(s)->events & (EV_READ | EV_WRITE) : 0;
+    if (s->failure == STREAM_NO_FAILURE) {
+        if (may_read(s) || (s->handshaking && !s->tls_wants_write))
+            events |= EV_READ;
+        if (!exact && !s->eof)
+            events |= now & EV_READ;
+        if (s->tls_wants_write || (!s->handshaking && stream_pending(s) > 0))
+            events |= EV_WRITE;
+    }
+    if (events != now) {
+        ev_io_stop(loop_ev(s->loop), watcher(s));
+        ev_io_set(watcher(s), s->fd, events);
+        if (events != 0)
+            ev_io_start(loop_ev(s->loop), watcher(s));
+    }
+    /* What OpenSSL has read ahead makes no descriptor readable. */
+    if (s->failure == STREAM_NO_FAILURE && s->ssl != NULL && !s->handshaking && s->input_left && may_read(s))
+        ev_feed_event(loop_ev(s->loop), watcher(s), EV_READ);
+}
+
+/* The owner hears of it from the loop. */
+static void fail(struct stream *s, enum stream_failure failure)
+{
+    if (s->failure != STREAM_NO_FAILURE)
+        return;
+    s->failure = failure;
+    if (s->counters != NULL && failure != STREAM_TLS_FAILED)
+        counter_add(s->counters, failure == STREAM_READ_FAILED ? COUNTER_TCP_READ_ERROR : COUNTER_TCP_WRITE_ERROR, 1);
+    buf_fini(&s->out);
+    s->out_at = 0;
+    update_interest(s, true);
+    ev_feed_event(loop_ev(s->loop), watcher(s), EV_CUSTOM);
+}
+
+static void count(struct stream *s, enum counter which, size_t bytes)
+{
+    if (s->counters != NULL)
+        counter_add(s->counters, which, bytes);
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------- */
+
+/* Bytes read, 0 at the end, -1 with nothing there now, -2 after a failure. */
+static ssize_t read_tls(struct stream *s, char *at, size_t most)
+{
+    ERR_clear_error();
+    int n = SSL_read(s->ssl, at, (int)most);
+    if (n > 0)
+        return n;
+    switch (SSL_get_error(s->ssl, n)) {
+    case SSL_ERROR_WANT_READ:
+        return -1;
+    case SSL_ERROR_WANT_WRITE:
+        s->tls_wants_write = true;
+        return -1;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    default:
+        return -2;
+    }
+}
+
+static ssize_t read_once(struct stream *s, char *at, size_t most)
+{
+    if (s->ssl != NULL)
+        return read_tls(s, at, most);
+    ssize_t n = recv(s->fd, at, most, 0);
+    if (n >= 0)
+        return n;
+    return errno == EAGAIN || errno == EINTR ? -1 : -2;
+}
+
+/* Reads at most one scratch buffer full: other connections wait, too. */
+static void take_input(struct stream *s)
+{
+    char *scratch = loop_scratch(s->loop);
+    size_t room = s->in_limit - s->in->len, got = 0;
+    if (room > LOOP_SCRATCH)
+        room = LOOP_SCRATCH;
+    ssize_t n = 0;
+    while (got < room) {
+        n = read_once(s, scratch + got, room - got);
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+        if (s->ssl == NULL)
+            break;
+    }
+    s->input_left = n > 0;
+    if (got > 0) {
+        count(s, COUNTER_BYTES_IN, got);
+        CHECK(buf_append(s->in, slice_make(scratch, got)));
+        if (s->ssl != NULL)
+            OPENSSL_cleanse(scratch, got);
+        s->callback(s, STREAM_INPUT, s->context);
+    }
+    if (n == 0 && room > 0 && s->failure == STREAM_NO_FAILURE) {
+        s->eof = true;
+        s->callback(s, STREAM_EOF, s->context);
+    } else if (n == -2)
+        fail(s, STREAM_READ_FAILED);
+}
+
+void stream_want_input(struct stream *stream, bool wanted)
+{
+    stream->input_wanted = wanted;
+    if (stream->fd < 0 || stream->failure != STREAM_NO_FAILURE)
+        return;
+    update_interest(stream, false);
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------- */
+
+static ssize_t write_tls(struct stream *s, const char *at, size_t len)
+{
+    ERR_clear_error();
+    int n = SSL_write(s->ssl, at, (int)(len < (1u << 20) ? len : 1u << 20));
+    if (n > 0)
+        return n;
+    int error = SSL_get_error(s->ssl, n);
+    return error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ ? -1 : -2;
+}
+
+static ssize_t write_once(struct stream *s, const char *at, size_t len)
+{
+    if (s->ssl != NULL)
+        return write_tls(s, at, len);
+    ssize_t n = send(s->fd, at, len, MSG_NOSIGNAL);
+    if (n >= 0)
+        return n;
+    return errno == EAGAIN || errno == EINTR ? -1 : -2;
+}
+
+/* How much of the bytes the kernel took. */
+static size_t write_some(struct stream *s, struct slice bytes)
+{
+    size_t done = 0;
+    while (done < bytes.len) {
+        ssize_t n = write_once(s, bytes.data + done, bytes.len - done);
+        if (n == -2)
+            fail(s, STREAM_WRITE_FAILED);
+        if (n < 0)
+            break;
+        done += (size_t)n;
+        if (s->ssl == NULL && done < bytes.len)
+            break;   /* the socket's buffer is full: a second call would only say so */
+    }
+    count(s, COUNTER_BYTES_OUT, done);
+    return done;
+}
+
+void stream_send(struct stream *stream, struct buf *bytes)
+{
+    struct stream *s = stream;
+    if (s->failure != STREAM_NO_FAILURE || bytes->len == 0) {
+        buf_clear(bytes);
+        return;
+    }
+    size_t done = 0;
+    if (stream_pending(s) == 0 && !s->handshaking)
+        done = write_some(s, buf_slice(bytes));
+    if (done == bytes->len || s->failure != STREAM_NO_FAILURE) {
+        buf_clear(bytes);
+        return;
+    }
+    if (stream_pending(s) == 0) {
+        size_t cap = bytes->cap;
+        buf_fini(&s->out);
+        buf_swap(&s->out, bytes);
+        s->out_at = done;
+        s->out.cap = 0;
+        bytes->cap = cap;
+        s->waiting_since = clock_monotonic_ms();
+    } else {
+        buf_append(&s->out, buf_slice(bytes));
+        buf_clear(bytes);
+    }
+    update_interest(s, false);
+}
+
+static void write_pending(struct stream *s)
+{
+    size_t done = write_some(s, slice_from(buf_slice(&s->out), s->out_at));
+    if (done == 0 || s->failure != STREAM_NO_FAILURE)
+        return;
+    s->waiting_since = clock_monotonic_ms();
+    s->out_at += done;
+    if (stream_pending(s) == 0) {
+        buf_fini(&s->out);
+        s->out_at = 0;
+    }
+    s->callback(s, STREAM_WRITTEN, s->context);
+}
+
+void stream_end_output(struct stream *stream)
+{
+    if (stream->fd < 0 || stream->failure != STREAM_NO_FAILURE)
+        return;
+    if (stream->ssl != NULL && !stream->handshaking) {
+        ERR_clear_error();
+        SSL_shutdown(stream->ssl);
+    }
+    shutdown(stream->fd, SHUT_WR);
+}
+
+/* --- TLS and events -------------------------------------------------------------------------------------------------- */
+
+static void do_handshake(struct stream *s)
+{
+    s->tls_wants_write = false;
+    ERR_clear_error();
+    int result = SSL_do_handshake(s->ssl);
+    if (result == 1) {
+        s->handshaking = false;
+        s->input_left = true;
+        s->callback(s, STREAM_TLS_UP, s->context);
+        return;
+    }
+    int error = SSL_get_error(s->ssl, result);
+    if (error == SSL_ERROR_WANT_WRITE)
+        s->tls_wants_write = true;
+    else if (error != SSL_ERROR_WANT_READ)
+        fail(s, STREAM_TLS_FAILED);
+}
+
+int stream_start_tls(struct stream *stream, struct tls_context *context)
+{
+    CHECK(stream->ssl == NULL && stream_pending(stream) == 0);
+    SSL *ssl = tls_context_accept(context);
+    if (ssl == NULL)
+        return -1;
+    stream->ssl = ssl;
+    SSL_set_fd(ssl, stream->fd);
+    SSL_set_read_ahead(ssl, 1);
+    SSL_set_accept_state(ssl);
+    stream->handshaking = true;
+    if (stream->failure == STREAM_NO_FAILURE) {
+        update_interest(stream, false);
+        ev_feed_event(loop_ev(stream->loop), watcher(stream), EV_READ);
+    }
+    return 0;
+}
+
+static void happened(struct ev_loop *ev, ev_io *io, int events)
+{
+    (void)ev;
+    struct stream *s = io->data;
+    if (s->failure != STREAM_NO_FAILURE) {
+        if (events & EV_CUSTOM)
+            s->callback(s, STREAM_FAILED, s->context);
+        return;
+    }
+    if (s->handshaking)
+        do_handshake(s);
+    else {
+        s->tls_wants_write = false;
+        if (events & EV_WRITE && stream_pending(s) > 0)
+            write_pending(s);
+        if (events & EV_READ && s->failure == STREAM_NO_FAILURE && may_read(s))
+            take_input(s);
+    }
+    update_interest(s, true);
+}
+
+void stream_init(struct stream *stream, struct loop *loop, int fd, struct buf *in, size_t in_limit,
+                 stream_callback *callback, void *context)
+{
+    int on = 1;
+    memset(stream, 0, sizeof(*stream));
+    stream->loop = loop;
+    stream->fd = fd;
+    stream->in = in;
+    stream->in_limit = in_limit;
+    stream->callback = callback;
+    stream->context = context;
+    ev_io_init(watcher(stream), happened, fd, 0);
+    watcher(stream)->data = stream;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void stream_fini(struct stream *stream)
+{
+    if (stream->loop == NULL)
+        return;
+    ev_clear_pending(loop_ev(stream->loop), watcher(stream));
+    ev_io_stop(loop_ev(stream->loop), watcher(stream));
+    SSL_free(stream->ssl);
+    close(stream->fd);
+    buf_fini(&stream->out);
+    memset(stream, 0, sizeof(*stream));
+    stream->fd = -1;
+}

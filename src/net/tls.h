@@ -1,0 +1,15 @@
+/* tls: what the files of this folder share about OpenSSL. */
+#ifndef NET_TLS_H
+#define NET_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "postern/base/fault.h"
+#include "postern/net/tls_context.h"
+
+/* Sets the fault from OpenSSL's error queue and empties it. Returns -1. */
+int tls_fault(struct fault *fault, enum fault_class class, const char *what);
+/* A new server side with the pair in use now; NULL if there is none. The caller frees it. */
+SSL *tls_context_accept(struct tls_context *context);
+
+#endif
