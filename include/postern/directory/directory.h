@@ -1,4 +1,5 @@
-/* directory: the LDAP side. Options as given at start. (Watch, pools: see the other headers of this folder.) */
+/* directory: the LDAP side. Options as given at start. Entries, DNs, the watch and the pools have headers of their own.
+ * libldap is called from src/directory only. SIGPIPE must be ignored in the process: liblber writes with write(2). */
 #ifndef POSTERN_DIRECTORY_DIRECTORY_H
 #define POSTERN_DIRECTORY_DIRECTORY_H
 
@@ -14,5 +15,9 @@ struct directory_options {
     bool start_tls;             /* required on ldap:// URIs */
     const char *ca_file;        /* PEM; NULL: the system's store */
 };
+
+/* Keeps the environment and the files of libldap's own configuration from having a say (LDAPTLS_REQCERT=never, ./ldaprc). Before any thread is
+ * started and before the first other call; further calls do nothing. */
+void directory_init(void);
 
 #endif

@@ -1,6 +1,7 @@
-/* The settings of posternInternetAgent: the single source of the program's defaults and ranges, the schema and posternschema(5).
+/* The settings of posternInternetAgent: the single source of the program's defaults and ranges, the schema and postern-schema(5).
+ * Each attribute's number in the schema stands in schema_numbers.h.
  * BOOLEAN(field, attribute, default, doc)  NUMBER(field, attribute, default, min, max, doc)
- * WORD(field, attribute, words, default, doc): words names an enum's word table in config  TEXT, TEXTS, DN, DNS(field, attribute, doc) */
+ * WORD(field, attribute, words, default, doc): words names an enum's words in words.h  TEXT, TEXTS, DN, DNS(field, attribute, doc) */
 BOOLEAN(pop3_enabled, "posternPop3Enabled", true, "Enables the POP3 service.")
 NUMBER(pop3_threads, "posternPop3Threads", 10, 1, 1000, "Number of threads for POP3 connections: POP3 requests at work on mail files at once.")
 NUMBER(pop3_max_connections, "posternPop3MaxConnections", 0, 0, 1000000, "Maximum POP3 connections; 0 = as many as descriptors allow.")
@@ -45,6 +46,7 @@ TEXT(host_name, "posternHostName", "Host name announced; default: the system's."
 TEXTS(bind_addresses, "posternBindAddress", "IP addresses bound; default: all.")
 TEXT(tls_certificate, "posternTlsCertificate", "File with the certificate chain (PEM), below the TLS directory.")
 TEXT(tls_key, "posternTlsKey", "File with the private key (PEM), below the TLS directory; default: the certificate's file.")
+DNS(post_offices, "posternPostOffice", "The post offices served; default: all in the naming context of the agent.")
 DN(user_base, "posternUserBase", "Where users are looked up; default: the naming context of the agent.")
 TEXT(postmaster, "posternPostmaster", "Address of the postmaster, for notices; default: postmaster at the host name.")
 NUMBER(stall_seconds, "posternStallSeconds", 10, 1, 600, "Seconds after which a post office that does not answer is marked stalled.")

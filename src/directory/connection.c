@@ -1,0 +1,389 @@
+/* One libldap handle: options, connect, TLS, bind, waiting for results. Called by the watch and the pools. Everything here may block
+ * for the time it is given, so never call it from a loop. The order and choice of options were found by experiment; each one says why. */
+#include "connection.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "postern/base/buf.h"
+#include "postern/base/clock.h"
+#include "postern/base/memory.h"
+#include "postern/base/secret.h"
+
+#define CONNECT_MS 3000
+#define PASSWORD_MAX 1024
+
+static pthread_once_t init_once = PTHREAD_ONCE_INIT;
+
+static void init_environment(void)
+{
+    setenv("LDAPNOINIT", "1", 1);
+}
+
+void directory_init(void)
+{
+    pthread_once(&init_once, init_environment);
+}
+
+static struct timeval to_timeval(uint64_t ms)
+{
+    return (struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+}
+
+static uint64_t remaining_ms(uint64_t deadline)
+{
+    uint64_t now = clock_monotonic_ms();
+    return now < deadline ? deadline - now : 0;
+}
+
+int connection_fault(struct connection *c, int code, const char *doing, struct fault *fault)
+{
+    static const struct { int code; enum fault_class class; } rows[] = {
+        { LDAP_NO_SUCH_OBJECT, FAULT_NOT_FOUND }, { LDAP_INVALID_CREDENTIALS, FAULT_AUTHENTICATION },
+        { LDAP_INAPPROPRIATE_AUTH, FAULT_AUTHENTICATION }, { LDAP_INSUFFICIENT_ACCESS, FAULT_DENIED },
+        { LDAP_UNWILLING_TO_PERFORM, FAULT_AUTHENTICATION }, { LDAP_CONSTRAINT_VIOLATION, FAULT_AUTHENTICATION },
+        { LDAP_AUTH_METHOD_NOT_SUPPORTED, FAULT_AUTHENTICATION }, { LDAP_STRONG_AUTH_REQUIRED, FAULT_AUTHENTICATION },
+        { LDAP_CONFIDENTIALITY_REQUIRED, FAULT_AUTHENTICATION }, { LDAP_INVALID_DN_SYNTAX, FAULT_AUTHENTICATION },
+        { LDAP_SIZELIMIT_EXCEEDED, FAULT_LIMIT }, { LDAP_ADMINLIMIT_EXCEEDED, FAULT_LIMIT },
+        { LDAP_TIMELIMIT_EXCEEDED, FAULT_TIMEOUT }, { LDAP_TIMEOUT, FAULT_TIMEOUT }, { LDAP_FILTER_ERROR, FAULT_INVALID },
+    };
+    enum fault_class class = FAULT_UNREACHABLE;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].code == code)
+            class = rows[i].class;
+    char *text = NULL;
+    if (c->ld != NULL)
+        ldap_get_option(c->ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &text);
+    fault_set(fault, class, 0, "%s: %s%s%s", doing, ldap_err2string(code), text != NULL && *text != '\0' ? ": " : "",
+              text != NULL ? text : "");
+    ldap_memfree(text);
+    return -1;
+}
+
+/* Where distributions keep the system's certificates: with LDAPNOINIT, libldap does not look by itself. */
+static const char *system_ca_file(void)
+{
+    static const char *const files[] = { "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem" };
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        if (access(files[i], R_OK) == 0)
+            return files[i];
+    return files[0];
+}
+
+static int set_tls(LDAP *ld, const struct directory_options *options)
+{
+    int demand = LDAP_OPT_X_TLS_DEMAND, client = 0, minimum = LDAP_OPT_X_TLS_PROTOCOL_TLS1_2;
+    const char *ca = options->ca_file != NULL ? options->ca_file : system_ca_file();
+    if (ldap_set_option(ld, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) != LDAP_OPT_SUCCESS ||
+        ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTFILE, ca) != LDAP_OPT_SUCCESS)
+        return -1;
+    ldap_set_option(ld, LDAP_OPT_X_TLS_PROTOCOL_MIN, &minimum);
+    /* Without a new context the handle's own CA file is ignored. Last, after all other TLS options. */
+    return ldap_set_option(ld, LDAP_OPT_X_TLS_NEWCTX, &client) == LDAP_OPT_SUCCESS ? 0 : -1;
+}
+
+static void set_options(LDAP *ld, bool tls, uint64_t ms)
+{
+    int version = LDAP_VERSION3, idle = 30, probes = 3, interval = 10;
+    unsigned user_timeout = 15000;
+    struct timeval limit = to_timeval(ms);
+    ldap_set_option(ld, LDAP_OPT_PROTOCOL_VERSION, &version);
+    ldap_set_option(ld, LDAP_OPT_REFERRALS, LDAP_OPT_OFF);
+    ldap_set_option(ld, LDAP_OPT_RESTART, LDAP_OPT_ON);
+    /* Bounds connect(2) and, with CONNECT_ASYNC, the TLS handshake, which without it spins for ever against a mute peer. Plain connections go
+     * without CONNECT_ASYNC, since there it would put off the bind and leave connect(2) unbounded. */
+    ldap_set_option(ld, LDAP_OPT_NETWORK_TIMEOUT, &limit);
+    ldap_set_option(ld, LDAP_OPT_CONNECT_ASYNC, tls ? LDAP_OPT_ON : LDAP_OPT_OFF);
+    ldap_set_option(ld, LDAP_OPT_TIMEOUT, &limit);
+    ldap_set_option(ld, LDAP_OPT_X_KEEPALIVE_IDLE, &idle);
+    ldap_set_option(ld, LDAP_OPT_X_KEEPALIVE_PROBES, &probes);
+    ldap_set_option(ld, LDAP_OPT_X_KEEPALIVE_INTERVAL, &interval);
+    ldap_set_option(ld, LDAP_OPT_TCP_USER_TIMEOUT, &user_timeout);
+}
+
+/* After TLS the socket may be blocking again: half a TLS record would then hold ldap_result in spite of its time limit. */
+static void keep_nonblocking(struct connection *c)
+{
+    if (ldap_get_option(c->ld, LDAP_OPT_DESC, &c->fd) != LDAP_OPT_SUCCESS || c->fd < 0)
+        return;
+    int flags = fcntl(c->fd, F_GETFL);
+    if (flags >= 0 && (flags & O_NONBLOCK) == 0)
+        fcntl(c->fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+int connection_open(struct connection *c, const struct directory_options *options, const char *uri, uint64_t ms, struct fault *fault)
+{
+    directory_init();
+    struct slice scheme = slice_from_string(uri);
+    bool secure = slice_starts_with_nocase(scheme, "ldaps://");
+    bool start_tls = options->start_tls && slice_starts_with_nocase(scheme, "ldap://");
+    c->fd = -1;
+    int rc = ldap_initialize(&c->ld, uri);
+    if (rc != LDAP_SUCCESS) {
+        c->ld = NULL;
+        return fault_set(fault, FAULT_INVALID, 0, "%s: %s", uri, ldap_err2string(rc));
+    }
+    set_options(c->ld, secure || start_tls, ms < CONNECT_MS ? ms : CONNECT_MS);
+    if ((secure || start_tls) && set_tls(c->ld, options) != 0) {
+        connection_close(c);
+        return fault_set(fault, FAULT_INVALID, 0, "%s: the CA file cannot be used", uri);
+    }
+    rc = start_tls ? ldap_start_tls_s(c->ld, NULL, NULL) : ldap_connect(c->ld);
+    if (rc != LDAP_SUCCESS) {
+        connection_fault(c, rc, uri, fault);
+        connection_close(c);
+        return -1;
+    }
+    keep_nonblocking(c);
+    return 0;
+}
+
+void connection_close(struct connection *c)
+{
+    if (c->ld != NULL)
+        ldap_destroy(c->ld);
+    c->ld = NULL;
+    c->fd = -1;
+}
+
+int connection_wait(struct connection *c, int id, bool all, uint64_t ms, LDAPMessage **out, struct fault *fault)
+{
+    struct timeval limit = to_timeval(ms);
+    *out = NULL;
+    int type = ldap_result(c->ld, id, all ? LDAP_MSG_ALL : LDAP_MSG_ONE, &limit, out);
+    if (type > 0)
+        return 0;
+    if (type == 0) {
+        ldap_abandon_ext(c->ld, id, NULL, NULL);
+        return fault_set(fault, FAULT_TIMEOUT, 0, "the directory does not answer");
+    }
+    int code = LDAP_SERVER_DOWN;
+    ldap_get_option(c->ld, LDAP_OPT_RESULT_CODE, &code);
+    return connection_fault(c, code == LDAP_SUCCESS ? LDAP_SERVER_DOWN : code, "waiting for the directory", fault);
+}
+
+/* What the password policy adds (draft-behera-ldap-password-policy), as text; NULL if nothing. */
+static const char *policy_text(struct connection *c, LDAPControl **controls, bool *must_change_out)
+{
+    LDAPControl *control = ldap_control_find(LDAP_CONTROL_PASSWORDPOLICYRESPONSE, controls, NULL);
+    ber_int_t expire = -1, grace = -1;
+    LDAPPasswordPolicyError error = PP_noError;
+    *must_change_out = false;
+    if (control == NULL || ldap_parse_passwordpolicy_control(c->ld, control, &expire, &grace, &error) != LDAP_SUCCESS ||
+        error == PP_noError)
+        return NULL;
+    *must_change_out = error == PP_changeAfterReset;
+    return ldap_passwordpolicy_err2txt(error);
+}
+
+static int bind_result(struct connection *c, LDAPMessage *message, struct fault *fault)
+{
+    int code = LDAP_OTHER;
+    char *text = NULL;
+    LDAPControl **controls = NULL;
+    bool must_change = false;
+    int rc = ldap_parse_result(c->ld, message, &code, NULL, &text, NULL, &controls, 0);
+    if (rc != LDAP_SUCCESS) {
+        connection_fault(c, rc, "bind", fault);
+    } else {
+        const char *policy = policy_text(c, controls, &must_change);
+        rc = code;
+        if (must_change && code == LDAP_SUCCESS)
+            rc = LDAP_INVALID_CREDENTIALS;
+        if (rc != LDAP_SUCCESS) {
+            connection_fault(&(struct connection){ 0 }, rc, "bind", fault);
+            enum fault_class class = fault != NULL ? fault->class : FAULT_AUTHENTICATION;
+            /* What the directory denies at a bind, it denies to the credentials. */
+            fault_set(fault, class == FAULT_NOT_FOUND || class == FAULT_DENIED ? FAULT_AUTHENTICATION : class, 0, "bind: %s%s%s%s%s",
+                      ldap_err2string(code), text != NULL && *text != '\0' ? ": " : "", text != NULL ? text : "",
+                      policy != NULL ? "; policy: " : "", policy != NULL ? policy : "");
+        }
+    }
+    ldap_memfree(text);
+    ldap_controls_free(controls);
+    return rc == LDAP_SUCCESS ? 0 : -1;
+}
+
+int connection_bind(struct connection *c, const char *dn, struct slice password, bool policy, uint64_t ms, struct fault *fault)
+{
+    struct berval credentials = { password.len, (char *)(uintptr_t)password.data };
+    LDAPControl request = { (char *)(uintptr_t)LDAP_CONTROL_PASSWORDPOLICYREQUEST, { 0, NULL }, 0 };
+    LDAPControl *controls[] = { &request, NULL };
+    int id;
+    int rc = ldap_sasl_bind(c->ld, dn, LDAP_SASL_SIMPLE, &credentials, policy ? controls : NULL, NULL, &id);
+    if (rc != LDAP_SUCCESS)
+        return connection_fault(c, rc, "bind", fault);
+    LDAPMessage *message;
+    if (connection_wait(c, id, true, ms, &message, fault) != 0)
+        return -1;
+    rc = bind_result(c, message, fault);
+    ldap_msgfree(message);
+    return rc;
+}
+
+static int bind_external(struct connection *c, uint64_t ms, struct fault *fault)
+{
+    /* Empty credentials, not absent ones: the mechanism then ends in one step (RFC 4422, appendix A). */
+    struct berval credentials = { 0, (char *)(uintptr_t)"" };
+    int id;
+    int rc = ldap_sasl_bind(c->ld, NULL, "EXTERNAL", &credentials, NULL, NULL, &id);
+    if (rc != LDAP_SUCCESS)
+        return connection_fault(c, rc, "bind EXTERNAL", fault);
+    LDAPMessage *message;
+    if (connection_wait(c, id, true, ms, &message, fault) != 0)
+        return -1;
+    rc = bind_result(c, message, fault);
+    ldap_msgfree(message);
+    return rc;
+}
+
+/* The first line of the file. A file that others may read is refused nowhere: its mode is the administrator's affair. */
+static int read_password(const char *path, char *out, size_t *len_out, struct fault *fault)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fault_set_errno(fault, errno, "password file %s", path);
+    ssize_t len = read(fd, out, PASSWORD_MAX);
+    int error = errno;
+    close(fd);
+    if (len < 0)
+        return fault_set_errno(fault, error, "password file %s", path);
+    struct slice line = slice_make(out, (size_t)len);
+    ptrdiff_t end = slice_find(line, '\n');
+    line.len = end >= 0 ? (size_t)end : line.len;
+    if (line.len > 0 && line.data[line.len - 1] == '\r')
+        line.len--;
+    if (line.len == 0)
+        return fault_set(fault, FAULT_INVALID, 0, "password file %s: the first line is empty", path);
+    *len_out = line.len;
+    return 0;
+}
+
+static int bind_own(struct connection *c, const struct directory_options *options, uint64_t ms, struct fault *fault)
+{
+    if (options->external)
+        return bind_external(c, ms, fault);
+    if (options->bind_dn == NULL)
+        return 0;
+    char password[PASSWORD_MAX];
+    size_t len = 0;
+    int rc = -1;
+    if (options->password_file == NULL)
+        fault_set(fault, FAULT_INVALID, 0, "a bind DN needs a password file");
+    else if (read_password(options->password_file, password, &len, fault) == 0)
+        rc = connection_bind(c, options->bind_dn, slice_make(password, len), false, ms, fault);
+    secret_wipe(password, sizeof(password));
+    return rc;
+}
+
+int connection_open_any(struct connection *c, const struct directory_options *options, _Atomic unsigned *preferred, bool bind,
+                        uint64_t ms, struct fault *fault)
+{
+    uint64_t deadline = clock_monotonic_ms() + ms;
+    unsigned first = *preferred, count = (unsigned)options->uri_count;
+    c->ld = NULL;
+    fault_set(fault, FAULT_INVALID, 0, "no directory URI");
+    for (unsigned i = 0; i < count; i++) {
+        unsigned at = (first + i) % count;
+        uint64_t left = remaining_ms(deadline);
+        if (left == 0)
+            break;
+        if (connection_open(c, options, options->uris[at], left, fault) != 0)
+            continue;
+        left = remaining_ms(deadline);
+        if (!bind || bind_own(c, options, left > 0 ? left : 1, fault) == 0) {
+            *preferred = at;
+            fault_clear(fault);
+            return 0;
+        }
+        connection_close(c);
+    }
+    /* The next attempt begins elsewhere: a black hole must not eat the time of all the others for ever. */
+    *preferred = count > 0 ? (first + 1) % count : 0;
+    return -1;
+}
+
+static size_t value_count(struct berval **values)
+{
+    size_t count = 0;
+    while (values != NULL && values[count] != NULL)
+        count++;
+    return count;
+}
+
+static void read_attribute(struct connection *c, LDAPMessage *message, struct directory_entry *entry, size_t at, const char *name)
+{
+    struct berval **values = ldap_get_values_len(c->ld, message, name);
+    size_t count = value_count(values);
+    struct slice *slices = MEM_NEW_ARRAY(struct slice, count + 1);
+    for (size_t i = 0; i < count; i++)
+        slices[i] = slice_make(values[i]->bv_val, values[i]->bv_len);
+    directory_entry_set(entry, at, slice_from_string(name), slices, count);
+    mem_free(&slices);
+    ldap_value_free_len(values);
+}
+
+static size_t attribute_count(struct connection *c, LDAPMessage *message)
+{
+    BerElement *at = NULL;
+    size_t count = 0;
+    for (char *name = ldap_first_attribute(c->ld, message, &at); name != NULL; name = ldap_next_attribute(c->ld, message, at)) {
+        ldap_memfree(name);
+        count++;
+    }
+    ber_free(at, 0);
+    return count;
+}
+
+/* entryUUID (RFC 4530), else 389-DS's own nsUniqueId, which has its hyphens elsewhere. */
+static void read_uuid(struct directory_entry *entry)
+{
+    const struct directory_attribute *attribute = directory_entry_find(entry, "entryUUID");
+    if (attribute == NULL)
+        attribute = directory_entry_find(entry, "nsUniqueId");
+    if (attribute == NULL || attribute->count != 1)
+        return;
+    unsigned char bytes[16] = { 0 };
+    size_t digits = 0;
+    for (size_t i = 0; i < attribute->values[0].len; i++) {
+        char c = ascii_lower(attribute->values[0].data[i]);
+        if (c == '-')
+            continue;
+        if (digits == 32 || !(ascii_is_digit(c) || (c >= 'a' && c <= 'f')))
+            return;
+        int value = ascii_is_digit(c) ? c - '0' : c - 'a' + 10;
+        bytes[digits / 2] = (unsigned char)(bytes[digits / 2] << 4 | value);
+        digits++;
+    }
+    if (digits == 32)
+        directory_uuid_print(bytes, entry->uuid);
+}
+
+struct directory_entry *connection_entry(struct connection *c, LDAPMessage *message)
+{
+    char *dn = ldap_get_dn(c->ld, message);
+    if (dn == NULL)
+        return NULL;
+    struct directory_entry *entry = directory_entry_new(slice_from_string(dn), NULL);
+    ldap_memfree(dn);
+    directory_entry_reserve(entry, attribute_count(c, message));
+    BerElement *ber = NULL;
+    size_t at = 0;
+    for (char *name = ldap_first_attribute(c->ld, message, &ber); name != NULL; name = ldap_next_attribute(c->ld, message, ber)) {
+        if (at < entry->count)
+            read_attribute(c, message, entry, at++, name);
+        ldap_memfree(name);
+    }
+    ber_free(ber, 0);
+    entry->count = at;
+    read_uuid(entry);
+    return entry;
+}

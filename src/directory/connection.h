@@ -1,0 +1,35 @@
+/* connection: one bound libldap handle, used by one thread at a time. Internal to src/directory. */
+#ifndef DIRECTORY_CONNECTION_H
+#define DIRECTORY_CONNECTION_H
+
+#include <ldap.h>
+#include <stdint.h>
+
+#include "postern/base/fault.h"
+#include "postern/directory/directory.h"
+#include "postern/directory/entry.h"
+
+struct connection {
+    LDAP *ld;
+    int fd;
+};
+
+/* Connects to one URI within about `ms` milliseconds, with TLS as the options say. Not bound: anonymous. */
+int connection_open(struct connection *c, const struct directory_options *options, const char *uri, uint64_t ms, struct fault *fault);
+/* Tries each URI, first the one at *preferred, which is set to the one that answered; then binds with the options' credentials if
+ * `bind`. All together within about `ms`. */
+int connection_open_any(struct connection *c, const struct directory_options *options, _Atomic unsigned *preferred, bool bind,
+                        uint64_t ms, struct fault *fault);
+/* Frees the handle without sending anything. NULL inside is accepted. */
+void connection_close(struct connection *c);
+/* Waits for the result of one operation, whose message becomes the caller's (ldap_msgfree); abandons the operation when the time is over. all: with
+ * every entry before it. */
+int connection_wait(struct connection *c, int id, bool all, uint64_t ms, LDAPMessage **out, struct fault *fault);
+/* Simple bind; the bind's result and text go to *code and the fault's text. 0 only if the directory said success. */
+int connection_bind(struct connection *c, const char *dn, struct slice password, bool policy, uint64_t ms, struct fault *fault);
+/* The fault that a result code speaks of; returns -1. */
+int connection_fault(struct connection *c, int code, const char *doing, struct fault *fault);
+/* The entry of one message, or NULL if it is broken. */
+struct directory_entry *connection_entry(struct connection *c, LDAPMessage *message);
+
+#endif

@@ -1,0 +1,22 @@
+/* sync: the controls and messages of RFC 4533, encoded and decoded. Internal to src/directory; no connection is used. */
+#ifndef DIRECTORY_SYNC_H
+#define DIRECTORY_SYNC_H
+
+#include <lber.h>
+#include <stdbool.h>
+
+#define SYNC_REQUEST_OID "1.3.6.1.4.1.4203.1.9.1.1"
+#define SYNC_STATE_OID "1.3.6.1.4.1.4203.1.9.1.2"
+#define SYNC_INFO_OID "1.3.6.1.4.1.4203.1.9.1.4"
+
+enum sync_state { SYNC_PRESENT, SYNC_ADD, SYNC_MODIFY, SYNC_DELETE };
+enum sync_info { SYNC_INFO_COOKIE, SYNC_INFO_REFRESHING, SYNC_INFO_REFRESHED, SYNC_INFO_ID_SET };
+
+/* The value of a refreshAndPersist request without a cookie; false when memory is exhausted. Freed with ber_memfree(value->bv_val). */
+bool sync_encode_request(struct berval *value);
+/* The value of a Sync State Control: false if it is malformed. */
+bool sync_decode_state(const struct berval *value, enum sync_state *state_out, unsigned char uuid_out[16]);
+/* The value of a Sync Info message: false if it is malformed. */
+bool sync_decode_info(const struct berval *value, enum sync_info *info_out);
+
+#endif
