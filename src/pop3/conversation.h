@@ -1,0 +1,89 @@
+/* conversation: the state of one POP3 session (session->state), and what the files of this folder give each other. */
+#ifndef POP3_CONVERSATION_H
+#define POP3_CONVERSATION_H
+
+#include "maildrop.h"
+#include "options.h"
+#include "postern/base/buf.h"
+#include "postern/session/session.h"
+#include "retrieve.h"
+
+struct sasl_server;
+
+/* RFC 1939 section 3; UPDATE is the end of QUIT. */
+enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_OVER };
+
+/* What must go on before the next line is read. */
+enum pop3_activity {
+    ACTIVITY_NONE,
+    ACTIVITY_SASL,         /* the next line belongs to the AUTH exchange */
+    ACTIVITY_LOGIN,        /* session_login is under way */
+    ACTIVITY_OPENING,      /* the maildrop is being opened, in steps */
+    ACTIVITY_LISTING,      /* LIST or UIDL goes on */
+    ACTIVITY_RETRIEVING,   /* RETR or TOP goes on, in steps */
+    ACTIVITY_UPDATING,     /* QUIT, in steps */
+};
+
+struct conversation {
+    enum pop3_state state;
+    enum pop3_activity activity;
+    enum close_reason ending;        /* in POP3_OVER */
+    bool stepping;                   /* the action under way is a step */
+    bool skipping;                   /* the rest of a line that was too long */
+    unsigned errors;                 /* wrong commands one after another */
+    unsigned failed_logins;
+    struct counters *counters;
+    uint64_t id;                     /* the session's, for logs */
+    char *login;                     /* of USER: name and options */
+    struct pop3_options options;     /* of the login under way */
+    struct sasl_server *sasl;
+    struct maildrop drop;
+    uint32_t listing_at;             /* index of the next entry */
+    bool listing_uids;
+    struct retrieval retrieval;
+    char *scratch;                   /* for reading messages, while a step works */
+};
+
+enum { POP3_LINE_MAX = 255 };   /* RFC 2449 section 4: a command line with its CRLF */
+
+/* What a command's handler gets: the argument without the blank before it; trailing blanks are gone unless the command carries a secret. */
+typedef void pop3_handler(struct session *session, struct slice argument);
+
+enum command_flag {
+    COMMAND_AUTHORIZATION = 1,   /* allowed before login */
+    COMMAND_TRANSACTION = 2,     /* allowed after login */
+    COMMAND_ON_LOOP = 4,         /* reads the session or asks it for an action: never in a step */
+    COMMAND_IN_STEP = 8,         /* reads or writes mail files: only in a step */
+    COMMAND_SECRET = 16,         /* its line is wiped */
+    COMMAND_BARE = 32,           /* takes no argument */
+};
+
+struct command {
+    const char *word;
+    unsigned flags;
+    pop3_handler *handle;
+};
+
+/* NULL if the word is not known. */
+const struct command *command_find(struct slice word);
+
+pop3_handler auth_handle_user, auth_handle_pass, auth_handle_auth, auth_handle_stls;
+/* A line of the AUTH exchange. */
+void auth_take_line(struct session *session, struct slice line);
+/* The result of session_login. */
+void auth_take_result(struct session *session, enum action_result result);
+/* Forgets name, options and exchange. */
+void auth_forget(struct conversation *c);
+
+/* For reading messages, while a step works. */
+char *conversation_scratch(struct conversation *c);
+
+/* Goes on with LIST or UIDL until it is over or out is full. */
+void command_continue_listing(struct session *session);
+
+/* A wrong command: answered and counted; too many end the session. */
+void conversation_refuse(struct session *session, const char *reply);
+/* Nothing more is read; run closes. */
+void conversation_end(struct conversation *c, enum close_reason reason);
+
+#endif
