@@ -14,11 +14,14 @@ void queue_stop(void);
 void queue_changed(void);
 
 struct queue_message;
-/* [T] A message for elsewhere being written to the spool. */
+/* [T] A message for elsewhere being written to the spool. Recipients here are allowed too: they are looked up when their turn comes. The null
+ * sender is empty. recipient_count may be 0 as long as others are added before the commit. */
 int queue_message_open(struct slice sender, const struct slice *recipients, size_t recipient_count, bool eight_bit,
                        struct queue_message **out, struct fault *fault);
 /* [T] Bytes as on the wire, lines ending in CRLF. */
 int queue_message_write(struct queue_message *message, struct slice bytes, struct fault *fault);
+/* Another recipient. */
+void queue_message_add(struct queue_message *message, struct slice recipient);
 /* [T] Flushed to disk; from then on the queue is responsible (RFC 5321 4.2.5). Spent whatever the result. */
 int queue_message_commit(struct queue_message *message, struct fault *fault);
 /* Removes what was not committed. NULL inside is accepted. */
