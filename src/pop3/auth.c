@@ -3,7 +3,7 @@
 #include "conversation.h"
 
 #include "postern/base/memory.h"
-#include "postern/base/secret.h"
+#include "postern/config/user.h"
 #include "postern/sasl/sasl.h"
 
 enum { FAILED_LOGINS_MAX = 5 };
@@ -163,6 +163,7 @@ void auth_take_result(struct session *session, enum action_result result)
     auth_forget(c);
     c->activity = ACTIVITY_NONE;
     if (result == ACTION_OK) {
+        pop3_options_apply(&options, &session->user->pop3);
         c->drop.options = options;
         c->activity = ACTIVITY_OPENING;
     } else if (result == ACTION_REFUSED) {

@@ -1,1 +1,7 @@
-# Unit tests of src/pop3.
+check_PROGRAMS += tests/unit/test_pop3
+TESTS += tests/unit/test_pop3
+tests_unit_test_pop3_SOURCES = tests/unit/test_pop3.c tests/unit/pop3_fake.c tests/unit/pop3_fake.h
+tests_unit_test_pop3_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/pop3
+# The store is a fake: of libstore only the UID sets are taken.
+tests_unit_test_pop3_LDADD = src/pop3/libpop3.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
+	$(GSASL_LIBS) $(UNIT_LIBS)
