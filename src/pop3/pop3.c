@@ -32,6 +32,13 @@ static void drop_input(struct session *session, size_t len, bool secret)
     buf_consume(&session->in, len);
 }
 
+/* The newest configuration, for one command. */
+static void refresh(struct session *session)
+{
+    session_refresh(session);
+    session->idle_seconds = (unsigned)session->snapshot->agent.pop3_idle_minutes * 60;
+}
+
 /* --- lines -------------------------------------------------------------------------------------------------------------- */
 
 static size_t line_limit(const struct conversation *c)
@@ -140,7 +147,7 @@ static enum progress take_command(struct session *session, struct slice line, si
     if (copied != 0)
         memcpy(copy, line.data, copied);
     if (!in_step)
-        session_refresh(session);
+        refresh(session);
     split_line((struct slice){ copy, copied }, &command, &argument);
     drop_input(session, len, true);
     run_command(session, command, argument);
