@@ -37,8 +37,8 @@ struct fake {
     bool expunge_fails;
     bool step_fails;          /* the next step is not run: UNAVAILABLE */
     unsigned busy;            /* that many calls find the lock held */
-    unsigned busy_seen;
     unsigned steps;
+    unsigned steps_again;
     unsigned tls_starts;
     enum step_result (*work)(struct session *);
     bool login_pending;
