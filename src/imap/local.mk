@@ -2,3 +2,7 @@
 noinst_LIBRARIES += src/imap/libimap.a
 src_imap_libimap_a_SOURCES =
 src_imap_libimap_a_SOURCES += src/imap/parser.c src/imap/parser.h
+src_imap_libimap_a_SOURCES += \
+	src/imap/fetch.c src/imap/fetch.h src/imap/fetch_internal.h src/imap/fetch_memory.c src/imap/fetch_message.c \
+	src/imap/fetch_parse.c src/imap/fetch_simple.c src/imap/fetch_stream.c src/imap/fetch_text.c src/imap/fetch_text.h \
+	src/imap/search.c src/imap/search.h src/imap/search_internal.h src/imap/search_parse.c src/imap/search_text.c

@@ -42,19 +42,18 @@ static void add_filled(struct reader *r)
     add(r);
 }
 
-/* A dot-atom whose dots may stand anywhere, as in real addresses. */
+/* A dot-atom whose dots may stand anywhere, as in real addresses, with blanks around them (obs-local-part). */
 static enum lex read_dots_and_atoms(struct reader *r)
 {
     struct lexer *l = &r->lexer;
     enum lex lex = LEX_BROKEN;
     do {
-        for (; lexer_has(l, '.'); l->at++) {
+        while (lexer_has(l, '.')) {
+            l->at++;
             buf_append_byte(&r->text, '.');
-            lex = LEX_MORE;
+            lex = lexer_skip(l);
         }
-        if (l->at == l->end)
-            return lex == LEX_MORE ? LEX_END : lex;
-        if (*l->at == '@')
+        if (lex == LEX_END || lexer_has(l, '@'))
             return lex;
         lex = lexer_atom(l, &r->text);
     } while (lex == LEX_MORE && *l->at == '.');

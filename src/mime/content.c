@@ -154,7 +154,8 @@ static struct parameter *read_parameters(struct reader *r)
         struct slice name, value;
         struct section section;
         if (!read_parameter(r, &name, &value)) {
-            if (r->lexer.at < r->lexer.end)
+            /* On to the next semicolon. */
+            while (r->lexer.at < r->lexer.end && *r->lexer.at != ';')
                 r->lexer.at++;
             continue;
         }
