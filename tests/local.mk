@@ -26,3 +26,12 @@ check-layers: $(noinst_LIBRARIES)
 	$(AM_V_GEN)sh $(srcdir)/tests/lint/layers $(srcdir)
 	$(AM_V_at)CC="$(CC)" SANITIZE="$(SANITIZE)" LIBS_ALL="$(LDAP_LIBS) $(OPENSSL_LIBS) $(GSASL_LIBS) $(EV_LIBS) $(LIBS)" \
 	  sh $(srcdir)/tests/lint/link $(builddir)
+
+# A file system that can be frozen, for test_bad_input.py.
+if HAVE_FUSE
+check_PROGRAMS += tests/e2e/frozen_fs
+tests_e2e_frozen_fs_SOURCES = tests/e2e/frozen_fs.c
+tests_e2e_frozen_fs_CFLAGS = $(WARNINGS) $(FUSE_CFLAGS)
+tests_e2e_frozen_fs_LDFLAGS =
+tests_e2e_frozen_fs_LDADD = $(FUSE_LIBS)
+endif

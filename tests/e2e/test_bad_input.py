@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+"""Bad input from clients and disks: a clear answer in the protocol's own terms, nothing lost, everybody else served."""
+import imaplib
+import os
+import signal
+import smtplib
+import socket
+import subprocess
+import time
+import unittest
+
+from harness import BUILD, Site, main, poll, uid_map
+
+MESSAGE = b"From: a@elsewhere.example\r\nSubject: x\r\n\r\nHello.\r\n"
+
+
+class BadInput(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.site = Site()
+
+    @classmethod
+    def tearDownClass(cls):
+        crashed = "bug:" in cls.site.log() or "Sanitizer" in cls.site.log() or "runtime error" in cls.site.log()
+        log = cls.site.log()
+        cls.site.close()
+        if crashed:
+            raise AssertionError("the gateway's log speaks of a bug:\n" + log[-5000:])
+
+    def setUp(self):
+        self.agent = self.site.agent_pid()
+
+    def tearDown(self):
+        self.assertEqual(self.site.agent_pid(), self.agent, "the agent crashed:\n" + self.site.log()[-3000:])
+        self.site.imap_client("alice").logout()
+
+    def exchange(self, port, sent):
+        """Sends bytes, closes the sending side, returns all that comes back."""
+        s, reader, greeting = self.site.raw(port)
+        s.settimeout(20)
+        try:
+            s.sendall(sent)
+            s.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        try:
+            return reader.read()
+        except (ConnectionResetError, TimeoutError):
+            return b""
+        finally:
+            s.close()
+
+    def test_imap_rows(self):
+        rows = (
+            (b"\r\n", b"BAD"), (b"x\r\n", b"BAD"), (b"* NOOP\r\n", b"BAD"), (b"a NONSENSE\r\n", b"a BAD"),
+            (b"a LOGIN alice\r\n", b"a BAD"), (b"a SELECT INBOX\r\n", b"a BAD"), (b"a LOGIN {5\r\n", b"BAD"),
+            (b"a LOGIN {99999999999999999999}\r\n", b"BAD"), (b"a LOGIN {4294967295}\r\n", b"BAD"), (b"a AUTHENTICATE NTLM\r\n", b"a NO"),
+            (b"a NOOP trailing\r\n", b"a BAD"), (b"a \x00NOOP\r\n", b"BAD"), (b"a LOGIN \"al\x00ice\" x\r\n", b"BAD"),
+            (b"a " + b"x" * 100_000 + b"\r\n", b"BAD"), (b"a NOOP\n", b"a OK"), (b"a AUTHENTICATE PLAIN !!!\r\n", b"BAD"),
+            (b"\xff\xfe\xfd\r\n" * 3, b"BAD"), (b"a IDLE\r\n", b"a BAD"), (b"a LOGIN \"alice secret\r\n", b"BAD"),
+        )
+        for sent, wanted in rows:
+            with self.subTest(sent=sent[:40]):
+                self.assertIn(wanted, self.exchange(self.site.imap, sent))
+
+    def test_imap_rows_after_login(self):
+        rows = (
+            (b"b SELECT\r\n", b"b BAD"), (b"b SELECT nothere\r\n", b"b NO"), (b"b FETCH 1 FLAGS\r\n", b"b BAD"),
+            (b"b CREATE a..b\r\n", b"b NO"), (b"b CREATE ../../x\r\n", b"b NO"), (b"b CREATE \"\"\r\n", b"b NO"), (b"b DELETE INBOX\r\n", b"b NO"),
+            (b"b RENAME nothere x\r\n", b"b NO"), (b"b APPEND nothere {3+}\r\nabc\r\n", b"TRYCREATE"),
+            (b"b APPEND INBOX {99999999999}\r\n", b"b "), (b"b STATUS INBOX (NONSENSE)\r\n", b"b BAD"),
+            (b"b SELECT INBOX\r\nc FETCH 0 FLAGS\r\n", b"c BAD"), (b"b SELECT INBOX\r\nc FETCH 1:* (FLAGS\r\n", b"c BAD"),
+            (b"b SELECT INBOX\r\nc FETCH 1 BODY[1.2\r\n", b"c BAD"), (b"b SELECT INBOX\r\nc SEARCH CHARSET KLINGON ALL\r\n", b"BADCHARSET"),
+            (b"b SELECT INBOX\r\nc SEARCH (((((((\r\n", b"c BAD"), (b"b SELECT INBOX\r\nc STORE 1 FLAGS (\\Recent)\r\n", b"c BAD"),
+            (b"b SELECT INBOX\r\nc UID FETCH 4294967296 FLAGS\r\n", b"c BAD"), (b"b SELECT INBOX\r\nc UID NOOP\r\n", b"c BAD"),
+            (b"b EXAMINE INBOX\r\nc STORE 1:* +FLAGS (\\Seen)\r\n", b"c "), (b"b LIST \"\" \"%" + b"*" * 500 + b"\"\r\n", b"b "),
+        )
+        for sent, wanted in rows:
+            with self.subTest(sent=sent[:60]):
+                self.assertIn(wanted, self.exchange(self.site.imap, b"a LOGIN alice secret\r\n" + sent + b"z LOGOUT\r\n"))
+
+    def test_pop3_rows(self):
+        login = b"USER alice\r\nPASS secret\r\n"
+        rows = (
+            (b"\r\n", b"-ERR"), (b"NONSENSE\r\n", b"-ERR"), (b"PASS x\r\n", b"-ERR"), (b"STAT\r\n", b"-ERR"), (b"USER\r\n", b"-ERR"),
+            (b"USER alice:zz\r\n", b"-ERR"), (b"USER " + b"x" * 5000 + b"\r\n", b"-ERR"), (b"AUTH KLINGON\r\n", b"-ERR"),
+            (b"AUTH PLAIN !!!\r\n", b"-ERR"), (login + b"RETR 99999999999999999999\r\n", b"-ERR"), (login + b"RETR 0\r\n", b"-ERR"),
+            (login + b"RETR -1\r\n", b"-ERR"), (login + b"TOP 1\r\n", b"-ERR"), (login + b"DELE x\r\n", b"-ERR"), (login + b"LIST 7777\r\n", b"-ERR"),
+            (b"\x00\x01\x02\r\n", b"-ERR"),
+        )
+        for sent, wanted in rows:
+            with self.subTest(sent=sent[:60]):
+                self.assertIn(wanted, self.exchange(self.site.pop3, sent))
+
+    def test_smtp_rows(self):
+        hello = b"EHLO client.example\r\n"
+        mail = hello + b"MAIL FROM:<a@elsewhere.example>\r\n"
+        rcpt = mail + b"RCPT TO:<alice@example.org>\r\n"
+        rows = (
+            (b"\r\n", b"50"), (b"NONSENSE\r\n", b"500"), (b"MAIL FROM:<a@b>\r\n", b"503"), (hello + b"MAIL FROM:a b c\r\n", b"501"),
+            (hello + b"RCPT TO:<alice@example.org>\r\n", b"503"), (mail + b"DATA\r\n", b"503"), (mail + b"RCPT TO:<nobody@example.org>\r\n", b"550"),
+            (mail + b"RCPT TO:<x@elsewhere.example>\r\n", b"5"), (hello + b"MAIL FROM:<a@b.example> SIZE=99999999999\r\n", b"552"),
+            (hello + b"MAIL FROM:<a@b.example> NONSENSE=1\r\n", b"555"), (hello + b"EHLO\r\n", b"501"), (b"X" * 50_000 + b"\r\n", b"500"),
+            (hello + b"VRFY alice\r\n", b"252"), (hello + b"AUTH PLAIN\r\n", b"5"), (rcpt + b"DATA\r\nSubject: x\n\r\nbare\r\n.\r\n", b"550"),
+        )
+        for sent, wanted in rows:
+            with self.subTest(sent=sent[:60]):
+                answer = self.exchange(self.site.smtp, sent)
+                self.assertTrue(any(line.startswith(wanted) for line in answer.split(b"\r\n")), answer)
+
+    def test_smuggling(self):
+        site = self.site
+        site.add_user("smug")
+        for ending in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n"):
+            with self.subTest(ending=ending):
+                sent = (b"EHLO client.example\r\nMAIL FROM:<a@elsewhere.example>\r\nRCPT TO:<smug@example.org>\r\nDATA\r\nSubject: one\r\n\r\nx"
+                        + ending + b"MAIL FROM:<b@elsewhere.example>\r\nRCPT TO:<smug@example.org>\r\nDATA\r\nSubject: two\r\n\r\ny\r\n.\r\nQUIT\r\n")
+                answer = self.exchange(site.smtp, sent)
+                self.assertEqual(answer.count(b"\r\n354"), 1, answer)
+        client = site.imap_client("smug")
+        self.assertEqual(client.select()[1], [b"0"])
+        client.logout()
+
+    def test_no_commands_before_starttls_count_after_it(self):
+        s, reader, _ = self.site.raw(self.site.imap)
+        s.sendall(b"a STARTTLS\r\nb LOGIN alice secret\r\n")
+        self.assertIn(b"a OK", reader.readline())
+        s.settimeout(1)
+        with self.assertRaises((TimeoutError, OSError)):
+            # the pipelined command was dropped: nothing comes before a handshake
+            data = s.recv(100)
+            if not data:
+                raise OSError("closed")
+        s.close()
+
+    def test_corrupt_uidlist_keeps_mail(self):
+        site = self.site
+        site.add_user("corrupt")
+        for number in range(5):
+            site.send(MESSAGE, to=("corrupt@example.org",))
+        client = site.imap_client("corrupt")
+        before = uid_map(client)
+        client.logout()
+        self.assertEqual(len(before), 5)
+        path = os.path.join(site.maildir("corrupt"), "dovecot-uidlist")
+        with open(path, "r+b") as file:
+            data = file.read()
+            lines = data.split(b"\n")
+            lines[3] = b"\xff garbage without a colon"
+            file.seek(0)
+            file.truncate()
+            file.write(b"\n".join(lines))
+        site.send(MESSAGE, to=("corrupt@example.org",))
+        client = site.imap_client("corrupt")
+        after = uid_map(client)
+        self.assertEqual(len(after), 6)
+        kept = set(before) & set(after)
+        self.assertGreaterEqual(len(kept), 4)
+        self.assertTrue(all(uid in before or uid > max(before) for uid in after), (before, after))
+        client.logout()
+
+    def test_vanished_file(self):
+        site = self.site
+        site.add_user("gone")
+        for number in range(3):
+            site.send(MESSAGE, to=("gone@example.org",))
+        client = site.imap_client("gone")
+        uids = sorted(uid_map(client))
+        box = os.path.join(site.maildir("gone"), "cur")
+        names = sorted(os.listdir(box))
+        os.remove(os.path.join(box, names[1]))
+        kind, data = client.uid("FETCH", str(uids[1]), "(BODY.PEEK[])")
+        self.assertTrue(kind == "NO" or data == [None], (kind, data))
+
+        def told():
+            client.noop()
+            return len(uid_map(client)) == 2
+        poll(told, what="the expunge")
+        client.logout()
+
+    def test_unmarked_post_office_is_not_touched(self):
+        site = self.site
+        marker = os.path.join(site.dir, "mail", "research", "postern-postoffice")
+        os.rename(marker, marker + ".away")
+        try:
+            with self.assertRaises(imaplib.IMAP4.error) as caught:
+                site.imap_client("dave")
+            self.assertIn("[UNAVAILABLE]", str(caught.exception))
+            self.assertFalse(os.path.exists(os.path.join(site.dir, "mail", "research", "dave")))
+            site.imap_client("bob").logout()
+        finally:
+            os.rename(marker + ".away", marker)
+        site.imap_client("dave").logout()
+
+    def test_stopped_lock_holder_hurts_nobody_else(self):
+        """Somebody holds the uidlist lock of one mailbox and is stopped: users of the others notice nothing."""
+        site = self.site
+        site.add_user("locked")
+        site.send(MESSAGE, to=("locked@example.org",))
+        site.imap_client("locked").logout()
+        holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        lock = os.path.join(site.maildir("locked"), "dovecot-uidlist.lock")
+        try:
+            os.kill(holder.pid, signal.SIGSTOP)
+            with open(lock, "x") as file:
+                file.write(f"{holder.pid}:{socket.gethostname()}")
+            victims = []
+            for number in range(12):      # more than there are threads
+                s, reader, _ = site.raw(site.imap)
+                s.sendall(b"a LOGIN locked secret\r\nb SELECT INBOX\r\nc STORE 1:* +FLAGS (\\Flagged)\r\n")
+                victims.append((s, reader))
+            for _ in range(5):
+                began = time.monotonic()
+                client = site.imap_client("alice")
+                client.select()
+                client.append("INBOX", None, None, MESSAGE)
+                client.logout()
+                self.assertLess(time.monotonic() - began, 3)
+            # delivery takes no lock
+            site.send(MESSAGE, to=("locked@example.org",))
+        finally:
+            os.kill(holder.pid, signal.SIGCONT)
+            holder.kill()
+            holder.wait()
+            for s, _ in victims:
+                s.close()
+            try:
+                os.remove(lock)
+            except FileNotFoundError:
+                pass
+
+    def test_full_disk(self):
+        """The post office's disk is full: APPEND and delivery are refused as temporary or over quota, nothing is lost."""
+        site = self.site
+        if os.geteuid() != 0:
+            self.skipTest("mounting a small tmpfs needs root")
+        site.add_user("full", office="Research", domain="research.example.org")
+        path = os.path.join(site.dir, "mail", "research")
+        marker = open(os.path.join(path, "postern-postoffice"), "rb").read()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", path], stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("this machine mounts no tmpfs")
+        try:
+            with open(os.path.join(path, "postern-postoffice"), "wb") as file:
+                file.write(marker)
+            client = site.imap_client("full")
+            client.append("INBOX", None, None, MESSAGE)
+            big = MESSAGE + b"filling line\r\n" * 8000
+            answers = []
+            for _ in range(20):
+                answers.append(client.append("INBOX", None, None, big)[0])
+                if answers[-1] == "NO":
+                    break
+            self.assertEqual(answers[-1], "NO")
+            with self.assertRaises((smtplib.SMTPDataError, smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused)) as caught:
+                site.send(big, to=("full@research.example.org",))
+            error = caught.exception
+            code = error.smtp_code if hasattr(error, "smtp_code") else list(error.recipients.values())[0][0]
+            self.assertEqual(code // 100, 4)
+            self.assertEqual(len(uid_map(client)), answers.count("OK") + 1)
+            self.assertEqual(os.listdir(os.path.join(site.maildir("full", "research"), "tmp")), [])
+            client.logout()
+        finally:
+            subprocess.run(["umount", "-l", path])
+
+    def test_frozen_post_office_hurts_nobody_else(self):
+        """A post office on a frozen file system (FUSE): its users hear a temporary failure, all others are served."""
+        helper = os.path.join(BUILD, "tests", "e2e", "frozen_fs")
+        if os.geteuid() != 0 or not os.path.exists("/dev/fuse") or not os.path.exists(helper):
+            self.skipTest("needs root, /dev/fuse and the frozen_fs helper")
+        site = self.site
+        site.add_user("frost", office="Research", domain="research.example.org")
+        site.set_agent(posternStallSeconds="1")
+        path = os.path.join(site.dir, "mail", "research")
+        real = os.path.join(site.dir, "research-real")
+        os.makedirs(real, exist_ok=True)
+        with open(os.path.join(path, "postern-postoffice"), "rb") as a, open(os.path.join(real, "postern-postoffice"), "wb") as b:
+            b.write(a.read())
+        process = subprocess.Popen([helper, real, path])
+        try:
+            poll(lambda: os.path.ismount(path), what="the mount")
+            site.imap_client("frost").logout()
+            process.send_signal(signal.SIGUSR1)     # freeze: no call is answered any more
+            victims = []
+            for _ in range(12):
+                s, reader, _ = site.raw(site.imap)
+                s.sendall(b"a LOGIN frost secret\r\n")
+                victims.append((s, reader))
+
+            def refused():
+                s, reader, _ = site.raw(site.imap)
+                s.settimeout(20)
+                s.sendall(b"a LOGIN frost secret\r\n")
+                line = reader.readline()
+                s.close()
+                return b"UNAVAILABLE" in line
+            poll(refused, 30, "the temporary failure")
+            for _ in range(10):
+                began = time.monotonic()
+                client = site.imap_client("alice")
+                client.select()
+                client.append("INBOX", None, None, MESSAGE)
+                client.logout()
+                self.assertLess(time.monotonic() - began, 3)
+            process.send_signal(signal.SIGUSR2)     # thaw
+
+            def served():
+                try:
+                    site.imap_client("frost").logout()
+                    return True
+                except (imaplib.IMAP4.error, OSError):
+                    return False
+            poll(served, 30, "service after the thaw")
+            for s, _ in victims:
+                s.close()
+        finally:
+            process.send_signal(signal.SIGUSR2)
+            subprocess.run(["umount", "-l", path])
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()
