@@ -1,0 +1,207 @@
+/* APPEND (RFC 3501 6.3.11) with APPENDUID (RFC 4315) and a limit (RFC 7889). The message never stands in memory: its bytes go from
+ * the input to a file of the store in steps. Once its bytes are on their way they are read to the end, whatever has gone wrong. */
+#include "handlers.h"
+
+#include <string.h>
+
+#include "postern/base/log.h"
+
+enum { INPUT_WHILE_APPENDING = 64 * 1024, INPUT_USUAL = 16 * 1024, LINE_MAX_AFTER = 256 };
+enum { STAGE_BEGIN, STAGE_OPEN, STAGE_MESSAGE, STAGE_WRITE, STAGE_LINE, STAGE_END };
+
+struct append {
+    struct slice name;
+    struct flag_list flags;
+    int64_t date;                       /* 0: now */
+    struct mailbox *mailbox;
+    struct message_writer *writer;
+    uint64_t left;                      /* bytes of the message still to come */
+    size_t taken;                       /* of the input, by the step under way */
+    uint32_t uid;
+    uint32_t uid_validity;
+    enum reply reply;                   /* what has gone wrong so far: said when the bytes are through */
+    const char *text;
+};
+
+static void release(struct command *command)
+{
+    struct append *append = command->data;
+    message_writer_free(&append->writer);
+    mailbox_unref(&append->mailbox);
+}
+
+/* SP mailbox [SP flag-list] [SP date-time] SP; the literal is not in the text. */
+bool append_parse(struct imap *imap, struct command *command)
+{
+    (void)imap;
+    struct imap_parser *p = &command->parser;
+    struct append *append = ARENA_NEW(&command->arena, struct append);
+    command->data = append;
+    if (!command->has_literal || !parse_space(p) || !parse_mailbox(p, &append->name) || !parse_space(p))
+        return false;
+    if (parse_flag_list(p, false, &append->flags) && !parse_space(p))
+        return false;
+    if (parse_date_time(p, &append->date) && !parse_space(p))
+        return false;
+    return parse_end(p);
+}
+
+/* The first failure is the one that is said. */
+static void fail(struct append *append, enum reply reply, const char *text)
+{
+    if (append->reply == REPLY_NONE) {
+        append->reply = reply;
+        append->text = text;
+    }
+}
+
+/* A fault in a step: said later. */
+static enum step_result fail_step(struct imap *imap, struct command *command, const struct fault *fault)
+{
+    struct append *append = command->data;
+    if (imap_fail(imap, command, fault) == STEP_AGAIN)
+        return STEP_AGAIN;
+    fail(append, command->reply, command->text);
+    command->reply = REPLY_NONE;
+    return STEP_DONE;
+}
+
+static enum step_result open_work(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    struct fault fault;
+    if (append->mailbox == NULL && account_mailbox(imap->account, append->name, &append->mailbox, &fault) < 0) {
+        if (fault.class == FAULT_NOT_FOUND) {
+            fail(append, REPLY_NO, "[TRYCREATE] No such mailbox.");
+            return STEP_DONE;
+        }
+        return fail_step(imap, command, &fault);
+    }
+    if (message_writer_open(append->mailbox, &append->writer, &fault) < 0)
+        return fail_step(imap, command, &fault);
+    return STEP_DONE;
+}
+
+static enum step_result write_work(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    struct slice bytes = slice_part(buf_slice(&imap->session->in), 0, append->taken);
+    struct fault fault;
+    if (message_writer_write(append->writer, bytes, &fault) < 0)
+        return fail_step(imap, command, &fault);
+    return STEP_DONE;
+}
+
+static enum step_result end_work(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    struct fault fault;
+    if (message_writer_append(append->writer, append->flags.flags, append->flags.keywords, append->flags.keyword_count,
+                              (time_t)append->date, &append->uid, &append->uid_validity, &fault) < 0)
+        return fail_step(imap, command, &fault);
+    return STEP_DONE;
+}
+
+static bool begin(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    command->release = release;
+    append->left = command->literal.size;
+    if (append->left > imap->session->snapshot->agent.imap4_max_append_size) {
+        fail(append, REPLY_NO, "[TOOBIG] The message is too large.");
+        command->stage = STAGE_OPEN;
+        return true;
+    }
+    command->stage = STAGE_OPEN;
+    return imap_step(imap, open_work);
+}
+
+/* The client is told to go on only when there is a file to write to. */
+static bool opened(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    if (append->reply != REPLY_NONE && !command->literal.unasked) {
+        imap_reply(command, append->reply, append->text);
+        return true;
+    }
+    if (!command->literal.unasked)
+        buf_append_text(&imap->session->out, "+ OK\r\n");
+    imap->session->in_limit = INPUT_WHILE_APPENDING;
+    command->stage = STAGE_MESSAGE;
+    return true;
+}
+
+static bool take_message(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    struct buf *in = &imap->session->in;
+    if (append->left == 0) {
+        command->stage = STAGE_LINE;
+        return true;
+    }
+    if (in->len == 0)
+        return imap_wait_input(imap);
+    append->taken = append->left < in->len ? (size_t)append->left : in->len;
+    command->stage = STAGE_WRITE;
+    /* A message holds no NUL (RFC 3501 section 9, CHAR8): it could never be sent to a client again. */
+    if (slice_has_nul(slice_part(buf_slice(in), 0, append->taken)))
+        fail(append, REPLY_BAD, "A message must not hold NUL bytes.");
+    return append->reply == REPLY_NONE ? imap_step(imap, write_work) : true;
+}
+
+static bool written(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    buf_consume(&imap->session->in, append->taken);
+    append->left -= append->taken;
+    command->stage = STAGE_MESSAGE;
+    return true;
+}
+
+/* After the message nothing but the line's end may follow. */
+static bool take_line(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    struct slice line;
+    size_t total;
+    switch (reader_line(&imap->session->in, LINE_MAX_AFTER, &line, &total)) {
+    case LINE_MORE:
+        return imap_wait_input(imap);
+    case LINE_TOO_LONG:
+        imap_reply(command, REPLY_BAD, "Only one message, and nothing after it.");
+        imap_close_after(imap, CLOSE_PROTOCOL_ERRORS);
+        return true;
+    default:
+        break;
+    }
+    if (line.len > 0)
+        fail(append, REPLY_BAD, "Only one message, and nothing after it.");
+    buf_consume(&imap->session->in, total);
+    imap->session->in_limit = INPUT_USUAL;
+    command->stage = STAGE_END;
+    return append->reply == REPLY_NONE ? imap_step(imap, end_work) : true;
+}
+
+static bool ended(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    if (append->reply != REPLY_NONE) {
+        imap_reply(command, append->reply, append->text);
+        return true;
+    }
+    counter_add(imap->session->counters, COUNTER_MESSAGES_IN, 1);
+    imap_replyf(command, REPLY_OK, "[APPENDUID %u %u] Completed.", (unsigned)append->uid_validity, (unsigned)append->uid);
+    return true;
+}
+
+bool append_run(struct imap *imap, struct command *command)
+{
+    static bool (*const stages[])(struct imap *, struct command *) = {
+        [STAGE_BEGIN] = begin, [STAGE_OPEN] = opened, [STAGE_MESSAGE] = take_message, [STAGE_WRITE] = written,
+        [STAGE_LINE] = take_line, [STAGE_END] = ended,
+    };
+    if (imap->result == ACTION_UNAVAILABLE)
+        fail(command->data, REPLY_NO, "[UNAVAILABLE] The mailbox is not reachable at the moment.");
+    imap->result = ACTION_NONE;
+    return stages[command->stage](imap, command);
+}

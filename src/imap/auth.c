@@ -1,0 +1,225 @@
+/* STARTTLS, LOGIN and AUTHENTICATE (RFC 3501 6.2, RFC 4959). The service verifies; a name and a password live no longer than the command. */
+#include "handlers.h"
+
+#include "postern/base/log.h"
+#include "postern/sasl/sasl.h"
+
+enum { LOGIN_FAILURES_MAX = 3 };
+enum { STAGE_BEGIN, STAGE_ANSWER, STAGE_LOGIN, STAGE_OPEN };
+
+bool starttls_run(struct imap *imap, struct command *command)
+{
+    struct session *session = imap->session;
+    if (!session->tls_offered) {
+        imap_reply(command, session->tls ? REPLY_BAD : REPLY_NO, session->tls ? "TLS is on already." : "[CANNOT] TLS is not offered.");
+        return true;
+    }
+    imap_reply(command, REPLY_OK, "Begin TLS negotiation now.");
+    imap->start_tls = true;
+    return true;
+}
+
+/* --- after the service's verdict: the account is opened before OK is said ------------------------------------------------ */
+
+static enum step_result open_work(struct imap *imap, struct command *command)
+{
+    const struct user *user = imap->session->user;
+    const struct post_office *office = user->post_office;
+    struct fault fault;
+    struct account_where where = {
+        .path = slice_from_string(office->path), .uuid = slice_from_string(office->uuid),
+        .mailbox_dir = slice_from_string(user->mailbox_dir), .control_dir = slice_from_string(office->control_dir),
+        .prefix = slice_from_string(office->prefix), .separator = office->separator,
+    };
+    (void)command;
+    if (account_open(&where, true, &imap->account, &fault) == 0)
+        return STEP_DONE;
+    if (fault.class == FAULT_BUSY)
+        return STEP_AGAIN;
+    log_warning("imap", "session %llu: the mailbox of %s cannot be opened: %s", (unsigned long long)imap->session->id, user->id,
+                fault.text);
+    return STEP_DONE;
+}
+
+static bool unavailable(struct imap *imap, struct command *command)
+{
+    counter_add(imap->session->counters, COUNTER_STORE_LOGIN_ERROR, 1);
+    imap_reply(command, REPLY_NO, "[UNAVAILABLE] The mailbox is not reachable at the moment.");
+    return true;
+}
+
+static bool logged_in(struct imap *imap, struct command *command)
+{
+    struct buf text;
+    imap->state = STATE_AUTHENTICATED;
+    imap->bad_commands = 0;
+    imap->session->idle_seconds = (unsigned)imap->session->snapshot->agent.imap4_idle_minutes * 60;
+    buf_init(&text, 0);
+    imap_write_capability(imap, &text);
+    imap_replyf(command, REPLY_OK, "[%s] Logged in.", buf_text(&text));
+    buf_fini(&text);
+    return true;
+}
+
+static bool begin_login(struct imap *imap, struct command *command, struct slice name, struct slice password)
+{
+    command->stage = STAGE_LOGIN;
+    imap->await = AWAIT_LOGIN;
+    session_login(imap->session, name, password);
+    return false;
+}
+
+/* The service has answered. */
+static bool end_login(struct imap *imap, struct command *command)
+{
+    const struct user *user = imap->session->user;
+    switch (imap->result) {
+    case ACTION_OK:
+        if (user->post_office == NULL || user->post_office->path == NULL)
+            return unavailable(imap, command);
+        command->stage = STAGE_OPEN;
+        return imap_step(imap, open_work);
+    case ACTION_UNAVAILABLE:
+        imap_reply(command, REPLY_NO, "[UNAVAILABLE] Logins cannot be verified at the moment.");
+        return true;
+    default:
+        if (++imap->login_failures >= LOGIN_FAILURES_MAX)
+            imap_close_after(imap, CLOSE_TOO_MANY_LOGINS);
+        imap_reply(command, REPLY_NO, "[AUTHENTICATIONFAILED] Authentication failed.");
+        return true;
+    }
+}
+
+static bool end_open(struct imap *imap, struct command *command)
+{
+    return imap->account != NULL ? logged_in(imap, command) : unavailable(imap, command);
+}
+
+/* --- LOGIN --------------------------------------------------------------------------------------------------------------- */
+
+struct login {
+    struct slice name;
+    struct slice password;
+};
+
+bool login_parse(struct imap *imap, struct command *command)
+{
+    (void)imap;
+    struct imap_parser *p = &command->parser;
+    struct login *login = ARENA_NEW(&command->arena, struct login);
+    command->data = login;
+    return parse_space(p) && parse_astring(p, &login->name) && parse_space(p) && parse_astring(p, &login->password) && parse_end(p);
+}
+
+static bool refuse_clear(struct command *command)
+{
+    imap_reply(command, REPLY_NO, "[PRIVACYREQUIRED] Logins need TLS here.");
+    return true;
+}
+
+bool login_run(struct imap *imap, struct command *command)
+{
+    const struct login *login = command->data;
+    if (command->stage == STAGE_LOGIN)
+        return end_login(imap, command);
+    if (command->stage == STAGE_OPEN)
+        return end_open(imap, command);
+    if (!imap->session->clear_login)
+        return refuse_clear(command);
+    return begin_login(imap, command, login->name, login->password);
+}
+
+/* --- AUTHENTICATE -------------------------------------------------------------------------------------------------------- */
+
+struct authenticate {
+    struct slice mechanism;
+    struct slice initial;
+    struct sasl_server *sasl;
+};
+
+static void release_sasl(struct command *command)
+{
+    struct authenticate *auth = command->data;
+    sasl_server_free(&auth->sasl);
+}
+
+/* SP auth-type [SP (base64 / "=")] (RFC 4959 section 3) */
+bool authenticate_parse(struct imap *imap, struct command *command)
+{
+    (void)imap;
+    struct imap_parser *p = &command->parser;
+    struct authenticate *auth = ARENA_NEW(&command->arena, struct authenticate);
+    command->data = auth;
+    command->release = release_sasl;
+    if (!parse_space(p) || !parse_atom(p, &auth->mechanism))
+        return false;
+    return parse_end(p) || (parse_space(p) && parse_atom(p, &auth->initial) && parse_end(p));
+}
+
+static bool step_sasl(struct imap *imap, struct command *command, struct slice line)
+{
+    struct authenticate *auth = command->data;
+    struct buf challenge;
+    buf_init(&challenge, 0);
+    enum sasl_result result = sasl_server_step(auth->sasl, line, &challenge);
+    if (result == SASL_MORE) {
+        buf_append_text(&imap->session->out, "+ ");
+        buf_append(&imap->session->out, buf_slice(&challenge));
+        buf_append_text(&imap->session->out, "\r\n");
+        command->stage = STAGE_ANSWER;
+    }
+    buf_fini(&challenge);
+    if (result == SASL_DONE)
+        return begin_login(imap, command, sasl_server_name(auth->sasl), sasl_server_password(auth->sasl));
+    if (result == SASL_BAD)
+        imap_reply(command, REPLY_BAD, "Invalid answer.");
+    return true;
+}
+
+static bool take_answer(struct imap *imap, struct command *command)
+{
+    struct slice line;
+    size_t total;
+    switch (reader_line(&imap->session->in, SASL_LINE_MAX, &line, &total)) {
+    case LINE_MORE:
+        return imap_wait_input(imap);
+    case LINE_TOO_LONG:
+        imap_reply(command, REPLY_BAD, "[TOOBIG] Answer too long.");
+        imap_close_after(imap, CLOSE_PROTOCOL_ERRORS);
+        return true;
+    default:
+        break;
+    }
+    line = arena_copy(&command->arena, line);
+    buf_consume(&imap->session->in, total);
+    if (!slice_is(line, "*"))
+        return step_sasl(imap, command, line);
+    imap_reply(command, REPLY_BAD, "Authentication cancelled.");
+    return true;
+}
+
+static bool begin_authenticate(struct imap *imap, struct command *command)
+{
+    struct authenticate *auth = command->data;
+    if (!imap->session->clear_login)
+        return refuse_clear(command);
+    auth->sasl = sasl_server_new(auth->mechanism);
+    if (auth->sasl != NULL)
+        return step_sasl(imap, command, auth->initial);
+    imap_reply(command, REPLY_NO, "[CANNOT] This mechanism is not offered.");
+    return true;
+}
+
+bool authenticate_run(struct imap *imap, struct command *command)
+{
+    switch (command->stage) {
+    case STAGE_LOGIN:
+        return end_login(imap, command);
+    case STAGE_OPEN:
+        return end_open(imap, command);
+    case STAGE_ANSWER:
+        return take_answer(imap, command);
+    default:
+        return begin_authenticate(imap, command);
+    }
+}
