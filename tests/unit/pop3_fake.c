@@ -58,6 +58,8 @@ static const struct session_ops ops = {
 
 static void send_out(void)
 {
+    if (fake.session.out.len > fake.most_out)
+        fake.most_out = fake.session.out.len;
     buf_append(&fake.sent, buf_slice(&fake.session.out));
     buf_clear(&fake.session.out);
 }

@@ -46,6 +46,7 @@ struct fake {
     enum close_reason reason;
     enum action_result login_result;
     struct buf sent;
+    size_t most_out;          /* the fullest that the output ever was */
 };
 
 extern struct fake fake;

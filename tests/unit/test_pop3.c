@@ -6,6 +6,7 @@
 
 #include "options.h"
 #include "pop3_fake.h"
+#include "postern/pop3/pop3.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define LOGIN "USER joe\r\nPASS secret\r\n"
@@ -508,6 +509,49 @@ static void test_few_steps(void)
     fake_feed_text(LOGIN "STAT\r\nUIDL\r\nLIST\r\nRETR 1\r\nRETR 2\r\nRETR 3\r\nDELE 1\r\nDELE 2\r\nDELE 3\r\nQUIT\r\n");
     CU_ASSERT_EQUAL(fake.steps, 1);
     CU_ASSERT(fake.closed);
+    CU_ASSERT_EQUAL(fake.reason, CLOSE_LOGOUT);
+    CU_ASSERT_EQUAL(counter_get(&fake.counters, COUNTER_MESSAGES_OUT), 3);
+    fake_stop();
+}
+
+/* More answers than a step may put into the output: lists and messages stop midway and go on when it has drained. */
+static void test_full_output(void)
+{
+    static const char answer[] = "+OK\r\n1 000000056b03e470\r\n2 000000076b03e470\r\n3 000000096b03e470\r\n.\r\n"
+                                 "+OK 29 octets\r\nSubject: one\r\n\r\nHello\r\n..dot\r\n.\r\n";
+    static char commands[1000 * 14 + 1];
+    for (size_t i = 0; i < 1000; i++)
+        memcpy(commands + i * 14, "UIDL\r\nRETR 1\r\n", 15);
+    fake_start();
+    start_with(LOGIN, LOGGED);
+    fake_feed_text(commands);
+    CU_ASSERT_EQUAL(fake.sent.len, 1000 * (sizeof(answer) - 1));
+    for (size_t at = 0; at + sizeof(answer) - 1 <= fake.sent.len; at += sizeof(answer) - 1)
+        CU_ASSERT_FATAL(memcmp(fake.sent.data + at, answer, sizeof(answer) - 1) == 0);
+    CU_ASSERT(fake.most_out > SESSION_OUT_CHUNK / 2 && fake.most_out < SESSION_OUT_CHUNK + 4096);
+    fake_stop();
+}
+
+/* A client that does not read hears nothing new, and loses nothing. */
+static void test_slow_client(void)
+{
+    fake_start();
+    start_with(LOGIN, LOGGED);
+    fake.session.out_full = true;
+    start_with("STAT\r\nNOOP\r\n", "");
+    fake.session.out_full = false;
+    start_with("RSET\r\n", "+OK 3 77\r\n+OK\r\n+OK\r\n");
+    fake_stop();
+}
+
+static void test_farewell(void)
+{
+    fake_start();
+    CU_ASSERT(slice_starts_with(pop3_protocol.farewell(&fake.session, CLOSE_SHUTDOWN), "-ERR [SYS/TEMP] "));
+    CU_ASSERT_EQUAL(pop3_protocol.farewell(&fake.session, CLOSE_IDLE).len, 0);   /* RFC 1939 section 3 */
+    struct session unborn = { 0 };
+    CU_ASSERT(slice_ends_with(pop3_protocol.farewell(&unborn, CLOSE_TOO_MANY_CONNECTIONS), "\r\n"));
+    pop3_protocol.fini(&unborn);
     fake_stop();
 }
 
@@ -530,6 +574,9 @@ static const struct unit_test tests[] = {
     { "message faults", test_message_faults },
     { "end of input", test_eof },
     { "few steps", test_few_steps },
+    { "full output", test_full_output },
+    { "slow client", test_slow_client },
+    { "farewell", test_farewell },
 };
 
 UNIT_MAIN("pop3", tests)
