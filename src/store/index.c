@@ -1,0 +1,230 @@
+/* The index file: what a mailbox had in memory, so that opening an unchanged folder reads one file and no directory. A cache: versioned and
+ * checksummed, replaced by rename, never flushed; anything wrong with it costs time and nothing else. Called by sync under the uidlist lock. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "filename.h"
+#include "postern/base/clock.h"
+#include "postern/base/memory.h"
+#include "state.h"
+
+#define NAME_INDEX_TMP "postern-index.tmp"
+enum { INDEX_VERSION = 1, SAVE_MIN = 32, SAVE_MS = 60000 };
+
+struct index_header {
+    char magic[8];
+    uint32_t version, record_size;
+    uint64_t checksum;          /* of everything behind it */
+    uint64_t device, inode;     /* of the folder: a copied one is another */
+    struct uidlist list;
+    struct file_state cur, new;
+    uint32_t settled;           /* 0: the directories must be scanned */
+    uint32_t recent_from;
+    uint32_t counts[2];
+    uint64_t names[2];
+};
+
+static const char magic[8] = "PSTNIDX";
+
+static uint64_t checksum(uint64_t hash, const void *memory, size_t len)
+{
+    const unsigned char *bytes = memory;
+    uint64_t word;
+    for (; len >= sizeof(word); len -= sizeof(word), bytes += sizeof(word)) {
+        memcpy(&word, bytes, sizeof(word));
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
+    for (; len > 0; len--)
+        hash = (hash ^ *bytes++) * 1099511628211u;
+    return hash;
+}
+
+static uint64_t index_checksum(const struct index_header *header, const struct table *tables)
+{
+    size_t behind = offsetof(struct index_header, device);
+    uint64_t hash = checksum(1, (const char *)header + behind, sizeof(*header) - behind);
+    for (int i = 0; i < 2; i++) {
+        hash = checksum(hash, tables[i].records, tables[i].count * sizeof(struct record));
+        hash = checksum(hash, tables[i].names, tables[i].names_len);
+    }
+    return hash;
+}
+
+/* --- loading --- */
+
+static bool read_exactly(int fd, void *memory, size_t len)
+{
+    for (size_t at = 0; at < len; ) {
+        ssize_t got = read(fd, (char *)memory + at, len - at);
+        if (got <= 0)
+            return false;
+        at += (size_t)got;
+    }
+    return true;
+}
+
+static bool header_is_good(const struct index_header *header, const struct stat *st, const struct mailbox *mailbox)
+{
+    uint64_t len = sizeof(*header);
+    if (memcmp(header->magic, magic, sizeof(magic)) != 0 || header->version != INDEX_VERSION ||
+        header->record_size != sizeof(struct record) || header->device != mailbox->device || header->inode != mailbox->inode)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        if (header->names[i] > UINT32_MAX)
+            return false;
+        len += (uint64_t)header->counts[i] * sizeof(struct record) + header->names[i];
+    }
+    return len == (uint64_t)st->st_size;
+}
+
+static bool table_load(struct table *table, int fd, uint32_t count, uint64_t names)
+{
+    table->records = mem_resize(NULL, ((size_t)count + 1) * sizeof(struct record));
+    table->names = mem_resize(NULL, names + 1);
+    table->count = table->size = count;
+    table->names_len = table->names_size = names;
+    return read_exactly(fd, table->records, count * sizeof(struct record)) && read_exactly(fd, table->names, names);
+}
+
+/* The checksum was right, yet nothing read may lead outside the pool. */
+static bool table_is_good(const struct table *table)
+{
+    for (uint32_t i = 0; i < table->count; i++) {
+        const struct record *record = &table->records[i];
+        if (record->uid == 0 || (i > 0 && record->uid <= record[-1].uid) || record->name_len == 0 ||
+            (uint64_t)record->name + record->name_len > table->names_len)
+            return false;
+    }
+    return true;
+}
+
+static void take_tables(struct mailbox *mailbox, const struct index_header *header, struct table *tables)
+{
+    for (int t = 0; t < 2; t++)
+        for (uint32_t i = 0; i < tables[t].count; i++) {
+            tables[t].records[i].changed = 0;
+            tables[t].records[i].marks &= RECORD_IN_NEW | RECORD_ABSENT;
+        }
+    pthread_mutex_lock(&mailbox->mutex);
+    mailbox->live = tables[0];
+    mailbox->orphans = tables[1];
+    mailbox->list = header->list;
+    mailbox->cur = header->cur;
+    mailbox->new = header->new;
+    mailbox->recent_from = header->recent_from;
+    mailbox->rescan_ms = header->settled ? 0 : 1;
+    pthread_mutex_unlock(&mailbox->mutex);
+    mailbox->unsaved = 0;
+    mailbox->saved_ms = clock_monotonic_ms();
+    mailbox->saved_settled = header->settled;
+}
+
+bool index_load(struct mailbox *mailbox)
+{
+    struct index_header header;
+    struct table tables[2] = { { 0 }, { 0 } };
+    struct stat st;
+    int fd = openat(mailbox->place.folder, NAME_INDEX, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    bool good = mailbox->live.count == 0 && mailbox->orphans.count == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                read_exactly(fd, &header, sizeof(header)) && header_is_good(&header, &st, mailbox);
+    for (int i = 0; i < 2 && good; i++)
+        good = table_load(&tables[i], fd, header.counts[i], header.names[i]);
+    close(fd);
+    good = good && index_checksum(&header, tables) == header.checksum && table_is_good(&tables[0]) && table_is_good(&tables[1]);
+    if (good) {
+        take_tables(mailbox, &header, tables);
+    } else {
+        table_fini(&tables[0]);
+        table_fini(&tables[1]);
+    }
+    return good;
+}
+
+/* --- saving --- */
+
+static bool write_exactly(int fd, const void *memory, size_t len)
+{
+    for (size_t at = 0; at < len; ) {
+        ssize_t done = write(fd, (const char *)memory + at, len - at);
+        if (done <= 0)
+            return false;
+        at += (size_t)done;
+    }
+    return true;
+}
+
+/* The names of a table without the room that removed ones left. */
+static void table_pack(const struct table *from, struct table *to)
+{
+    for (uint32_t i = 0; i < from->count; i++) {
+        struct record *record = table_append(to, from->records[i].uid, table_name(from, &from->records[i]));
+        uint32_t name = record->name;
+        *record = from->records[i];
+        record->name = name;
+    }
+}
+
+static bool write_file(struct mailbox *mailbox, const struct index_header *header, const struct table *tables)
+{
+    int fd = openat(mailbox->place.folder, NAME_INDEX_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return false;
+    file_share_like(fd, mailbox->place.folder);
+    bool good = write_exactly(fd, header, sizeof(*header));
+    for (int i = 0; i < 2 && good; i++)
+        good = write_exactly(fd, tables[i].records, tables[i].count * sizeof(struct record)) &&
+               write_exactly(fd, tables[i].names, tables[i].names_len);
+    close(fd);
+    return good && renameat(mailbox->place.folder, NAME_INDEX_TMP, mailbox->place.folder, NAME_INDEX) == 0;
+}
+
+void index_save(struct mailbox *mailbox)
+{
+    struct index_header header;
+    struct table tables[2] = { { 0 }, { 0 } };
+    memset(&header, 0, sizeof(header));
+    mailbox->unsaved = 0;
+    mailbox->saved_ms = clock_monotonic_ms();
+    pthread_mutex_lock(&mailbox->mutex);
+    table_pack(&mailbox->live, &tables[0]);
+    header.list = mailbox->list;
+    header.cur = mailbox->cur;
+    header.new = mailbox->new;
+    header.settled = mailbox->rescan_ms == 0;
+    header.recent_from = mailbox->recent_from;
+    pthread_mutex_unlock(&mailbox->mutex);
+    table_pack(&mailbox->orphans, &tables[1]);
+    memcpy(header.magic, magic, sizeof(magic));
+    header.version = INDEX_VERSION;
+    header.record_size = sizeof(struct record);
+    header.device = mailbox->device;
+    header.inode = mailbox->inode;
+    for (int i = 0; i < 2; i++) {
+        header.counts[i] = tables[i].count;
+        header.names[i] = tables[i].names_len;
+    }
+    header.checksum = index_checksum(&header, tables);
+    if (!write_file(mailbox, &header, tables))
+        unlinkat(mailbox->place.folder, NAME_INDEX_TMP, 0);
+    mailbox->saved_settled = header.settled;
+    table_fini(&tables[0]);
+    table_fini(&tables[1]);
+}
+
+/* Often enough that opening is quick, rarely enough that a big mailbox is not written for every message. */
+void index_save_if_due(struct mailbox *mailbox)
+{
+    uint32_t unsaved = mailbox->unsaved;
+    bool settles = mailbox->rescan_ms == 0 && !mailbox->saved_settled && mailbox->live.count >= SAVE_MIN;
+    bool many = unsaved >= SAVE_MIN + mailbox->live.count / 16;
+    bool old = unsaved > 0 && mailbox->live.count >= SAVE_MIN && clock_monotonic_ms() - mailbox->saved_ms >= SAVE_MS;
+    if (mailbox->list.uid_validity != 0 && (many || old || settles))
+        index_save(mailbox);
+    cache_flush(mailbox);
+}

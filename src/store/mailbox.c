@@ -1,0 +1,296 @@
+/* The mailbox object: the process's registry of them, counting, locking, and the questions that memory answers. Called by accounts and
+ * sessions. The mutex is never held across a system call. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "postern/base/check.h"
+#include "postern/base/clock.h"
+#include "postern/base/memory.h"
+#include "state.h"
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct list registry = { &registry, &registry };
+
+static struct mailbox *registry_find(const struct stat *st)
+{
+    LIST_FOR_EACH(&registry, at) {
+        struct mailbox *mailbox = LIST_ITEM(at, struct mailbox, link);
+        if (mailbox->device == st->st_dev && mailbox->inode == st->st_ino)
+            return mailbox;
+    }
+    return NULL;
+}
+
+static void place_release(const struct mailbox_place *place)
+{
+    if (place->control >= 0 && place->control != place->folder)
+        close(place->control);
+    if (place->folder >= 0)
+        close(place->folder);
+    if (place->release != NULL)
+        place->release(place->owner);
+}
+
+static struct mailbox *mailbox_make(const struct mailbox_place *place, const struct stat *st)
+{
+    struct mailbox *mailbox = MEM_NEW(struct mailbox);
+    mailbox->refs = 1;
+    mailbox->place = *place;
+    mailbox->device = st->st_dev;
+    mailbox->inode = st->st_ino;
+    mailbox->list.next_uid = 1;
+    mailbox->lock.fd = -1;
+    for (size_t i = 0; i < sizeof(mailbox->watches) / sizeof(mailbox->watches[0]); i++)
+        mailbox->watches[i] = -1;
+    pthread_mutex_init(&mailbox->work, NULL);
+    pthread_mutex_init(&mailbox->mutex, NULL);
+    pthread_mutex_init(&mailbox->notify, NULL);
+    pthread_mutex_init(&mailbox->cache_mutex, NULL);
+    list_init(&mailbox->views);
+    return mailbox;
+}
+
+int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, struct fault *fault)
+{
+    struct stat st;
+    if (fstat(place->folder, &st) != 0) {
+        fault_set_errno(fault, errno, "folder");
+        place_release(place);
+        return -1;
+    }
+    pthread_mutex_lock(&registry_mutex);
+    struct mailbox *mailbox = registry_find(&st);
+    bool found = mailbox != NULL;
+    if (found) {
+        mailbox->refs++;
+    } else {
+        mailbox = mailbox_make(place, &st);
+        list_append(&registry, &mailbox->link);
+    }
+    pthread_mutex_unlock(&registry_mutex);
+    if (found)
+        place_release(place);
+    *out = mailbox;
+    return 0;
+}
+
+struct mailbox *mailbox_ref(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&registry_mutex);
+    mailbox->refs++;
+    pthread_mutex_unlock(&registry_mutex);
+    return mailbox;
+}
+
+static void mailbox_destroy(struct mailbox *mailbox)
+{
+    CHECK(list_is_empty(&mailbox->views));
+    cache_free(mailbox);
+    table_fini(&mailbox->live);
+    table_fini(&mailbox->orphans);
+    table_fini(&mailbox->unlinks);
+    keywords_fini(&mailbox->keywords);
+    mem_free(&mailbox->ghosts);
+    pthread_mutex_destroy(&mailbox->work);
+    pthread_mutex_destroy(&mailbox->mutex);
+    pthread_mutex_destroy(&mailbox->notify);
+    pthread_mutex_destroy(&mailbox->cache_mutex);
+    place_release(&mailbox->place);
+    mem_release(mailbox);
+}
+
+void mailbox_unref(struct mailbox **mailbox)
+{
+    struct mailbox *m = *mailbox;
+    *mailbox = NULL;
+    if (m == NULL)
+        return;
+    pthread_mutex_lock(&registry_mutex);
+    bool last = --m->refs == 0;
+    if (last)
+        list_remove(&m->link);
+    pthread_mutex_unlock(&registry_mutex);
+    if (last)
+        mailbox_destroy(m);
+}
+
+/* The object is of no use any more; the same folder opened again, with a new UIDVALIDITY perhaps, is a new object. */
+void mailbox_set_gone(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&registry_mutex);
+    list_remove(&mailbox->link);
+    pthread_mutex_unlock(&registry_mutex);
+    pthread_mutex_lock(&mailbox->mutex);
+    mailbox->gone = true;
+    pthread_mutex_unlock(&mailbox->mutex);
+    atomic_store(&mailbox->dirty, true);
+}
+
+void mailbox_mark_gone(int folder_fd)
+{
+    struct stat st;
+    if (fstat(folder_fd, &st) != 0)
+        return;
+    pthread_mutex_lock(&registry_mutex);
+    struct mailbox *mailbox = registry_find(&st);
+    if (mailbox != NULL)
+        mailbox->refs++;
+    pthread_mutex_unlock(&registry_mutex);
+    if (mailbox == NULL)
+        return;
+    mailbox_set_gone(mailbox);
+    views_notify(mailbox);
+    mailbox_unref(&mailbox);
+}
+
+bool mailbox_is_gone(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    bool gone = mailbox->gone;
+    pthread_mutex_unlock(&mailbox->mutex);
+    return gone;
+}
+
+int mailbox_lock(struct mailbox *mailbox, struct fault *fault)
+{
+    if (mailbox_is_gone(mailbox))
+        return fault_set(fault, FAULT_GONE, 0, "folder was removed or renumbered");
+    if (pthread_mutex_trylock(&mailbox->work) != 0)
+        return fault_set(fault, FAULT_BUSY, EBUSY, "another session works on the folder");
+    struct fault why;
+    if (lock_take(&mailbox->lock, mailbox->place.control, NAME_UIDLIST_LOCK, NAME_UIDLIST, mailbox->place.folder,
+                  LOCK_STALE_SECONDS, &why) == 0)
+        return 0;
+    pthread_mutex_unlock(&mailbox->work);
+    if (why.class == FAULT_NOT_FOUND)
+        why.class = FAULT_GONE;
+    if (fault != NULL)
+        *fault = why;
+    return -1;
+}
+
+void mailbox_unlock(struct mailbox *mailbox)
+{
+    lock_drop(&mailbox->lock);
+    pthread_mutex_unlock(&mailbox->work);
+}
+
+int mailbox_lock_touch(struct mailbox *mailbox, struct fault *fault)
+{
+    return lock_touch(&mailbox->lock, fault);
+}
+
+int mailbox_folder_fd(const struct mailbox *mailbox)
+{
+    return mailbox->place.folder;
+}
+
+int mailbox_control_fd(const struct mailbox *mailbox)
+{
+    return mailbox->place.control;
+}
+
+uint32_t mailbox_uid_validity(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    uint32_t validity = mailbox->list.uid_validity;
+    pthread_mutex_unlock(&mailbox->mutex);
+    return validity;
+}
+
+void mailbox_uids(struct mailbox *mailbox, struct uidset *uids_out)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    for (uint32_t i = 0; i < mailbox->live.count; i++)
+        uidset_add(uids_out, mailbox->live.records[i].uid);
+    pthread_mutex_unlock(&mailbox->mutex);
+}
+
+bool mailbox_is_dirty(struct mailbox *mailbox)
+{
+    if (atomic_load(&mailbox->dirty))
+        return true;
+    pthread_mutex_lock(&mailbox->mutex);
+    bool due = mailbox->rescan_ms != 0 && clock_monotonic_ms() >= mailbox->rescan_ms;
+    pthread_mutex_unlock(&mailbox->mutex);
+    return due;
+}
+
+void mailbox_get_status(struct mailbox *mailbox, struct mailbox_status *status_out)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    *status_out = (struct mailbox_status){
+        .uid_validity = mailbox->list.uid_validity, .uid_next = mailbox->list.next_uid, .messages = mailbox->live.count,
+        .recent = mailbox->live.count - table_below(&mailbox->live, mailbox->recent_from) };
+    for (uint32_t i = 0; i < mailbox->live.count; i++) {
+        status_out->unseen += (mailbox->live.records[i].flags & MESSAGE_SEEN) == 0;
+        status_out->size += mailbox->live.records[i].size;
+    }
+    pthread_mutex_unlock(&mailbox->mutex);
+}
+
+/* --- keywords: what memory knows --- */
+
+static uint32_t keywords_used(const struct mailbox *mailbox)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < mailbox->live.count; i++)
+        used |= mailbox->live.records[i].keywords;
+    return used;
+}
+
+bool mailbox_keyword_name(struct mailbox *mailbox, unsigned number, char *name_out)
+{
+    if (number >= KEYWORDS_MAX)
+        return false;
+    pthread_mutex_lock(&mailbox->mutex);
+    bool known = mailbox->keywords.names[number] != NULL;
+    if (known)
+        snprintf(name_out, KEYWORD_LENGTH_MAX + 1, "%s", mailbox->keywords.names[number]);
+    else if ((known = keywords_used(mailbox) >> number & 1))
+        snprintf(name_out, KEYWORD_LENGTH_MAX + 1, "unknown-%u", number);
+    pthread_mutex_unlock(&mailbox->mutex);
+    return known;
+}
+
+static int number_of_unknown(const struct mailbox *mailbox, struct slice name)
+{
+    uint64_t number;
+    if (!slice_starts_with_nocase(name, "unknown-") || !slice_to_number(slice_from(name, 8), KEYWORDS_MAX - 1, &number))
+        return -1;
+    return mailbox->keywords.names[number] == NULL && keywords_used(mailbox) >> number & 1 ? (int)number : -1;
+}
+
+int mailbox_keyword_number(struct mailbox *mailbox, struct slice name)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    int number = -1;
+    for (int i = 0; i < KEYWORDS_MAX && number < 0; i++)
+        if (mailbox->keywords.names[i] != NULL && slice_is_nocase(name, mailbox->keywords.names[i]))
+            number = i;
+    if (number < 0)
+        number = number_of_unknown(mailbox, name);
+    pthread_mutex_unlock(&mailbox->mutex);
+    return number;
+}
+
+bool mailbox_has_keyword_room(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    uint32_t taken = keywords_used(mailbox);
+    for (unsigned i = 0; i < KEYWORDS_MAX; i++)
+        if (mailbox->keywords.names[i] != NULL)
+            taken |= 1u << i;
+    pthread_mutex_unlock(&mailbox->mutex);
+    return taken != (1u << KEYWORDS_MAX) - 1;
+}
+
+uint64_t mailbox_keywords_version(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    uint64_t version = mailbox->keywords.version;
+    pthread_mutex_unlock(&mailbox->mutex);
+    return version;
+}

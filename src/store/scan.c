@@ -1,0 +1,424 @@
+/* Reading new/ and cur/: finds what is new, renamed, doubled or missing (maildir.md, rules 2, 3 and 6). Called by sync under the uidlist
+ * lock. A message counts as expunged only after two full scans, the second of directories that stood still. Never loses a file: a doubtful one stays. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "filename.h"
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+#include "state.h"
+
+enum { TABLE_LIVE, TABLE_ORPHANS, TABLE_FRESH, NAME_MAX_BYTES = 255 };
+
+struct scan {
+    struct mailbox *mailbox;
+    struct table fresh;         /* files without a line in the uidlist */
+    struct name_index index;
+};
+
+static const char *directory_of(bool in_new)
+{
+    return in_new ? "new" : "cur";
+}
+
+static void path_of(struct buf *out, bool in_new, struct slice name)
+{
+    buf_append_text(out, directory_of(in_new));
+    buf_append_byte(out, '/');
+    buf_append(out, name);
+}
+
+void record_path_in(const struct table *table, const struct record *record, struct buf *out)
+{
+    path_of(out, record->marks & RECORD_IN_NEW, table_name(table, record));
+}
+
+int directory_states(struct mailbox *mailbox, struct file_state *cur, struct file_state *new, struct fault *fault)
+{
+    struct stat st;
+    if (fstatat(mailbox->place.folder, "new", &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return fault_set_errno(fault, errno, "new");
+    file_state_set(new, &st);
+    if (fstatat(mailbox->place.folder, "cur", &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return fault_set_errno(fault, errno, "cur");
+    file_state_set(cur, &st);
+    return 0;
+}
+
+static bool state_is_equal(const struct file_state *a, const struct file_state *b)
+{
+    return a->inode == b->inode && a->device == b->device && a->size == b->size && a->seconds == b->seconds &&
+           a->nanoseconds == b->nanoseconds;
+}
+
+/* --- one entry --- */
+
+static bool file_stat(struct mailbox *mailbox, bool in_new, struct slice name, struct stat *st)
+{
+    struct buf path = { 0 };
+    path_of(&path, in_new, name);
+    bool there = fstatat(mailbox->place.folder, buf_text(&path), st, AT_SYMLINK_NOFOLLOW) == 0;
+    buf_fini(&path);
+    return there;
+}
+
+/* The record's file has this name now: flags of others come in here. */
+static void take_name(struct mailbox *mailbox, struct table *table, struct record *record, bool in_new, struct slice name)
+{
+    uint8_t flags;
+    uint32_t keywords;
+    filename_parse(name, &flags, &keywords);
+    pthread_mutex_lock(&mailbox->mutex);
+    if (table == &mailbox->live && (flags != record->flags || keywords != record->keywords))
+        record->changed = mailbox->flags_changed = ++mailbox->change;
+    table_rename(table, record, name);
+    record->flags = flags;
+    record->keywords = keywords;
+    record->marks = (uint8_t)((record->marks & ~RECORD_IN_NEW) | (in_new ? RECORD_IN_NEW : 0));
+    pthread_mutex_unlock(&mailbox->mutex);
+    mailbox->unsaved++;
+}
+
+/* A second file of the same base name that really is another file gets a base name, and so a UID, of its own. */
+static void separate(struct scan *scan, bool in_new, struct slice name, const struct stat *first, const struct stat *second)
+{
+    struct buf from = { 0 }, to = { 0 };
+    path_of(&from, in_new, name);
+    int folder = scan->mailbox->place.folder;
+    if (first->st_ino == second->st_ino && first->st_dev == second->st_dev) {
+        unlinkat(folder, buf_text(&from), 0);
+    } else {
+        buf_append_text(&to, in_new ? "new/" : "cur/");
+        filename_unique(&to);
+        buf_append(&to, slice_from(name, filename_base(name).len));
+        if (renameat(folder, buf_text(&from), folder, buf_text(&to)) == 0) {
+            struct record *record = table_append(&scan->fresh, 0, slice_from(buf_slice(&to), 4));
+            record->marks = (uint8_t)(RECORD_SEEN | (in_new ? RECORD_IN_NEW : 0));
+            name_index_add(&scan->index, TABLE_FRESH, scan->fresh.count - 1);
+            log_warning("store", "two messages had one file name; the second was renamed");
+        }
+    }
+    buf_fini(&from);
+    buf_fini(&to);
+}
+
+/* A known base name. Seen for the second time under another name it was renamed in between, or there are two files. */
+static void see_known(struct scan *scan, struct table *table, struct record *record, bool in_new, struct slice name)
+{
+    struct mailbox *mailbox = scan->mailbox;
+    struct slice known = table_name(table, record);
+    bool known_in_new = record->marks & RECORD_IN_NEW;
+    if (!(record->marks & RECORD_SEEN)) {
+        record->marks |= RECORD_SEEN;
+        if (known_in_new != in_new || !slice_is_equal(known, name))
+            take_name(mailbox, table, record, in_new, name);
+        return;
+    }
+    struct stat first, second;
+    if ((known_in_new == in_new && slice_is_equal(known, name)) || !file_stat(mailbox, in_new, name, &second))
+        return;
+    if (file_stat(mailbox, known_in_new, known, &first))
+        separate(scan, in_new, name, &first, &second);
+    else
+        take_name(mailbox, table, record, in_new, name);
+}
+
+static void see(struct scan *scan, bool in_new, struct slice name)
+{
+    struct name_hit hit = name_index_find(&scan->index, filename_base(name));
+    if (hit.table >= 0) {
+        struct table *table = scan->index.tables[hit.table];
+        see_known(scan, table, &table->records[hit.number], in_new, name);
+        return;
+    }
+    struct record *record = table_append(&scan->fresh, 0, name);
+    record->marks = (uint8_t)(RECORD_SEEN | (in_new ? RECORD_IN_NEW : 0));
+    name_index_add(&scan->index, TABLE_FRESH, scan->fresh.count - 1);
+}
+
+static int scan_directory(struct scan *scan, bool in_new, struct fault *fault)
+{
+    int fd = openat(scan->mailbox->place.folder, directory_of(in_new), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+    if (entries == NULL) {
+        int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return fault_set_errno(fault, error, "%s", directory_of(in_new));
+    }
+    struct dirent *entry;
+    while ((errno = 0, entry = readdir(entries)) != NULL) {
+        struct slice name = slice_from_string(entry->d_name);
+        if (filename_is_usable(name) && filename_base(name).len > 0 && entry->d_type != DT_DIR)
+            see(scan, in_new, name);
+    }
+    int error = errno;
+    closedir(entries);
+    return error != 0 ? fault_set_errno(fault, error, "%s", directory_of(in_new)) : 0;
+}
+
+/* --- new files --- */
+
+int rename_keeping(int folder, const char *from, const char *to)
+{
+    int result = renameat2(folder, from, folder, to, RENAME_NOREPLACE);
+    if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
+        result = linkat(folder, from, folder, to, 0);
+        if (result == 0)
+            result = unlinkat(folder, from, 0);
+    }
+    return result;
+}
+
+/* Moves a file of new/ to cur/. False: it has gone meanwhile. */
+static bool move_to_cur(struct mailbox *mailbox, struct table *table, struct record *record)
+{
+    struct buf from = { 0 }, to = { 0 };
+    struct slice name = table_name(table, record);
+    path_of(&from, true, name);
+    path_of(&to, false, name);
+    if (filename_base(name).len == name.len && name.len + 3 <= NAME_MAX_BYTES)
+        buf_append_text(&to, ":2,");
+    int folder = mailbox->place.folder;
+    int result = rename_keeping(folder, buf_text(&from), buf_text(&to));
+    bool gone = result != 0 && errno == ENOENT;
+    if (result == 0)
+        take_name(mailbox, table, record, false, slice_from(buf_slice(&to), 4));
+    buf_fini(&from);
+    buf_fini(&to);
+    return !gone;
+}
+
+static void move_new_files(struct mailbox *mailbox, struct table *table)
+{
+    for (uint32_t i = 0; i < table->count; i++) {
+        struct record *record = &table->records[i];
+        if ((record->marks & (RECORD_SEEN | RECORD_IN_NEW)) == (RECORD_SEEN | RECORD_IN_NEW) && !move_to_cur(mailbox, table, record))
+            record->marks &= (uint8_t)~RECORD_SEEN;
+    }
+}
+
+static int compare_arrival(const void *a, const void *b, void *table)
+{
+    return filename_compare(table_name(table, a), table_name(table, b));
+}
+
+/* Files whose line says a UID that sessions could not be told any more (one above it was) get a new one. */
+static bool demote_orphans(struct scan *scan)
+{
+    struct table *orphans = &scan->mailbox->orphans;
+    bool any = false;
+    for (uint32_t i = 0; i < orphans->count; i++) {
+        struct record *record = &orphans->records[i];
+        if (!(record->marks & RECORD_SEEN) || record->uid > scan->mailbox->told)
+            continue;
+        struct record *again = table_append(&scan->fresh, 0, table_name(orphans, record));
+        again->marks = (uint8_t)(record->marks & ~RECORD_DOOMED);
+        record->marks |= RECORD_DOOMED;
+        any = true;
+    }
+    return any;
+}
+
+/* Gives UIDs and writes their lines. The messages become visible only afterwards (rule 6). */
+static int record_fresh(struct scan *scan, struct fault *fault)
+{
+    struct mailbox *mailbox = scan->mailbox;
+    struct buf lines = { 0 };
+    uint32_t next = mailbox->list.next_uid;
+    qsort_r(scan->fresh.records, scan->fresh.count, sizeof(struct record), compare_arrival, &scan->fresh);
+    for (uint32_t i = 0; i < scan->fresh.count; i++) {
+        struct record *record = &scan->fresh.records[i];
+        if (!(record->marks & RECORD_SEEN))
+            continue;
+        if (next == UINT32_MAX) {
+            buf_fini(&lines);
+            return fault_set(fault, FAULT_LIMIT, 0, "no UIDs left");
+        }
+        record->uid = next++;
+        uidlist_line(&lines, record->uid, filename_base(table_name(&scan->fresh, record)));
+    }
+    int result = lines.len > 0 || mailbox->list.broken || mailbox->list.stale ? sync_record(mailbox, buf_slice(&lines), fault) : 0;
+    buf_fini(&lines);
+    return result;
+}
+
+static void adopt(struct mailbox *mailbox, struct table *from)
+{
+    for (uint32_t i = 0; i < from->count; i++) {
+        struct record *record = &from->records[i];
+        if (!(record->marks & RECORD_SEEN) || (record->marks & RECORD_DOOMED))
+            continue;
+        struct record *live = table_append(&mailbox->live, record->uid, table_name(from, record));
+        live->marks = record->marks & RECORD_IN_NEW;
+        if (live->size == 0)
+            live->size = record->size;
+        record->marks |= RECORD_DOOMED;
+        mailbox->unsaved++;
+    }
+}
+
+static void publish(struct scan *scan)
+{
+    struct mailbox *mailbox = scan->mailbox;
+    pthread_mutex_lock(&mailbox->mutex);
+    adopt(mailbox, &mailbox->orphans);
+    adopt(mailbox, &scan->fresh);
+    table_sort(&mailbox->live);
+    pthread_mutex_unlock(&mailbox->mutex);
+    table_drop_doomed(&mailbox->orphans);
+    table_sort(&mailbox->orphans);
+}
+
+/* --- the scans --- */
+
+static uint32_t count_unseen(const struct mailbox *mailbox, bool cur_too)
+{
+    uint32_t unseen = 0;
+    for (uint32_t i = 0; i < mailbox->live.count; i++)
+        unseen += !(mailbox->live.records[i].marks & RECORD_SEEN) && (cur_too || mailbox->live.records[i].marks & RECORD_IN_NEW);
+    for (uint32_t i = 0; i < mailbox->orphans.count && cur_too; i++)
+        unseen += !(mailbox->orphans.records[i].marks & (RECORD_SEEN | RECORD_ABSENT));
+    return unseen;
+}
+
+static void clear_seen(struct table *table)
+{
+    for (uint32_t i = 0; i < table->count; i++)
+        table->records[i].marks &= (uint8_t)~RECORD_SEEN;
+}
+
+static bool stood_still(const struct file_state *before, const struct file_state *after)
+{
+    struct timespec now = clock_wall();
+    return state_is_equal(before, after) &&
+           (now.tv_sec > after->seconds + 1 || (now.tv_sec == after->seconds + 1 && now.tv_nsec > after->nanoseconds));
+}
+
+static int scan_both(struct scan *scan, bool cur_too, struct fault *fault)
+{
+    if (scan_directory(scan, true, fault) != 0)
+        return -1;
+    return cur_too ? scan_directory(scan, false, fault) : 0;
+}
+
+/* After a scan that missed messages: the second one, and the verdict. */
+static int look_again(struct scan *scan, bool *doubt_out, struct fault *fault)
+{
+    struct mailbox *mailbox = scan->mailbox;
+    struct file_state cur, new, cur_after, new_after;
+    if (directory_states(mailbox, &cur, &new, fault) != 0 || scan_both(scan, true, fault) != 0 ||
+        directory_states(mailbox, &cur_after, &new_after, fault) != 0)
+        return -1;
+    uint32_t missing = count_unseen(mailbox, true);
+    *doubt_out = missing > 0 && !(stood_still(&cur, &cur_after) && stood_still(&new, &new_after));
+    if (missing == 0 || *doubt_out)
+        return 0;
+    for (uint32_t i = 0; i < mailbox->live.count; i++)
+        if (!(mailbox->live.records[i].marks & RECORD_SEEN))
+            sync_doom(mailbox, &mailbox->live.records[i]);
+    for (uint32_t i = 0; i < mailbox->orphans.count; i++)
+        if (!(mailbox->orphans.records[i].marks & RECORD_SEEN))
+            mailbox->orphans.records[i].marks |= RECORD_ABSENT;
+    sync_forget_doomed(mailbox, true);
+    return 0;
+}
+
+/* When to look again although nothing seems to change. A scan that takes long is repeated more rarely. */
+static void plan_rescan(struct mailbox *mailbox, const struct file_state *cur, const struct file_state *new, bool full, bool doubt)
+{
+    int64_t young = clock_wall().tv_sec - 2;
+    uint64_t delay = doubt ? DOUBT_MS : RESCAN_MS;
+    if (delay < mailbox->scan_us / 20)
+        delay = mailbox->scan_us / 20;
+    pthread_mutex_lock(&mailbox->mutex);
+    if (full || mailbox->rescan_ms == 0)
+        mailbox->rescan_ms = doubt || cur->seconds >= young || new->seconds >= young ? clock_monotonic_ms() + delay : 0;
+    pthread_mutex_unlock(&mailbox->mutex);
+    watch_rescan(mailbox);
+}
+
+static int scan_and_take(struct scan *scan, bool cur_too, bool *doubt_out, struct fault *fault)
+{
+    struct mailbox *mailbox = scan->mailbox;
+    if (scan_both(scan, cur_too, fault) != 0)
+        return -1;
+    if (count_unseen(mailbox, cur_too) > 0 && look_again(scan, doubt_out, fault) != 0)
+        return -1;
+    struct own_change own;
+    if (own_change_begin(mailbox, &own, fault) != 0)
+        return -1;
+    move_new_files(mailbox, &mailbox->live);
+    move_new_files(mailbox, &mailbox->orphans);
+    move_new_files(mailbox, &scan->fresh);
+    own_change_end(mailbox, &own);
+    mailbox->list.stale |= demote_orphans(scan);
+    if (record_fresh(scan, fault) != 0)
+        return -1;
+    publish(scan);
+    return 0;
+}
+
+int scan_directories(struct mailbox *mailbox, bool cur_too, struct fault *fault)
+{
+    struct scan scan = { .mailbox = mailbox };
+    struct file_state cur, new;
+    bool doubt = false;
+    uint64_t start = clock_monotonic_us();
+    if (directory_states(mailbox, &cur, &new, fault) != 0)
+        return -1;
+    pthread_mutex_lock(&mailbox->mutex);
+    mailbox->new = new;
+    if (cur_too)
+        mailbox->cur = cur;
+    pthread_mutex_unlock(&mailbox->mutex);
+    clear_seen(&mailbox->live);
+    clear_seen(&mailbox->orphans);
+    name_index_init(&scan.index, &mailbox->live, &mailbox->orphans, &scan.fresh);
+    int result = scan_and_take(&scan, cur_too, &doubt, fault);
+    name_index_fini(&scan.index);
+    table_fini(&scan.fresh);
+    if (cur_too)
+        mailbox->scan_us = clock_monotonic_us() - start;
+    if (result == 0) {
+        plan_rescan(mailbox, &mailbox->cur, &mailbox->new, cur_too, doubt);
+    } else {
+        pthread_mutex_lock(&mailbox->mutex);
+        mailbox->cur = mailbox->new = (struct file_state){ 0 };
+        pthread_mutex_unlock(&mailbox->mutex);
+    }
+    return result;
+}
+
+/* --- our own changes --- */
+
+int own_change_begin(struct mailbox *mailbox, struct own_change *own, struct fault *fault)
+{
+    struct file_state cur, new;
+    if (directory_states(mailbox, &cur, &new, fault) != 0)
+        return -1;
+    own->cur = state_is_equal(&cur, &mailbox->cur);
+    own->new = state_is_equal(&new, &mailbox->new);
+    return 0;
+}
+
+void own_change_end(struct mailbox *mailbox, const struct own_change *own)
+{
+    struct file_state cur, new;
+    if (directory_states(mailbox, &cur, &new, NULL) != 0)
+        return;
+    bool changed = !state_is_equal(&cur, &mailbox->cur) || !state_is_equal(&new, &mailbox->new);
+    pthread_mutex_lock(&mailbox->mutex);
+    if (own->cur)
+        mailbox->cur = cur;
+    if (own->new)
+        mailbox->new = new;
+    pthread_mutex_unlock(&mailbox->mutex);
+    if (changed)
+        plan_rescan(mailbox, &cur, &new, false, false);
+}
