@@ -37,7 +37,7 @@ static enum step_result spill(struct session *session)
     struct transaction *t = &st->transaction;
     struct fault fault;
     if (t->spool < 0)
-        t->spool = spool_open(&fault);
+        t->spool = smtp_spool_open(&fault);
     if (t->spool < 0 || write_all(t->spool, buf_slice(&t->content), &fault) < 0) {
         log_error("smtp", "%s: %s", t->id, fault.text);
         t->spool_failed = true;

@@ -28,7 +28,7 @@ void smtp_configure(const char *state_dir)
 }
 
 /* Some file systems know no O_TMPFILE; a name that lives for a moment does as well. */
-static int spool_open_named(const char *dir)
+static int open_named(const char *dir)
 {
     char name[4096];
     int len = snprintf(name, sizeof(name), "%s/smtp-XXXXXX", dir);
@@ -40,13 +40,13 @@ static int spool_open_named(const char *dir)
     return fd;
 }
 
-int spool_open(struct fault *fault)
+int smtp_spool_open(struct fault *fault)
 {
     const char *dir = spool_dir != NULL ? spool_dir : getenv("TMPDIR");
     dir = dir != NULL ? dir : "/tmp";
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
-        fd = spool_open_named(dir);
+        fd = open_named(dir);
     return fd >= 0 ? fd : fault_set_errno(fault, errno, "spool file in %s", dir);
 }
 

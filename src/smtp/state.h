@@ -94,7 +94,7 @@ void transaction_reset(struct transaction *transaction);
 /* A step that wants its outcome. */
 void smtp_step(struct session *session, enum step_result (*work)(struct session *), void (*after)(struct session *, enum action_result));
 /* A file without a name for big messages. */
-int spool_open(struct fault *fault);
+int smtp_spool_open(struct fault *fault);
 
 /* commands.c: one command line, without its CRLF. */
 void command_run(struct session *session, struct slice line);

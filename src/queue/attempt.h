@@ -1,0 +1,20 @@
+/* attempt: one go at delivering one queued message, and what follows from it. Used by queue.c's threads; blocks. */
+#ifndef POSTERN_QUEUE_ATTEMPT_H
+#define POSTERN_QUEUE_ATTEMPT_H
+
+#include <stdatomic.h>
+
+#include "spool.h"
+
+struct snapshot;
+
+/* When the message is due again; 0: it is done and gone. */
+time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping);
+
+/* Minutes until the next go after `attempts` goes, from agent.defer_minutes. */
+unsigned attempt_delay_minutes(const struct snapshot *snapshot, uint64_t attempts);
+
+/* notice.c: a delivery status notification about the FAILED recipients into the queue, from the null path (RFC 3464, RFC 5321 6.1). */
+int notice_send(const struct envelope *envelope, int message, const struct snapshot *snapshot, const char *host, struct fault *fault);
+
+#endif

@@ -1,0 +1,88 @@
+/* A queued message's envelope and its text form: lines of a word and a value, the first naming the version, the last "end". Pure. */
+#include <string.h>
+
+#include "postern/base/memory.h"
+#include "spool.h"
+
+void envelope_fini(struct envelope *envelope)
+{
+    for (size_t i = 0; i < envelope->count; i++)
+        mem_free(&envelope->recipients[i].address);
+    mem_free(&envelope->recipients);
+    mem_free(&envelope->sender);
+    memset(envelope, 0, sizeof(*envelope));
+}
+
+static bool is_clean(struct slice address)
+{
+    for (size_t i = 0; i < address.len; i++)
+        if ((unsigned char)address.data[i] < ' ' || address.data[i] == 127)
+            return false;
+    return true;
+}
+
+bool envelope_add(struct envelope *envelope, struct slice address)
+{
+    if (address.len == 0 || !is_clean(address))
+        return false;
+    if (envelope->count == envelope->size) {
+        envelope->size = envelope->size ? envelope->size * 2 : 4;
+        envelope->recipients = mem_resize(envelope->recipients, envelope->size * sizeof(envelope->recipients[0]));
+    }
+    envelope->recipients[envelope->count++] = (struct envelope_recipient){ .address = slice_to_string(address) };
+    return true;
+}
+
+void envelope_write(const struct envelope *envelope, struct buf *out)
+{
+    buf_printf(out, "postern-queue 1\nsender %s\narrived %lld\nattempts %llu\nnext %lld\nbody %s\n", envelope->sender,
+               (long long)envelope->arrived, (unsigned long long)envelope->attempts, (long long)envelope->next,
+               envelope->eight_bit ? "8bit" : "7bit");
+    for (size_t i = 0; i < envelope->count; i++)
+        if (envelope->recipients[i].outcome == OUTCOME_WAITING)
+            buf_printf(out, "recipient %s\n", envelope->recipients[i].address);
+    buf_append_text(out, "end\n");
+}
+
+static bool parse_time(struct slice value, time_t *out)
+{
+    uint64_t number;
+    if (!slice_to_number(value, INT64_MAX, &number))
+        return false;
+    *out = (time_t)number;
+    return true;
+}
+
+static bool parse_line(struct slice word, struct slice value, struct envelope *out)
+{
+    if (slice_is(word, "sender") && out->sender == NULL && is_clean(value)) {
+        out->sender = slice_to_string(value);
+        return true;
+    }
+    if (slice_is(word, "arrived"))
+        return parse_time(value, &out->arrived);
+    if (slice_is(word, "attempts"))
+        return slice_to_number(value, UINT64_MAX, &out->attempts);
+    if (slice_is(word, "next"))
+        return parse_time(value, &out->next);
+    if (slice_is(word, "body")) {
+        out->eight_bit = slice_is(value, "8bit");
+        return true;
+    }
+    return slice_is(word, "recipient") && envelope_add(out, value);
+}
+
+int envelope_parse(struct slice text, struct envelope *out, struct fault *fault)
+{
+    struct slice rest = text, line;
+    bool ended = false, good = slice_split(&rest, '\n', &line) && slice_is(line, "postern-queue 1");
+    while (good && !ended && slice_split(&rest, '\n', &line)) {
+        ptrdiff_t space = slice_find(line, ' ');
+        ended = slice_is(line, "end");
+        good = ended || (space > 0 && parse_line(slice_part(line, 0, (size_t)space), slice_from(line, (size_t)space + 1), out));
+    }
+    if (good && ended && rest.data != NULL && rest.len == 0 && out->sender != NULL && out->count != 0)
+        return 0;
+    envelope_fini(out);
+    return fault_set(fault, FAULT_CORRUPT, 0, "envelope is not whole");
+}

@@ -1,0 +1,123 @@
+/* Delivery status notifications (RFC 3464 in RFC 6522's multipart/report): a message to the sender that says what was not delivered and
+ * why, with the header of the original. It goes into the queue like any other, from the null path. Called by attempt.c. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "attempt.h"
+#include "postern/base/clock.h"
+#include "postern/base/secret.h"
+#include "postern/config/snapshot.h"
+#include "postern/queue/queue.h"
+
+enum { HEADER_RETURNED_MAX = 64 * 1024 };
+
+static void write_date(struct buf *out, time_t when)
+{
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct tm tm;
+    gmtime_r(&when, &tm);
+    buf_printf(out, "%.3s, %d %.3s %d %02d:%02d:%02d +0000\r\n", days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon,
+               tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+static void write_head(struct buf *out, const struct envelope *envelope, const struct snapshot *snapshot, const char *host, const char *boundary)
+{
+    const char *postmaster = snapshot->agent.postmaster;
+    buf_printf(out, "From: Mail Delivery System <%s%s>\r\n", postmaster != NULL ? postmaster : "postmaster@", postmaster != NULL ? "" : host);
+    buf_printf(out, "To: <%s>\r\nSubject: Undelivered mail returned to sender\r\nDate: ", envelope->sender);
+    write_date(out, clock_wall().tv_sec);
+    buf_printf(out, "Message-ID: <%s@%s>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n", boundary, host);
+    buf_printf(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n\r\n", boundary);
+}
+
+/* What a peer said, printable only. */
+static void write_text(struct buf *out, const char *text)
+{
+    for (; *text != '\0'; text++)
+        buf_append_byte(out, *text >= ' ' && *text <= '~' ? *text : '?');
+    buf_append_text(out, "\r\n");
+}
+
+static void write_explanation(struct buf *out, const struct envelope *envelope, const char *host, const char *boundary)
+{
+    buf_printf(out, "--%s\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n", boundary);
+    buf_printf(out, "This is the mail system at %s.\r\n\r\nYour message could not be delivered to:\r\n\r\n", host);
+    for (size_t i = 0; i < envelope->count; i++) {
+        const struct envelope_recipient *to = &envelope->recipients[i];
+        if (to->outcome != OUTCOME_FAILED)
+            continue;
+        buf_printf(out, "<%s>: ", to->address);
+        write_text(out, to->text);
+    }
+    buf_append_text(out, "\r\n");
+}
+
+/* RFC 3464 2.2, 2.3. */
+static void write_status(struct buf *out, const struct envelope *envelope, const char *host, const char *boundary)
+{
+    buf_printf(out, "--%s\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; %s\r\nArrival-Date: ", boundary, host);
+    write_date(out, envelope->arrived);
+    for (size_t i = 0; i < envelope->count; i++) {
+        const struct envelope_recipient *to = &envelope->recipients[i];
+        if (to->outcome != OUTCOME_FAILED)
+            continue;
+        buf_printf(out, "\r\nFinal-Recipient: rfc822; %s\r\nAction: failed\r\nStatus: %s\r\n", to->address, to->status[0] ? to->status : "5.0.0");
+        buf_append_text(out, to->answered ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-postern; ");
+        write_text(out, to->text);
+    }
+    buf_append_text(out, "\r\n");
+}
+
+/* The original's header, whole lines only. */
+static int write_header(struct buf *out, int message, const char *boundary, struct fault *fault)
+{
+    struct buf head = { 0 };
+    char *room = buf_reserve(&head, HEADER_RETURNED_MAX);
+    ssize_t got = pread(message, room, HEADER_RETURNED_MAX, 0);
+    if (got < 0) {
+        buf_fini(&head);
+        return fault_set_errno(fault, errno, "reading the message");
+    }
+    buf_extend(&head, (size_t)got);
+    struct slice text = buf_slice(&head);
+    ptrdiff_t end = slice_find_text(text, SLICE_LITERAL("\r\n\r\n"));
+    if (end < 0)
+        end = slice_find_last(text, '\n') - 1;
+    buf_printf(out, "--%s\r\nContent-Type: text/rfc822-headers\r\n\r\n", boundary);
+    if (end > 0)
+        buf_append(out, slice_part(text, 0, (size_t)end + 2));
+    buf_printf(out, "\r\n--%s--\r\n", boundary);
+    buf_fini(&head);
+    return 0;
+}
+
+static int put(const struct envelope *envelope, struct slice text, struct fault *fault)
+{
+    struct queue_message *message = NULL;
+    struct slice to = slice_from_string(envelope->sender);
+    int result = queue_message_open(SLICE_NONE, &to, 1, true, &message, fault);
+    if (result == 0)
+        result = queue_message_write(message, text, fault);
+    if (result == 0)
+        result = queue_message_commit(message, fault);
+    queue_message_free(&message);
+    return result;
+}
+
+int notice_send(const struct envelope *envelope, int message, const struct snapshot *snapshot, const char *host, struct fault *fault)
+{
+    struct buf out = { 0 };
+    uint64_t random[2];
+    struct buf boundary = { 0 };
+    secret_random(random, sizeof(random));
+    buf_printf(&boundary, "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
+    write_head(&out, envelope, snapshot, host, buf_text(&boundary));
+    write_explanation(&out, envelope, host, buf_text(&boundary));
+    write_status(&out, envelope, host, buf_text(&boundary));
+    int result = write_header(&out, message, buf_text(&boundary), fault);
+    if (result == 0)
+        result = put(envelope, buf_slice(&out), fault);
+    buf_fini(&out);
+    buf_fini(&boundary);
+    return result;
+}

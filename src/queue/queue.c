@@ -1,0 +1,282 @@
+/* The queue of the process: its threads, what is due when, and new messages on their way into the spool. The service starts and stops
+ * it; SMTP's steps put messages in. Its lock is never held across a disk or a peer. */
+#include "postern/queue/queue.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "attempt.h"
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+#include "postern/base/secret.h"
+#include "postern/config/snapshot.h"
+#include "schedule.h"
+#include "spool.h"
+
+enum { STOP_SECONDS = 5, LOOK_SECONDS = 30, NO_SNAPSHOT_SECONDS = 1 };
+
+struct queue {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct spool spool;
+    struct schedule schedule;
+    size_t busy;            /* messages under work, which are not in the schedule */
+    size_t running, wanted; /* threads */
+    uint64_t hurry;         /* rises when the relay host changed */
+    char *relay_host;
+    bool started;
+    atomic_bool stopping;
+};
+
+static struct queue queue = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .spool = { -1, -1, -1 },
+};
+
+struct queue_message {
+    struct envelope envelope;
+    int fd;
+    bool invalid;
+    bool committed;
+};
+
+/* --- threads ------------------------------------------------------------------------------------------------------------ */
+
+static void wait_until(time_t due)
+{
+    struct timespec until = clock_wall();
+    time_t latest = until.tv_sec + LOOK_SECONDS;   /* the wall clock may be set */
+    until.tv_sec = due < latest ? due : latest;
+    until.tv_nsec = 0;
+    pthread_cond_timedwait(&queue.changed, &queue.lock, &until);
+}
+
+/* Takes the first due ID out of the schedule; false after a wait. */
+static bool take_due(char *id)
+{
+    const struct schedule_item *first = schedule_first(&queue.schedule);
+    time_t now = clock_wall().tv_sec;
+    if (first == NULL || first->due > now) {
+        wait_until(first != NULL ? first->due : now + LOOK_SECONDS);
+        return false;
+    }
+    memcpy(id, first->id, SPOOL_ID_MAX);
+    schedule_remove_first(&queue.schedule);
+    return true;
+}
+
+static void work_on(const char *id)
+{
+    uint64_t hurry = queue.hurry;
+    queue.busy++;
+    pthread_mutex_unlock(&queue.lock);
+    struct snapshot *snapshot = snapshot_current();
+    time_t next = snapshot == NULL ? clock_wall().tv_sec + NO_SNAPSHOT_SECONDS : attempt_run(&queue.spool, id, snapshot, &queue.stopping);
+    if (snapshot != NULL)
+        snapshot_unref(&snapshot);
+    pthread_mutex_lock(&queue.lock);
+    queue.busy--;
+    if (next != 0)
+        schedule_put(&queue.schedule, id, hurry != queue.hurry ? clock_wall().tv_sec : next);
+}
+
+static void *run_thread(void *unused)
+{
+    char id[SPOOL_ID_MAX];
+    (void)unused;
+    pthread_mutex_lock(&queue.lock);
+    while (!atomic_load(&queue.stopping) && queue.running <= queue.wanted)
+        if (take_due(id))
+            work_on(id);
+    queue.running--;
+    pthread_cond_broadcast(&queue.changed);
+    pthread_mutex_unlock(&queue.lock);
+    return NULL;
+}
+
+/* Under the lock. Threads are detached: one that hangs in a name look-up must not hold up the end of the process. */
+static void start_threads(void)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, 1024 * 1024);
+    while (queue.running < queue.wanted) {
+        pthread_t thread;
+        int error = pthread_create(&thread, &attributes, run_thread, NULL);
+        if (error != 0) {
+            log_error("queue", "cannot start a send thread: %s", strerror(error));
+            break;
+        }
+        queue.running++;
+    }
+    pthread_attr_destroy(&attributes);
+}
+
+void queue_changed(void)
+{
+    struct snapshot *snapshot = snapshot_current();
+    if (snapshot == NULL)
+        return;
+    const char *host = snapshot->agent.relay_host != NULL ? snapshot->agent.relay_host : "";
+    pthread_mutex_lock(&queue.lock);
+    if (queue.started) {
+        queue.wanted = snapshot->agent.smtp_send_threads;
+        if (strcmp(host, queue.relay_host) != 0) {
+            mem_free(&queue.relay_host);
+            queue.relay_host = mem_strdup(host);
+            queue.hurry++;
+            schedule_hurry(&queue.schedule, clock_wall().tv_sec);
+        }
+        start_threads();
+        pthread_cond_broadcast(&queue.changed);
+    }
+    pthread_mutex_unlock(&queue.lock);
+    snapshot_unref(&snapshot);
+}
+
+/* --- start and stop ----------------------------------------------------------------------------------------------------- */
+
+/* A message that waited when the process ended is due when it was due. */
+static void take_up(const char *id, void *context)
+{
+    struct envelope envelope;
+    struct fault fault;
+    (void)context;
+    time_t due = 0;
+    if (spool_load(&queue.spool, id, &envelope, &fault) == 0) {
+        due = envelope.next;
+        envelope_fini(&envelope);
+    }
+    schedule_put(&queue.schedule, id, due);
+}
+
+int queue_start(const char *state_dir, struct fault *fault)
+{
+    pthread_mutex_lock(&queue.lock);
+    bool free = !queue.started && queue.running == 0;
+    pthread_mutex_unlock(&queue.lock);
+    if (!free)
+        return fault_set(fault, FAULT_INVALID, 0, "the queue runs already");
+    if (spool_init(&queue.spool, state_dir, fault) < 0)
+        return -1;
+    if (spool_recover(&queue.spool, take_up, NULL, fault) < 0) {
+        spool_fini(&queue.spool);
+        schedule_fini(&queue.schedule);
+        return -1;
+    }
+    pthread_mutex_lock(&queue.lock);
+    atomic_store(&queue.stopping, false);
+    queue.relay_host = mem_strdup("");
+    queue.wanted = 1;
+    queue.started = true;
+    if (queue.schedule.count != 0)
+        log_normal("queue", "%zu messages taken up again", queue.schedule.count);
+    start_threads();
+    pthread_mutex_unlock(&queue.lock);
+    queue_changed();
+    return 0;
+}
+
+void queue_stop(void)
+{
+    struct timespec until = clock_wall();
+    until.tv_sec += STOP_SECONDS;
+    pthread_mutex_lock(&queue.lock);
+    atomic_store(&queue.stopping, true);
+    queue.started = false;
+    pthread_cond_broadcast(&queue.changed);
+    while (queue.running != 0 && pthread_cond_timedwait(&queue.changed, &queue.lock, &until) == 0)
+        ;
+    bool ended = queue.running == 0;
+    if (ended) {
+        spool_fini(&queue.spool);
+        schedule_fini(&queue.schedule);
+        mem_free(&queue.relay_host);
+    } else {
+        /* What is on disk is right at every moment; what these threads need stays. */
+        log_warning("queue", "%zu deliveries under way are left behind", queue.running);
+    }
+    pthread_mutex_unlock(&queue.lock);
+}
+
+size_t queue_length(void)
+{
+    pthread_mutex_lock(&queue.lock);
+    size_t length = queue.schedule.count + queue.busy;
+    pthread_mutex_unlock(&queue.lock);
+    return length;
+}
+
+/* --- new messages ------------------------------------------------------------------------------------------------------- */
+
+int queue_message_open(struct slice sender, const struct slice *recipients, size_t recipient_count, bool eight_bit,
+                       struct queue_message **out, struct fault *fault)
+{
+    struct queue_message *m = MEM_NEW(struct queue_message);
+    uint32_t random;
+    secret_random(&random, sizeof(random));
+    snprintf(m->envelope.id, sizeof(m->envelope.id), "%08llx%08x", (unsigned long long)clock_wall().tv_sec, (unsigned)random);
+    m->fd = -1;
+    m->envelope.sender = slice_to_string(sender);
+    m->envelope.eight_bit = eight_bit;
+    for (size_t i = 0; i < recipient_count; i++)
+        queue_message_add(m, recipients[i]);
+    *out = m;
+    if (queue.spool.tmp >= 0 && spool_create_message(&queue.spool, m->envelope.id, &m->fd, fault) == 0)
+        return 0;
+    if (queue.spool.tmp < 0)
+        fault_set(fault, FAULT_UNREACHABLE, 0, "the queue does not run");
+    queue_message_free(out);
+    return -1;
+}
+
+void queue_message_add(struct queue_message *message, struct slice recipient)
+{
+    if (!envelope_add(&message->envelope, recipient))
+        message->invalid = true;
+}
+
+int queue_message_write(struct queue_message *message, struct slice bytes, struct fault *fault)
+{
+    while (bytes.len != 0) {
+        ssize_t done = write(message->fd, bytes.data, bytes.len);
+        if (done < 0 && errno != EINTR)
+            return fault_set_errno(fault, errno, "writing to the queue");
+        bytes = slice_from(bytes, done < 0 ? 0 : (size_t)done);
+    }
+    return 0;
+}
+
+int queue_message_commit(struct queue_message *message, struct fault *fault)
+{
+    struct envelope *envelope = &message->envelope;
+    envelope->arrived = envelope->next = clock_wall().tv_sec;
+    if (message->invalid || envelope->count == 0)
+        return fault_set(fault, FAULT_INVALID, 0, "a recipient is not an address");
+    if (spool_commit_message(&queue.spool, envelope, message->fd, fault) < 0)
+        return -1;
+    message->committed = true;
+    pthread_mutex_lock(&queue.lock);
+    schedule_put(&queue.schedule, envelope->id, envelope->next);
+    pthread_cond_broadcast(&queue.changed);
+    pthread_mutex_unlock(&queue.lock);
+    return 0;
+}
+
+void queue_message_free(struct queue_message **message)
+{
+    struct queue_message *m = *message;
+    if (m == NULL)
+        return;
+    if (m->fd >= 0)
+        close(m->fd);
+    if (m->fd >= 0 && !m->committed)
+        spool_discard_message(&queue.spool, m->envelope.id);
+    envelope_fini(&m->envelope);
+    mem_free(message);
+}

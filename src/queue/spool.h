@@ -1,0 +1,66 @@
+/* spool: the queue's directory STATE-DIR/queue. A message ID is two files: ID.message (bytes as on the wire, never changed) and ID.envelope
+ * (who from, who for, when next), which makes it count: it comes last into being and goes first. Both are made in tmp/,
+ * flushed, and renamed. What cannot be delivered nor returned is kept in bad/. Used by the files of src/queue only. All may wait for the disk. */
+#ifndef POSTERN_QUEUE_SPOOL_H
+#define POSTERN_QUEUE_SPOOL_H
+
+#include <time.h>
+
+#include "postern/base/buf.h"
+#include "postern/base/fault.h"
+
+enum { SPOOL_ID_MAX = 32, ENVELOPE_MAX = 64 * 1024 * 1024 };
+
+struct spool {
+    int dir, tmp, bad;
+};
+
+enum outcome { OUTCOME_WAITING, OUTCOME_SENT, OUTCOME_FAILED };
+
+struct envelope_recipient {
+    char *address;
+    /* Of the attempt under way, not stored. */
+    enum outcome outcome;
+    char status[12];      /* RFC 3463; empty: none yet */
+    char text[256];       /* what the peer or we said */
+    bool answered;        /* the text is a relay host's reply */
+};
+
+struct envelope {
+    char id[SPOOL_ID_MAX];
+    char *sender;         /* empty: the null path */
+    bool eight_bit;
+    time_t arrived, next;
+    uint64_t attempts;
+    struct envelope_recipient *recipients;
+    size_t count, size;
+};
+
+int spool_init(struct spool *spool, const char *state_dir, struct fault *fault);
+void spool_fini(struct spool *spool);
+/* Clears tmp/ and messages without an envelope; then visit for each envelope. Only before anything else uses the spool. */
+int spool_recover(struct spool *spool, void (*visit)(const char *id, void *context), void *context, struct fault *fault);
+
+void envelope_fini(struct envelope *envelope);
+/* False: the address holds control characters or is empty. */
+bool envelope_add(struct envelope *envelope, struct slice address);
+/* Text form, and back: FAULT_CORRUPT if it is not whole. */
+void envelope_write(const struct envelope *envelope, struct buf *out);
+int envelope_parse(struct slice text, struct envelope *out, struct fault *fault);
+
+int spool_load(struct spool *spool, const char *id, struct envelope *out, struct fault *fault);
+/* Replaces the envelope: recipients that are WAITING stay, the others are gone. */
+int spool_store(struct spool *spool, const struct envelope *envelope, struct fault *fault);
+int spool_remove(struct spool *spool, const char *id, struct fault *fault);
+int spool_open_message(struct spool *spool, const char *id, int *fd_out, struct fault *fault);
+/* Moves both files to bad/. */
+int spool_set_aside(struct spool *spool, const char *id, struct fault *fault);
+/* A copy of the message in bad/ with an envelope of its FAILED recipients. */
+int spool_keep_failed(struct spool *spool, const struct envelope *envelope, struct fault *fault);
+
+/* A new message: a file in tmp/, and its way into the spool. */
+int spool_create_message(struct spool *spool, const char *id, int *fd_out, struct fault *fault);
+int spool_commit_message(struct spool *spool, const struct envelope *envelope, int fd, struct fault *fault);
+void spool_discard_message(struct spool *spool, const char *id);
+
+#endif
