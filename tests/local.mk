@@ -35,3 +35,9 @@ tests_e2e_frozen_fs_CFLAGS = $(WARNINGS) $(FUSE_CFLAGS)
 tests_e2e_frozen_fs_LDFLAGS =
 tests_e2e_frozen_fs_LDADD = $(FUSE_LIBS)
 endif
+
+# The client of the benchmarks (tests/bench/README.md).
+check_PROGRAMS += tests/bench/load
+tests_bench_load_SOURCES = tests/bench/load.c
+tests_bench_load_LDADD =
+EXTRA_DIST += tests/bench/bench.py
