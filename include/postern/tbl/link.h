@@ -2,6 +2,6 @@
  * AMOUNT(field, attribute, min, max, doc): a number that may be absent. */
 DN(post_office, "posternPostOffice", "The post office that the link leads to.")
 WORD(mode, "posternAccessMode", access_mode, ACCESS_CURRENT, "How this gateway reaches the post office; current: as the post office says at the moment.")
-TEXT(path, "posternPath", "Path of the post office as this gateway sees it, if it differs from the post office's own.")
-TEXT(host, "posternHost", "Host of the Post Office Agent, if it differs from the Post Office Agent's own.")
-AMOUNT(port, "posternPort", 1, 65535, "IMAP port, if it differs from the Post Office Agent's own.")
+TEXT(path, "posternPath", "Path of the post office as this gateway sees it, if it differs from that of the post office.")
+TEXT(host, "posternHost", "Host of the Post Office Agent, if it differs from that of the Post Office Agent object.")
+AMOUNT(port, "posternPort", 1, 65535, "IMAP port, if it differs from that of the Post Office Agent object.")

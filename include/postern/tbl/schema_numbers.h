@@ -1,8 +1,9 @@
 /* ATTRIBUTE(number, "name") and CLASS(number, "name"): the last arc of each definition's OID, under SCHEMA_ARC.1 for attributes and
  * SCHEMA_ARC.2 for object classes. A number is given once and for ever: new ones are added at the end, none is taken away or
  * used again, even when the attribute leaves the tables. */
+/* SCHEMA_ARC is 2.25 and the UUID fe1bd9a0-5094-45d9-bb33-352aa558c8d8 as a number (X.667, section 7). */
 #ifndef SCHEMA_ARC
-#define SCHEMA_ARC "2.25.337768516928877118425043864615172753624"   /* UUID fe1bd9a0-5094-45d9-bb33-352aa558c8d8 */
+#define SCHEMA_ARC "2.25.337768516928877118425043864615172753624"
 #endif
 ATTRIBUTE(1, "posternPop3Enabled")
 ATTRIBUTE(2, "posternPop3Threads")

@@ -1,0 +1,295 @@
+/* Objects to snapshot: the agent, its links applied to the post offices, its classes of service, and the faults of all. Called by config.c after
+ * each change. It changes no object. */
+#include "build.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "postern/base/memory.h"
+#include "postern/directory/dn.h"
+
+struct builder {
+    struct snapshot_body *body;
+    const struct build_options *options;
+    struct object **objects;
+    size_t object_count;
+    struct map links;          /* normal DN of a post office to the version of its link */
+    struct map served;         /* normal DNs of the agent's own list */
+    bool serves_all;
+};
+
+static void add_fault(struct builder *b, const char *dn, const char *attribute, const char *reason)
+{
+    struct snapshot *s = &b->body->public;
+    struct config_fault *f = &s->faults[s->fault_count++];
+    struct arena *arena = &b->body->arena;
+    f->dn = arena_printf(arena, "%s", dn);
+    f->attribute = attribute != NULL ? arena_printf(arena, "%s", attribute) : NULL;
+    f->reason = arena_printf(arena, "%s", reason);
+}
+
+/* The snapshot keeps what it points into. */
+static struct version *keep(struct builder *b, struct version *version)
+{
+    b->body->versions[b->body->version_count++] = version_ref(version);
+    return version;
+}
+
+static size_t complaint_count(const struct object *object)
+{
+    size_t count = 0;
+    for (const struct complaint *c = object->present->complaints; c != NULL; c = c->next)
+        count++;
+    return count;
+}
+
+/* Enough for every complaint, and for what one object can be blamed for beside others: a few, and each of its values once. */
+static void make_room(struct builder *b)
+{
+    size_t faults = 4;
+    for (size_t i = 0; i < b->object_count; i++) {
+        const struct directory_entry *entry = b->objects[i]->present->entry;
+        faults += complaint_count(b->objects[i]) + 4;
+        for (size_t j = 0; j < entry->count; j++)
+            faults += entry->attributes[j].count;
+        entry = b->objects[i]->valid != NULL ? b->objects[i]->valid->entry : entry;
+        for (size_t j = 0; j < entry->count; j++)
+            faults += entry->attributes[j].count;
+    }
+    struct snapshot_body *body = b->body;
+    body->public.faults = MEM_NEW_ARRAY(struct config_fault, faults);
+    body->public.post_offices = MEM_NEW_ARRAY(struct post_office, b->object_count + 1);
+    body->public.classes = MEM_NEW_ARRAY(struct class_of_service, b->object_count + 1);
+    body->versions = MEM_NEW_ARRAY(struct version *, b->object_count * 2 + 1);
+}
+
+static bool is_of(const struct object *object, enum object_class_id id)
+{
+    return object->present->class == &object_classes[id];
+}
+
+static bool is_own_child(const struct builder *b, const struct object *object)
+{
+    return dn_is_parent(b->options->agent_ndn, object->present->ndn);
+}
+
+/* Complaints about other gateways' objects are theirs to make. */
+static bool concerns_us(const struct builder *b, const struct object *object)
+{
+    if (is_of(object, CLASS_AGENT))
+        return strcmp(object->present->ndn, b->options->agent_ndn) == 0;
+    if (is_of(object, CLASS_POST_OFFICE))
+        return b->serves_all || map_get(&b->served, slice_from_string(object->present->ndn)) != NULL;
+    if (is_of(object, CLASS_POST_OFFICE_AGENT))
+        return false;   /* not used before client/server access is */
+    return is_own_child(b, object);
+}
+
+static void list_complaints(struct builder *b)
+{
+    for (size_t i = 0; i < b->object_count; i++) {
+        if (!concerns_us(b, b->objects[i]))
+            continue;
+        const struct version *present = b->objects[i]->present;
+        for (const struct complaint *c = present->complaints; c != NULL; c = c->next)
+            add_fault(b, present->entry->dn, c->attribute, c->reason);
+    }
+}
+
+/* Without an agent object nothing is enabled: there is nobody who asked for a service. */
+static void build_absent_agent(struct builder *b)
+{
+    struct agent_settings *agent = &b->body->public.agent;
+    struct directory_entry *empty = directory_entry_new(slice_from_string(b->options->agent_dn), NULL);
+    parse_settings(&object_classes[CLASS_AGENT], empty, &b->body->arena, agent);
+    directory_entry_free(&empty);
+    agent->dn = arena_printf(&b->body->arena, "%s", b->options->agent_dn);
+    agent->pop3_enabled = agent->imap4_enabled = agent->smtp_enabled = false;
+}
+
+static void build_agent(struct builder *b)
+{
+    struct object *found = NULL;
+    for (size_t i = 0; i < b->object_count && found == NULL; i++)
+        if (is_of(b->objects[i], CLASS_AGENT) && strcmp(b->objects[i]->present->ndn, b->options->agent_ndn) == 0)
+            found = b->objects[i];
+    b->serves_all = true;
+    if (found == NULL)
+        add_fault(b, b->options->agent_dn, NULL, "there is no such Internet Agent object: all services are off");
+    if (found == NULL || found->valid == NULL) {
+        build_absent_agent(b);
+        return;
+    }
+    struct agent_settings *agent = &b->body->public.agent;
+    *agent = *(const struct agent_settings *)keep(b, found->valid)->settings;
+    b->serves_all = agent->post_offices.count == 0;
+    for (size_t i = 0; i < agent->post_offices.count; i++) {
+        char *normal = dn_normalise(slice_from_string(agent->post_offices.values[i]));
+        if (normal != NULL)
+            map_put(&b->served, slice_from_string(normal), agent);
+        mem_free(&normal);
+    }
+}
+
+static void build_links(struct builder *b)
+{
+    for (size_t i = 0; i < b->object_count; i++) {
+        struct object *object = b->objects[i];
+        if (!is_of(object, CLASS_LINK) || !is_own_child(b, object) || object->valid == NULL)
+            continue;
+        const struct link_settings *s = object->valid->settings;
+        char *target = dn_normalise(slice_from_string(s->post_office));
+        if (target == NULL)
+            continue;
+        if (map_get(&b->links, slice_from_string(target)) != NULL)
+            add_fault(b, object->valid->entry->dn, "posternPostOffice", "another link leads to the same post office: this one is not used");
+        else
+            map_put(&b->links, slice_from_string(target), object->valid);
+        mem_free(&target);
+    }
+}
+
+static void apply_mode(struct builder *b, struct post_office *po, const struct post_office_settings *s, const struct version *link)
+{
+    const struct link_settings *over = link != NULL ? link->settings : NULL;
+    const char *blamed = over != NULL && over->mode != ACCESS_CURRENT ? link->entry->dn : po->dn;
+    po->mode = (enum access_mode)(over != NULL && over->mode != ACCESS_CURRENT ? over->mode : s->mode);
+    po->path = over != NULL && over->path != NULL ? over->path : s->path;
+    if (po->mode == ACCESS_CURRENT)
+        po->mode = ACCESS_CLIENT_SERVER_AND_DIRECT;
+    if (po->mode == ACCESS_CLIENT_SERVER) {
+        add_fault(b, blamed, "posternAccessMode", "client/server access is not available in this version: the users are told to try later");
+        po->path = NULL;
+    } else if (po->path == NULL) {
+        add_fault(b, po->dn, "posternPath", "there is no path for direct access: the users are told to try later");
+    }
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Directories keep no order: sorted, so that the first one is the same each time. */
+static struct text_list sorted_list(struct arena *arena, const struct text_list *list)
+{
+    struct text_list copy = { ARENA_NEW_ARRAY(arena, char *, list->count), 0 };
+    for (; copy.count < list->count; copy.count++)
+        copy.values[copy.count] = list->values[copy.count];
+    if (copy.count > 1)
+        qsort(copy.values, copy.count, sizeof(*copy.values), compare_names);
+    return copy;
+}
+
+static void claim_domains(struct builder *b, struct post_office *po, const struct post_office_settings *s)
+{
+    struct text_list all = sorted_list(&b->body->arena, &s->domains);
+    po->domains.values = all.values;
+    for (size_t i = 0; i < all.count; i++) {
+        struct slice domain = slice_from_string(all.values[i]);
+        if (map_get(&b->body->domains, domain) != NULL) {
+            add_fault(b, po->dn, "posternDomain", arena_printf(&b->body->arena, "%s is served by another post office already", all.values[i]));
+            continue;
+        }
+        map_put(&b->body->domains, domain, po);
+        po->domains.values[po->domains.count++] = all.values[i];
+    }
+}
+
+static void build_post_office(struct builder *b, struct object *object)
+{
+    struct version *version = keep(b, object->valid);
+    const struct post_office_settings *s = version->settings;
+    struct snapshot *snapshot = &b->body->public;
+    struct post_office *po = &snapshot->post_offices[snapshot->post_office_count++];
+    struct slice key = slice_from_string(version->ndn);
+    struct version *link = map_get(&b->links, key);
+    if (link != NULL)
+        keep(b, link);
+    char *name = dn_first_value(slice_from_string(version->entry->dn));
+    po->dn = version->entry->dn;
+    po->name = arena_printf(&b->body->arena, "%s", name != NULL ? name : po->dn);
+    mem_free(&name);
+    memcpy(po->uuid, object->uuid, sizeof(po->uuid));
+    po->mailbox_template = s->mailbox_template != NULL ? s->mailbox_template : arena_printf(&b->body->arena, "%%u/Maildir");
+    po->prefix = s->prefix != NULL ? s->prefix : arena_printf(&b->body->arena, "%s", "");
+    po->control_dir = s->control_dir != NULL ? s->control_dir : arena_printf(&b->body->arena, "%s", "");
+    po->separator = s->separator != NULL ? s->separator[0] : '.';
+    apply_mode(b, po, s, link);
+    claim_domains(b, po, s);
+    map_put(&b->body->offices, key, po);
+}
+
+static void build_post_offices(struct builder *b)
+{
+    for (size_t i = 0; i < b->object_count; i++)
+        if (is_of(b->objects[i], CLASS_POST_OFFICE) && b->objects[i]->valid != NULL && concerns_us(b, b->objects[i]))
+            build_post_office(b, b->objects[i]);
+}
+
+static bool exists(const struct builder *b, const char *ndn, enum object_class_id id)
+{
+    for (size_t i = 0; i < b->object_count; i++)
+        if (is_of(b->objects[i], id) && strcmp(b->objects[i]->present->ndn, ndn) == 0)
+            return true;
+    return false;
+}
+
+static void check_pointer(struct builder *b, const char *owner, const char *target, const char *reason)
+{
+    char *normal = dn_normalise(slice_from_string(target));
+    if (normal != NULL && !exists(b, normal, CLASS_POST_OFFICE))
+        add_fault(b, owner, "posternPostOffice", arena_printf(&b->body->arena, "%s: %s", reason, target));
+    mem_free(&normal);
+}
+
+/* DNs that lead nowhere: no reason to refuse the object, since the other one may come a moment later. */
+static void check_pointers(struct builder *b)
+{
+    const struct agent_settings *agent = &b->body->public.agent;
+    for (size_t i = 0; i < agent->post_offices.count; i++)
+        check_pointer(b, agent->dn, agent->post_offices.values[i], "there is no such post office");
+    for (size_t i = 0; i < b->object_count; i++) {
+        struct object *object = b->objects[i];
+        if (is_of(object, CLASS_LINK) && is_own_child(b, object) && object->valid != NULL)
+            check_pointer(b, object->valid->entry->dn, ((const struct link_settings *)object->valid->settings)->post_office,
+                          "the post office of the link does not exist");
+    }
+}
+
+static void build_classes(struct builder *b)
+{
+    for (size_t i = 0; i < b->object_count; i++) {
+        struct object *object = b->objects[i];
+        if (!is_of(object, CLASS_CLASS_OF_SERVICE) || !is_own_child(b, object))
+            continue;
+        struct class_of_service *class = &b->body->public.classes[b->body->public.class_count++];
+        class->broken = object->valid == NULL;
+        class->version = keep(b, class->broken ? object->present : object->valid);
+        class->settings = class->version->settings;
+    }
+}
+
+struct snapshot *build_snapshot(const struct objects *objects, const struct build_options *options)
+{
+    struct snapshot_body *body = MEM_NEW(struct snapshot_body);
+    struct builder b = { .body = body, .options = options };
+    body->public.references = 1;
+    body->public.from_cache = options->from_cache;
+    arena_init(&body->arena);
+    map_init(&body->offices);
+    map_init(&body->domains);
+    body->base = mem_strdup(options->base);
+    b.objects = objects_sorted(objects, &b.object_count);
+    make_room(&b);
+    build_agent(&b);
+    list_complaints(&b);
+    build_links(&b);
+    build_post_offices(&b);
+    check_pointers(&b);
+    build_classes(&b);
+    map_fini(&b.links);
+    map_fini(&b.served);
+    mem_free(&b.objects);
+    return &body->public;
+}

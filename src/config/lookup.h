@@ -1,0 +1,15 @@
+/* lookup: users and lists asked of the directory. Internal to src/config; config.c owns the pools. */
+#ifndef CONFIG_LOOKUP_H
+#define CONFIG_LOOKUP_H
+
+#include "postern/config/user.h"
+#include "postern/directory/pool.h"
+
+/* As config_find_user, over a pool. */
+int lookup_user(struct directory_pool *pool, struct slice name, struct user **out, struct fault *fault);
+/* The user that the entry describes, with its rights from the snapshot; lists: normal DNs. NULL with a fault if the entry has no user ID. Takes a reference of
+ * the snapshot. now: seconds since the epoch. */
+struct user *user_from_entry(struct snapshot *snapshot, const struct directory_entry *entry, char *const *lists, size_t list_count,
+                             int64_t now, struct fault *fault);
+
+#endif

@@ -1,0 +1,226 @@
+/* One version of one configuration object: its settings by the tables, then the checks of its class that need no other object. Called by
+ * objects.c for what the watch tells and what is kept on disk. */
+#include <string.h>
+
+#include "parse.h"
+#include "path.h"
+#include "postern/base/memory.h"
+#include "postern/directory/dn.h"
+
+static void add_complaint(struct version *v, const char *attribute, const char *reason)
+{
+    struct complaint *c = ARENA_NEW(&v->arena, struct complaint);
+    c->attribute = attribute;
+    c->reason = reason;
+    c->next = v->complaints;
+    v->complaints = c;
+}
+
+static bool port_is_allowed(uint64_t port, const struct parse_bounds *bounds)
+{
+    if (port == 0 || port >= 1024)
+        return true;
+    for (size_t i = 0; i < bounds->allowed_port_count; i++)
+        if (bounds->allowed_ports[i] == port)
+            return true;
+    return false;
+}
+
+/* Every port of the agent's table is bound on this host: their attributes end with "Port". */
+static void check_agent_ports(struct version *v, const struct parse_bounds *bounds)
+{
+    for (size_t i = 0; i < v->class->rule_count; i++) {
+        const struct attribute_rule *rule = &v->class->rules[i];
+        if (rule->kind != KIND_NUMBER || !slice_ends_with(slice_from_string(rule->name), "Port"))
+            continue;
+        uint64_t port = *(const uint64_t *)((const char *)v->settings + rule->offset);
+        if (!port_is_allowed(port, bounds))
+            add_complaint(v, rule->name, "the port is below 1024 and not among the allowed ports");
+    }
+}
+
+/* One value: numbers of minutes separated by blanks. A directory does not keep the order of several values. */
+static bool minutes_are_valid(struct slice text)
+{
+    struct slice part;
+    size_t count = 0;
+    while (slice_split(&text, ' ', &part)) {
+        uint64_t minutes;
+        if (part.len == 0)
+            continue;
+        if (!slice_to_number(part, 43200, &minutes) || minutes == 0 || ++count > 64)
+            return false;
+    }
+    return count > 0;
+}
+
+/* Files of the TLS directory: names below it, never paths out of it. */
+static void check_file(struct version *v, const char *attribute, const char *file)
+{
+    const char *reason = file != NULL ? path_check_mailbox(slice_from_string(file)) : NULL;
+    if (reason != NULL)
+        add_complaint(v, attribute, reason);
+}
+
+static void check_agent(struct version *v, const struct parse_bounds *bounds)
+{
+    struct agent_settings *agent = v->settings;
+    agent->dn = v->entry->dn;
+    check_agent_ports(v, bounds);
+    if (agent->defer_minutes.count > 1)
+        add_complaint(v, "posternDeferMinutes", "has more than one value");
+    else if (agent->defer_minutes.count == 1 && !minutes_are_valid(slice_from_string(agent->defer_minutes.values[0])))
+        add_complaint(v, "posternDeferMinutes", "not numbers from 1 to 43200 separated by blanks");
+    check_file(v, "posternTlsCertificate", agent->tls_certificate);
+    check_file(v, "posternTlsKey", agent->tls_key);
+}
+
+static void check_path(struct version *v, const char *attribute, const char *path, const struct parse_bounds *bounds)
+{
+    const char *reason = path != NULL ? path_check_absolute(slice_from_string(path), bounds->mail_root) : NULL;
+    if (reason != NULL)
+        add_complaint(v, attribute, reason);
+}
+
+/* Host names (RFC 1123, section 2.1) and, for domains, their UTF-8 forms: no blanks, no at sign, no slash. */
+static bool domain_is_valid(struct slice domain)
+{
+    if (domain.len == 0 || domain.len > 255 || domain.data[0] == '.' || domain.data[0] == '-')
+        return false;
+    for (size_t i = 0; i < domain.len; i++) {
+        unsigned char c = (unsigned char)domain.data[i];
+        if (c < 0x80 && !ascii_is_alpha((char)c) && !ascii_is_digit((char)c) && c != '-' && c != '.' && c != '_')
+            return false;
+        if (c == '.' && (i + 1 == domain.len || domain.data[i + 1] == '.'))
+            return false;
+    }
+    return true;
+}
+
+static void lower_case(char *text)
+{
+    for (; *text != '\0'; text++)
+        *text = ascii_lower(*text);
+}
+
+static void check_domains(struct version *v, struct text_list *domains)
+{
+    for (size_t i = 0; i < domains->count; i++) {
+        lower_case(domains->values[i]);
+        if (!domain_is_valid(slice_from_string(domains->values[i])))
+            add_complaint(v, "posternDomain", "not a domain name");
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(domains->values[i], domains->values[j]) == 0)
+                add_complaint(v, "posternDomain", "has the same domain twice");
+    }
+}
+
+static void check_post_office(struct version *v, const struct parse_bounds *bounds)
+{
+    struct post_office_settings *s = v->settings;
+    check_domains(v, &s->domains);
+    check_path(v, "posternPath", s->path, bounds);
+    check_path(v, "posternControlDirectory", s->control_dir, bounds);
+    const char *reason = s->mailbox_template != NULL ? path_check_template(slice_from_string(s->mailbox_template)) : NULL;
+    if (reason != NULL)
+        add_complaint(v, "posternMailboxTemplate", reason);
+    if (s->separator != NULL && strcmp(s->separator, ".") != 0 && strcmp(s->separator, "/") != 0)
+        add_complaint(v, "posternSeparator", "neither a dot nor a slash");
+    if (s->prefix != NULL && strlen(s->prefix) > 255)
+        add_complaint(v, "posternPrefix", "longer than 255 octets");
+}
+
+static void check_link(struct version *v, const struct parse_bounds *bounds)
+{
+    struct link_settings *s = v->settings;
+    if (s->post_office == NULL && v->complaints == NULL)
+        add_complaint(v, "posternPostOffice", "is missing");
+    check_path(v, "posternPath", s->path, bounds);
+}
+
+static void check_post_office_agent(struct version *v, const struct parse_bounds *bounds)
+{
+    (void)bounds;
+    const struct post_office_agent_settings *s = v->settings;
+    if (s->host == NULL && v->complaints == NULL)
+        add_complaint(v, "posternHost", "is missing");
+}
+
+/* A member with an equals sign is a DN, any other is a domain. */
+static void check_class_of_service(struct version *v, const struct parse_bounds *bounds)
+{
+    (void)bounds;
+    struct class_of_service_settings *s = v->settings;
+    for (size_t i = 0; i < s->members.count; i++) {
+        struct slice member = slice_from_string(s->members.values[i]);
+        if (slice_find(member, '=') >= 0) {
+            char *normal = dn_normalise(member);
+            if (normal != NULL)
+                map_put(&v->members, slice_from_string(normal), v);
+            else
+                add_complaint(v, "posternMember", "neither a distinguished name nor a domain");
+            mem_free(&normal);
+        } else {
+            lower_case(s->members.values[i]);
+            if (domain_is_valid(member))
+                map_put(&v->members, member, v);
+            else
+                add_complaint(v, "posternMember", "neither a distinguished name nor a domain");
+        }
+    }
+}
+
+static const struct object_class *class_of(const struct directory_entry *entry)
+{
+    static const enum object_class_id watched[] = { CLASS_AGENT, CLASS_POST_OFFICE, CLASS_POST_OFFICE_AGENT, CLASS_LINK,
+                                                    CLASS_CLASS_OF_SERVICE };
+    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+        if (directory_entry_has(entry, "objectClass", object_classes[watched[i]].name))
+            return &object_classes[watched[i]];
+    return NULL;
+}
+
+static void (*const checks[CLASS_COUNT])(struct version *, const struct parse_bounds *) = {
+    [CLASS_AGENT] = check_agent, [CLASS_POST_OFFICE] = check_post_office, [CLASS_POST_OFFICE_AGENT] = check_post_office_agent,
+    [CLASS_LINK] = check_link, [CLASS_CLASS_OF_SERVICE] = check_class_of_service,
+};
+
+struct version *version_new(struct directory_entry *entry, const struct parse_bounds *bounds)
+{
+    const struct object_class *class = class_of(entry);
+    char *normal = class != NULL ? dn_normalise(slice_from_string(entry->dn)) : NULL;
+    if (normal == NULL) {
+        directory_entry_free(&entry);
+        return NULL;
+    }
+    struct version *v = MEM_NEW(struct version);
+    v->references = 1;
+    arena_init(&v->arena);
+    map_init(&v->members);
+    v->class = class;
+    v->entry = entry;
+    v->ndn = normal;
+    v->settings = arena_alloc(&v->arena, class->size);
+    v->complaints = parse_settings(class, entry, &v->arena, v->settings);
+    checks[class - object_classes](v, bounds);
+    return v;
+}
+
+struct version *version_ref(struct version *version)
+{
+    version->references++;
+    return version;
+}
+
+void version_unref(struct version **version)
+{
+    struct version *v = *version;
+    *version = NULL;
+    if (v == NULL || --v->references > 0)
+        return;
+    map_fini(&v->members);
+    arena_clear(&v->arena);
+    directory_entry_free(&v->entry);
+    mem_free(&v->ndn);
+    mem_release(v);
+}

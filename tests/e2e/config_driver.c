@@ -1,0 +1,183 @@
+/* Drives src/config against a real directory for tests/e2e/watch.py: prints snapshots, looks users up, verifies them, measures. Commands on
+ * standard input, answers on standard output, each ended by a line ".".
+ * usage: config_driver URI AGENT_DN STATE_DIR MAIL_ROOT BIND_DN PASSWORD_FILE [start-tls CA_FILE] */
+#include <inttypes.h>
+#include <ldap.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "postern/base/clock.h"
+#include "postern/config/config.h"
+#include "postern/directory/directory.h"
+
+static void print_office(const struct post_office *po)
+{
+    printf("office name=%s mode=%d path=%s template=%s separator=%c uuid=%s domains=", po->name, (int)po->mode,
+           po->path != NULL ? po->path : "-", po->mailbox_template, po->separator, po->uuid);
+    for (size_t i = 0; i < po->domains.count; i++)
+        printf("%s%s", i > 0 ? "," : "", po->domains.values[i]);
+    printf("\n");
+}
+
+static void show(void)
+{
+    struct snapshot *s = snapshot_current();
+    if (s == NULL) {
+        printf("none\n");
+        return;
+    }
+    printf("snapshot serial=%" PRIu64 " cache=%d threads=%" PRIu64 " pop3=%d tls=%d classes=%zu faults=%zu\n", s->serial, s->from_cache,
+           s->agent.pop3_threads, s->agent.pop3_enabled, s->agent.pop3_tls, s->class_count, s->fault_count);
+    for (size_t i = 0; i < s->post_office_count; i++)
+        print_office(&s->post_offices[i]);
+    for (size_t i = 0; i < s->fault_count; i++)
+        printf("fault %s|%s|%s\n", s->faults[i].dn, s->faults[i].attribute != NULL ? s->faults[i].attribute : "-", s->faults[i].reason);
+    snapshot_unref(&s);
+}
+
+static struct user *find(const char *name)
+{
+    struct user *user = NULL;
+    struct fault fault;
+    if (config_find_user(slice_from_string(name), &user, &fault) == 0)
+        return user;
+    printf("no %s: %s\n", fault_class_word(fault.class), fault.text);
+    return NULL;
+}
+
+static void print_user(const char *name)
+{
+    struct user *u = find(name);
+    if (u == NULL)
+        return;
+    printf("user id=%s office=%s mailbox=%s disabled=%d pop3=%d imap4=%d in=%d out=%d delete=%d purge=%d size=%d days=%u max=%u outsize=%" PRIu64 " addresses=",
+           u->id, u->post_office != NULL ? u->post_office->name : "-", u->mailbox_dir, u->disabled, u->pop3.allowed, u->imap4_allowed,
+           u->smtp_incoming_allowed, u->smtp_outgoing_allowed, u->pop3.delete_after_download, u->pop3.purge_after_download,
+           u->pop3.high_performance_size, u->pop3.days, u->pop3.max_messages, u->smtp_outgoing_max_size);
+    for (size_t i = 0; i < u->addresses.count; i++)
+        printf("%s%s", i > 0 ? "," : "", u->addresses.values[i]);
+    printf("\n");
+    user_unref(&u);
+}
+
+static void verify(char *arguments)
+{
+    char *password = strchr(arguments, ' ');
+    struct fault fault;
+    if (password != NULL)
+        *password++ = '\0';
+    struct user *u = find(arguments);
+    if (u == NULL)
+        return;
+    if (config_verify_user(u, slice_from_string(password != NULL ? password : ""), &fault) == 0)
+        printf("verified\n");
+    else
+        printf("refused %s: %s\n", fault_class_word(fault.class), fault.text);
+    user_unref(&u);
+}
+
+static int compare_times(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static uint64_t current_threads(void)
+{
+    struct snapshot *s = snapshot_current();
+    uint64_t threads = s != NULL ? s->agent.pop3_threads : 0;
+    snapshot_unref(&s);
+    return threads;
+}
+
+static int modify_threads(LDAP *ld, const char *dn, unsigned threads)
+{
+    char value[16];
+    snprintf(value, sizeof(value), "%u", threads);
+    char *values[] = { value, NULL };
+    char name[] = "posternPop3Threads";
+    LDAPMod mod = { .mod_op = LDAP_MOD_REPLACE, .mod_type = name, .mod_values = values };
+    LDAPMod *mods[] = { &mod, NULL };
+    return ldap_modify_ext_s(ld, dn, mods, NULL, NULL);
+}
+
+/* From the directory's answer to a modification until the snapshot has it, and from its request. */
+static void latency(const char *uri, const char *agent, char *arguments)
+{
+    enum { ROUNDS = 300 };
+    static uint64_t after[ROUNDS], whole[ROUNDS];
+    LDAP *ld;
+    int version = LDAP_VERSION3;
+    char *password = strchr(arguments, ' ');
+    if (password == NULL || ldap_initialize(&ld, uri) != LDAP_SUCCESS)
+        return;
+    *password++ = '\0';
+    struct berval credentials = { strlen(password), password };
+    ldap_set_option(ld, LDAP_OPT_PROTOCOL_VERSION, &version);
+    if (ldap_sasl_bind_s(ld, arguments, LDAP_SASL_SIMPLE, &credentials, NULL, NULL, NULL) != LDAP_SUCCESS)
+        return;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t start = clock_monotonic_us();
+        if (modify_threads(ld, agent, 20 + i) != LDAP_SUCCESS)
+            return;
+        uint64_t answered = clock_monotonic_us();
+        while (current_threads() != 20 + i && clock_monotonic_us() - start < 5000000)
+            usleep(20);
+        after[i] = clock_monotonic_us() - answered;
+        whole[i] = clock_monotonic_us() - start;
+    }
+    ldap_unbind_ext(ld, NULL, NULL);
+    qsort(after, ROUNDS, sizeof(after[0]), compare_times);
+    qsort(whole, ROUNDS, sizeof(whole[0]), compare_times);
+    printf("latency after answer p50 %.3f ms p99 %.3f ms; from request p50 %.3f ms p99 %.3f ms\n", (double)after[ROUNDS / 2] / 1000,
+           (double)after[ROUNDS * 99 / 100] / 1000, (double)whole[ROUNDS / 2] / 1000, (double)whole[ROUNDS * 99 / 100] / 1000);
+}
+
+static void obey(char *line, char **argv)
+{
+    line[strcspn(line, "\n")] = '\0';
+    char *arguments = strchr(line, ' ');
+    static char none[] = "";
+    if (arguments != NULL)
+        *arguments++ = '\0';
+    else
+        arguments = none;
+    if (strcmp(line, "show") == 0)
+        show();
+    else if (strcmp(line, "find") == 0)
+        print_user(arguments);
+    else if (strcmp(line, "verify") == 0)
+        verify(arguments);
+    else if (strcmp(line, "latency") == 0)
+        latency(argv[1], argv[2], arguments);
+    printf(".\n");
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 7 && argc != 9)
+        return 2;
+    signal(SIGPIPE, SIG_IGN);
+    char *uris[] = { argv[1] };
+    struct directory_options directory = { .uris = uris, .uri_count = 1, .bind_dn = argv[5], .password_file = argv[6] };
+    if (argc == 9) {
+        directory.start_tls = strcmp(argv[7], "start-tls") == 0;
+        directory.ca_file = argv[8];
+    }
+    struct config_options options = { .directory = &directory, .agent_dn = argv[2], .state_dir = argv[3], .mail_root = argv[4],
+                                      .allowed_ports = { 25, 110, 143, 465, 587, 993, 995 }, .allowed_port_count = 7 };
+    struct fault fault;
+    if (config_start(&options, NULL, NULL, &fault) != 0) {
+        fprintf(stderr, "%s\n", fault.text);
+        return 1;
+    }
+    char line[1024];
+    while (fgets(line, sizeof(line), stdin) != NULL)
+        obey(line, argv);
+    config_stop();
+    return 0;
+}

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""The generated schema in real servers: loaded twice into a slapd and a 389 Directory Server, upgraded, used by entries, asked back and compared with what the
+generator says; the manual names every attribute; the access rules do what they say."""
+import re
+import sys
+
+import directory
+from directory import SUFFIX, Checks, Slapd, Ns389, filled, schema_file
+
+checks = Checks()
+check = checks.check
+GATEWAY = f"cn=gateway,{SUFFIX}"
+ADMINS = f"cn=mail admins,{SUFFIX}"
+ADMIN = f"cn=postmaster,{SUFFIX}"
+ALICE = f"uid=alice,{SUFFIX}"
+ENTRIES = f"""dn: {GATEWAY}
+objectClass: applicationProcess
+objectClass: simpleSecurityObject
+cn: gateway
+userPassword: {directory.PASSWORD}
+
+dn: {ADMIN}
+objectClass: applicationProcess
+objectClass: simpleSecurityObject
+cn: postmaster
+userPassword: {directory.PASSWORD}
+
+dn: {ADMINS}
+objectClass: groupOfNames
+cn: mail admins
+member: {ADMIN}
+
+dn: cn=Agent,{SUFFIX}
+objectClass: posternInternetAgent
+cn: Agent
+posternPop3Enabled: TRUE
+posternPop3Threads: 10
+posternPop3Tls: required
+posternPostOffice: cn=Office,{SUFFIX}
+
+dn: cn=Office,{SUFFIX}
+objectClass: posternPostOffice
+cn: Office
+posternDomain: example.org
+posternPath: /srv/mail/office
+
+dn: cn=POA,cn=Office,{SUFFIX}
+objectClass: posternPostOfficeAgent
+cn: POA
+posternHost: poa.example.org
+posternPort: 143
+
+dn: cn=Link,cn=Agent,{SUFFIX}
+objectClass: posternPostOfficeLink
+cn: Link
+posternPostOffice: cn=Office,{SUFFIX}
+posternAccessMode: current
+
+dn: cn=Class,cn=Agent,{SUFFIX}
+objectClass: posternClassOfService
+cn: Class
+posternPop3Access: prevent
+posternMember: {ALICE}
+posternMember: example.net
+
+dn: {ALICE}
+objectClass: inetOrgPerson
+objectClass: posternMailUser
+uid: alice
+cn: Alice
+sn: Example
+mail: alice@example.org
+posternMailAlias: a@example.org
+posternMailAlias: b@example.org
+posternPostOffice: cn=Office,{SUFFIX}
+posternExpirationTime: 20301231235959Z
+posternQuota: 1000000
+userPassword: {directory.PASSWORD}
+
+dn: cn=list,{SUFFIX}
+objectClass: groupOfNames
+objectClass: posternDistributionList
+cn: list
+member: {ALICE}
+mail: list@example.org
+posternMailAlias: l@example.org
+
+dn: cn=host,cn=Agent,{SUFFIX}
+objectClass: posternAgentStatus
+cn: host
+posternVersion: 1
+posternStartTime: 20261231235959Z
+"""
+# attribute, values: what the server itself refuses
+BAD_VALUES = (
+    (f"cn=Agent,{SUFFIX}", "posternPop3Enabled", "yes"), (f"cn=Agent,{SUFFIX}", "posternPop3Threads", "ten"),
+    (f"cn=Agent,{SUFFIX}", "posternPostOffice", "not a name"), (ALICE, "posternExpirationTime", "tomorrow"),
+)
+
+
+def definitions(text):
+    """(kind, number) -> (name, whether single) of every definition of our arc in a piece of LDIF."""
+    text = re.sub(r"\n ", "", text)
+    found = {}
+    for number, name, rest in re.findall(r"\( (2\.25\.\d+\.[12]\.\d+) NAME '(\w+)'(.*)", text):
+        found[number] = (name, "SINGLE-VALUE" in rest)
+    return found
+
+
+def modify(server, dn, text, **who):
+    return server.ldap("ldapmodify", text=f"dn: {dn}\nchangetype: modify\n{text}\n", **who)
+
+
+def check_entries(server, kind):
+    code, said = server.ldap("ldapadd", text=ENTRIES)
+    check(f"{kind}: entries of every class", code == 0, said)
+    for dn, name, value in BAD_VALUES:
+        code, said = modify(server, dn, f"replace: {name}\n{name}: {value}")
+        check(f"{kind}: {name} {value} is refused", code == 21, said)
+    code, said = modify(server, f"cn=Agent,{SUFFIX}", "replace: posternPop3Threads\nposternPop3Threads: 1\nposternPop3Threads: 2")
+    check(f"{kind}: single value", code != 0, said)
+    text = server.search("-b", SUFFIX, f"(posternMailAlias=B@Example.ORG)", "dn")
+    check(f"{kind}: addresses without regard to case", ALICE in text, text)
+
+
+def check_rights(server, kind):
+    for who, name, good in ((ALICE, "alice", False), (GATEWAY, "gateway", False), (ADMIN, "mail admin", True)):
+        for attribute, value in (("mail", "boss@example.org"), ("posternMailAlias", "boss@example.org"), ("posternPostOffice", f"cn=Other,{SUFFIX}"),
+                                 ("posternMailboxDirectory", "boss"), ("posternDisabled", "FALSE")):
+            code, said = modify(server, ALICE, f"replace: {attribute}\n{attribute}: {value}", user=who)
+            check(f"{kind}: {name} {'may' if good else 'may not'} write {attribute}", (code == 0) == good, said)
+    code, said = modify(server, f"cn=Agent,{SUFFIX}", "replace: posternPop3Threads\nposternPop3Threads: 5", user=ALICE)
+    check(f"{kind}: a user may not write the agent", code != 0, said)
+    text = server.search("-b", SUFFIX, "(objectClass=posternInternetAgent)", user=GATEWAY)
+    check(f"{kind}: the gateway reads the agent", "posternPop3Threads: 10" in text, text)
+    text = server.search("-b", SUFFIX, "(&(objectClass=posternMailUser)(uid=alice))", user=GATEWAY)
+    check(f"{kind}: the gateway reads users", "posternPostOffice:" in text and "userPassword" not in text, text)
+    text = server.search("-b", SUFFIX, f"(&(objectClass=groupOfNames)(member={ALICE}))", "1.1", user=GATEWAY)
+    check(f"{kind}: the gateway finds lists", "cn=list" in text, text)
+
+
+def test_slapd():
+    server = Slapd()
+    try:
+        path = schema_file("postern-openldap.ldif")
+        wanted = definitions(open(path).read())
+        code, said = server.ldap("ldapadd", "-f", path, user=server.config_admin)
+        check("slapd: schema", code == 0, said)
+        code, said = server.ldap("ldapadd", "-f", path, user=server.config_admin)
+        check("slapd: a second load is refused and harmless", code == 80, said)
+        check_entries(server, "slapd")
+        dn = server.schema_dn()
+        check("slapd: its DN", dn is not None, dn)
+        upgrade = re.sub(r"^dn: .*$", f"dn: {dn}", open(schema_file("postern-openldap-upgrade.ldif")).read(), count=1, flags=re.M)
+        for run in ("first", "second"):
+            code, said = server.ldap("ldapmodify", text=upgrade, user=server.config_admin)
+            check(f"slapd: {run} upgrade while in use", code == 0, said)
+        server.stop()
+        server.start()
+        got = definitions(server.search("-b", "cn=Subschema", "-s", "base", "attributeTypes", "objectClasses"))
+        check("slapd: every definition is there after a restart", got == wanted, set(got.items()) ^ set(wanted.items()))
+        database = "olcDatabase={1}mdb,cn=config"
+        code, said = server.ldap("ldapmodify", "-c", user=server.config_admin, text=filled("openldap-database.ldif", DATABASE=database, GATEWAY=GATEWAY))
+        check("slapd: database settings", code == 0, said)
+        code, said = server.ldap("ldapmodify", user=server.config_admin, text=filled("acl-openldap.ldif", DATABASE=database, GATEWAY=GATEWAY, ADMINS=ADMINS))
+        check("slapd: access rules", code == 0, said)
+        check_rights(server, "slapd")
+        code, said = server.ldap("ldapwhoami", user=ALICE)
+        check("slapd: users still log in", code == 0, said)
+    finally:
+        server.close()
+
+
+def test_389():
+    server = Ns389()
+    try:
+        path = schema_file("postern-389ds.ldif")
+        wanted = definitions(open(path).read())
+        for run in ("first", "second"):
+            code, said = server.ldap("ldapmodify", "-f", path)
+            check(f"389-ds: {run} load", code == 0, said)
+        check_entries(server, "389-ds")
+        code, said = server.ldap("ldapmodify", "-f", path)
+        check("389-ds: load while in use", code == 0, said)
+        server.stop()
+        server.start()
+        got = definitions(server.search("-b", "cn=schema", "-s", "base", "attributeTypes", "objectClasses"))
+        check("389-ds: every definition is there after a restart", got == wanted, set(got.items()) ^ set(wanted.items()))
+        code, said = modify(server, SUFFIX, 'add: aci\naci: (targetattr="*")(version 3.0; acl "self"; allow (write) userdn="ldap:///self";)')
+        check("389-ds: a generous rule of the site", code == 0, said)
+        code, said = server.ldap("ldapmodify", text=filled("aci-389ds.ldif", SUFFIX=SUFFIX, GATEWAY=GATEWAY, ADMINS=ADMINS))
+        check("389-ds: access rules", code == 0, said)
+        check_rights(server, "389-ds")
+    finally:
+        server.close()
+
+
+def test_forms():
+    """One table: program, schema files and manual say the same."""
+    openldap = definitions(open(schema_file("postern-openldap.ldif")).read())
+    check("some definitions", len(openldap) > 80, len(openldap))
+    for name in ("postern-openldap-upgrade.ldif", "postern-389ds.ldif"):
+        check(f"{name} has the same", definitions(open(schema_file(name)).read()) == openldap)
+    manual = open(schema_file("postern-schema.5")).read()
+    missing = [name for name, _ in openldap.values() if not re.search(rf"^\.(B|SH) {name}$", manual, re.M)]
+    check("the manual names all", not missing, missing)
+    numbers = dict((name, number) for number, (name, _) in openldap.items())
+    check("numbers that are fixed", numbers["posternPop3Enabled"].endswith(".1.1") and numbers["posternInternetAgent"].endswith(".2.1"))
+    with open(f"{directory.SOURCE}/include/postern/tbl/schema_numbers.h") as file:
+        table = re.findall(r'^(ATTRIBUTE|CLASS)\((\d+), "(\w+)"\)', file.read(), re.M)
+    check("no number or name twice", len({(kind, number) for kind, number, _ in table}) == len(table) == len({name for _, _, name in table}))
+    filter_names = re.search(r"to filter=\(\|(.*)\)$", open(schema_file("acl-openldap.ldif")).read(), re.M).group(1)
+    check("the access rules name classes that exist", all(name in numbers for name in re.findall(r"objectClass=(\w+)", filter_names)))
+
+
+def main():
+    if not directory.have("slapd", "ldapadd"):
+        sys.exit("slapd and ldap-utils are needed")
+    test_forms()
+    test_slapd()
+    if directory.have("ns-slapd", "dscreate"):
+        test_389()
+    else:
+        print("SKIP 389 Directory Server is not installed")
+    checks.end()
+
+
+main()
