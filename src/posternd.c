@@ -1,1 +1,88 @@
-int main(void){return 0;}
+/* posternd: the POP3/IMAP4/SMTP gateway. Wiring only: options, the supervisor, and in the agent the parts in the order in which
+ * they depend on each other, torn down in reverse. */
+#include <signal.h>
+
+#include "postern/base/log.h"
+#include "postern/config/config.h"
+#include "postern/directory/directory.h"
+#include "postern/imap/imap.h"
+#include "postern/pop3/pop3.h"
+#include "postern/queue/queue.h"
+#include "postern/service/options.h"
+#include "postern/service/service.h"
+#include "postern/service/supervisor.h"
+#include "postern/smtp/smtp.h"
+
+static void configuration_changed(void *context)
+{
+    service_changed(context);
+    queue_changed();
+}
+
+static int start_parts(const struct options *options, struct gateway *gateway, struct fault *fault)
+{
+    struct config_options config = {
+        .directory = &options->directory,
+        .agent_dn = options->agent_dn,
+        .state_dir = options->state_dir,
+        .mail_root = options->mail_root,
+        .allowed_port_count = options->allowed_port_count,
+    };
+    for (size_t i = 0; i < options->allowed_port_count; i++)
+        config.allowed_ports[i] = options->allowed_ports[i];
+    smtp_configure(options->state_dir);
+    if (queue_start(options->state_dir, fault) < 0)
+        return -1;
+    if (config_start(&config, configuration_changed, gateway, fault) < 0) {
+        queue_stop();
+        return -1;
+    }
+    return 0;
+}
+
+static int agent_main(int supervisor_fd, void *context)
+{
+    const struct options *options = context;
+    const struct service_options service = {
+        .protocols = { [SERVICE_POP3] = &pop3_protocol, [SERVICE_IMAP4] = &imap_protocol, [SERVICE_SMTP] = &smtp_protocol },
+        .tls_dir = options->tls_dir,
+        .control_path = options->control,
+        .supervisor_fd = supervisor_fd,
+    };
+    struct gateway *gateway = NULL;
+    struct fault fault;
+    if (service_new(&service, &gateway, &fault) < 0) {
+        log_error("agent", "%s", fault.text);
+        return 2;
+    }
+    if (start_parts(options, gateway, &fault) < 0) {
+        log_error("agent", "%s", fault.text);
+        service_free(&gateway);
+        return 2;
+    }
+    service_run(gateway);
+    config_stop();
+    queue_stop();
+    service_free(&gateway);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    struct options options;
+    int code = options_parse(&options, argc, argv);
+    if (code < 0) {
+        log_set_level(options.log_level);
+        struct supervisor_options supervisor = {
+            .allowed_ports = options.allowed_ports,
+            .allowed_port_count = options.allowed_port_count,
+            .pid_file = options.pid_file,
+            .agent = agent_main,
+            .context = &options,
+        };
+        code = supervisor_run(&supervisor);
+    }
+    options_fini(&options);
+    return code;
+}

@@ -1,0 +1,30 @@
+/* options: the command line of posternd. */
+#ifndef POSTERN_SERVICE_OPTIONS_H
+#define POSTERN_SERVICE_OPTIONS_H
+
+#include <stdint.h>
+
+#include "postern/base/log.h"
+#include "postern/directory/directory.h"
+
+enum { URIS_MAX = 8, ALLOWED_PORTS_MAX = 32 };
+
+struct options {
+    struct directory_options directory;
+    char *uris[URIS_MAX];
+    const char *agent_dn;
+    const char *state_dir;
+    const char *mail_root;
+    const char *tls_dir;
+    const char *pid_file;
+    char *control;                 /* owned */
+    uint16_t allowed_ports[ALLOWED_PORTS_MAX];
+    size_t allowed_port_count;
+    enum log_level log_level;
+};
+
+/* -1: go on; else the exit code: 0 after --help and --version, 2 after a bad option (told on standard error). Texts stay in argv. */
+int options_parse(struct options *options, int argc, char **argv);
+void options_fini(struct options *options);
+
+#endif

@@ -1,0 +1,29 @@
+/* service: listeners, loops, threads and sessions of the agent process. One per process; config_start follows it, config_stop comes before
+ * service_free. */
+#ifndef POSTERN_SERVICE_SERVICE_H
+#define POSTERN_SERVICE_SERVICE_H
+
+#include "postern/base/fault.h"
+#include "postern/session/session.h"
+
+struct gateway;
+
+struct service_options {
+    const struct protocol *protocols[SERVICE_COUNT];   /* NULL: that service is not served */
+    const char *tls_dir;         /* certificate and key files lie below it */
+    const char *control_path;    /* socket of posternctl; NULL: none */
+    int supervisor_fd;           /* the agent's end of the supervisor's socket; -1: ports are bound by this process */
+    unsigned loops;              /* 0: one for each processor, at most 16 */
+};
+
+/* options are borrowed until service_free. */
+int service_new(const struct service_options *options, struct gateway **out, struct fault *fault);
+/* Serves until service_stop; sessions hear a farewell and have ten seconds. */
+void service_run(struct gateway *gateway);
+/* Any thread. */
+void service_stop(struct gateway *gateway);
+/* A new snapshot was published: takes it up soon. Any thread. */
+void service_changed(struct gateway *gateway);
+void service_free(struct gateway **gateway);
+
+#endif

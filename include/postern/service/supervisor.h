@@ -1,0 +1,26 @@
+/* supervisor: the parent process. Binds and keeps the listening sockets, starts the agent and starts it again after a crash; reads neither
+ * directory nor mail. */
+#ifndef POSTERN_SERVICE_SUPERVISOR_H
+#define POSTERN_SERVICE_SUPERVISOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "postern/base/fault.h"
+
+struct supervisor_options {
+    const uint16_t *allowed_ports;   /* below 1024 no others are bound */
+    size_t allowed_port_count;
+    const char *pid_file;            /* or NULL */
+    /* The agent's process: returns its exit code. 2 means that it makes no sense to start it again. */
+    int (*agent)(int supervisor_fd, void *context);
+    void *context;
+};
+
+/* Until SIGTERM or SIGINT; called before any thread exists. Returns the exit code. */
+int supervisor_run(const struct supervisor_options *options);
+
+/* In the agent, before any thread: dies with its parent, no new privileges, no capabilities, no core dumps, umask 077. */
+int agent_confine(struct fault *fault);
+
+#endif

@@ -1,0 +1,316 @@
+/* The agent's loops and services as one whole: starts them, follows the configuration, ends them. Called by posternd; must never
+ * wait for disk or directory on a loop. */
+#include "gateway.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "control.h"
+#include "listeners.h"
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+#include "postern/store/mailbox.h"
+
+enum { TICK_MS = 250, TLS_TICKS = 20, RETRY_TICKS = 8, STOP_TICK_MS = 20, STOP_MS = 10 * 1000 };
+
+void service_settings_of(const struct snapshot *snapshot, enum service service, struct service_settings *out)
+{
+    const struct agent_settings *a = &snapshot->agent;
+    switch (service) {
+    case SERVICE_POP3:
+        *out = (struct service_settings){ a->pop3_enabled, (unsigned)a->pop3_threads, a->pop3_max_connections,
+                                          (enum tls_mode)a->pop3_tls };
+        return;
+    case SERVICE_IMAP4:
+        *out = (struct service_settings){ a->imap4_enabled, (unsigned)a->imap4_threads, a->imap4_max_connections,
+                                          (enum tls_mode)a->imap4_tls };
+        return;
+    default:
+        *out = (struct service_settings){ a->smtp_enabled, (unsigned)a->smtp_receive_threads, a->smtp_max_connections,
+                                          (enum tls_mode)a->smtp_tls };
+    }
+}
+
+/* --- closing many ------------------------------------------------------------------------------------------------------------ */
+
+struct closing {
+    struct home *home;
+    struct room *room;    /* NULL: all */
+    enum close_reason reason;
+};
+
+static void close_on_home(void *arg)
+{
+    struct closing *closing = arg;
+    LIST_FOR_EACH (&closing->home->conns, at) {
+        struct conn *c = LIST_ITEM(at, struct conn, link);
+        if (closing->room == NULL || c->room == closing->room)
+            conn_close(c, closing->reason);
+    }
+    mem_free(&closing);
+}
+
+static void close_sessions(struct gateway *g, struct room *room, enum close_reason reason)
+{
+    for (unsigned i = 0; i < g->home_count; i++) {
+        struct closing *closing = MEM_NEW(struct closing);
+        *closing = (struct closing){ &g->homes[i], room, reason };
+        loop_post(g->homes[i].loop, close_on_home, closing);
+    }
+}
+
+/* --- TLS files --------------------------------------------------------------------------------------------------------------- */
+
+/* The file that the setting names, if it lies below the TLS directory (architecture, decision 11); NULL if not or if there is none. */
+static char *tls_path(const struct gateway *g, const char *name)
+{
+    struct slice dir = slice_from_string(g->options->tls_dir), file = slice_from_string(name), part;
+    if (name == NULL || dir.len == 0)
+        return NULL;
+    struct slice rest = file;
+    while (slice_split(&rest, '/', &part))
+        if (slice_is(part, ".."))
+            return NULL;
+    struct buf path = { .cap = 0 };
+    if (file.len > 0 && file.data[0] != '/')
+        buf_printf(&path, "%s/%s", g->options->tls_dir, name);
+    else if (slice_starts_with(file, g->options->tls_dir) && file.len > dir.len &&
+             (file.data[dir.len] == '/' || dir.data[dir.len - 1] == '/'))
+        buf_append(&path, file);
+    char *text = path.len > 0 ? slice_to_string(buf_slice(&path)) : NULL;
+    buf_fini(&path);
+    return text;
+}
+
+static bool load_tls(struct gateway *g)
+{
+    struct snapshot *snapshot = snapshot_current();
+    if (snapshot == NULL)
+        return false;
+    struct fault fault;
+    const struct agent_settings *a = &snapshot->agent;
+    char *certificate = tls_path(g, a->tls_certificate), *key = tls_path(g, a->tls_key);
+    bool again = atomic_exchange(&g->tls_again, false);
+    if ((a->tls_certificate != NULL && certificate == NULL) || (a->tls_key != NULL && key == NULL)) {
+        if (again)
+            log_error("tls", "certificate and key must be files below the TLS directory");
+    } else {
+        int result = tls_context_load(g->tls, certificate, key, again, &fault);
+        if (result < 0)
+            log_error("tls", "certificate and key are not taken: %s%s", fault.text,
+                      tls_context_is_ready(g->tls) ? "; those in use stay" : "");
+        else if (result > 0)
+            log_normal("tls", certificate ? "certificate and key are in use" : "no certificate");
+    }
+    mem_free(&certificate);
+    mem_free(&key);
+    snapshot_unref(&snapshot);
+    bool ready = tls_context_is_ready(g->tls);
+    return atomic_exchange(&g->tls_ready, ready) != ready;
+}
+
+static enum step_result tls_work(struct pool_task *task)
+{
+    struct gateway *g = LIST_ITEM(task, struct gateway, tls_task);
+    if (load_tls(g))
+        service_changed(g);
+    return STEP_DONE;
+}
+
+static void tls_done(struct pool_task *task, bool ran)
+{
+    (void)ran;
+    atomic_store(&LIST_ITEM(task, struct gateway, tls_task)->tls_busy, false);
+}
+
+static void check_tls(struct gateway *g)
+{
+    if (atomic_exchange(&g->tls_busy, true))
+        return;
+    g->tls_task = (struct pool_task){ .work = tls_work, .done = tls_done };
+    pool_submit(g->look_ups, &g->tls_task);
+}
+
+/* --- following the configuration ------------------------------------------------------------------------------------------- */
+
+static void follow_room(struct gateway *g, struct room *room, const struct snapshot *snapshot)
+{
+    struct service_settings settings;
+    service_settings_of(snapshot, room->service, &settings);
+    pool_resize(room->pool, settings.threads);
+    bool was = room->enabled;
+    room->enabled = settings.enabled && room->protocol != NULL;
+    if (was && !room->enabled) {
+        log_normal("service", "%s is disabled: its sessions end", service_word(room->service));
+        close_sessions(g, room, CLOSE_SERVICE_DISABLED);
+    }
+}
+
+static void follow(void *arg)
+{
+    struct gateway *g = arg;
+    struct snapshot *snapshot = snapshot_current();
+    if (snapshot == NULL || g->stopping) {
+        snapshot_unref(&snapshot);
+        return;
+    }
+    if (g->applied == 0)
+        load_tls(g);   /* before anybody is connected who could wait for it */
+    else if (g->applied != snapshot->serial || atomic_load(&g->tls_again))
+        check_tls(g);
+    if (g->applied != snapshot->serial)
+        log_set_level((enum log_level)snapshot->agent.log_level);
+    g->applied = snapshot->serial;
+    listeners_follow(g->listeners, snapshot);
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        follow_room(g, &g->rooms[i], snapshot);
+    snapshot_unref(&snapshot);
+}
+
+void service_changed(struct gateway *gateway)
+{
+    loop_post(gateway->homes[0].loop, follow, gateway);
+}
+
+static void end_if_quiet(struct gateway *g)
+{
+    if (atomic_load(&g->sessions) > 0 && clock_monotonic_ms() < g->stop_deadline)
+        return;
+    for (unsigned i = g->home_count; i-- > 0;)
+        loop_stop(g->homes[i].loop);
+}
+
+static void tick(void *arg)
+{
+    struct gateway *g = arg;
+    loop_timer_set(&g->tick, g->stopping ? STOP_TICK_MS : TICK_MS);
+    struct snapshot *snapshot = snapshot_current();
+    uint64_t stall_ms = snapshot ? snapshot->agent.stall_seconds * 1000 : 10000;
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        pool_watch(g->rooms[i].pool, stall_ms);
+    g->ticks++;
+    if (g->stopping)
+        end_if_quiet(g);
+    else if (g->applied != 0 && g->ticks % TLS_TICKS == 0)
+        check_tls(g);
+    else if (g->applied != 0 && g->ticks % RETRY_TICKS == 0)
+        listeners_follow(g->listeners, snapshot);
+    snapshot_unref(&snapshot);
+}
+
+static void begin_stop(void *arg)
+{
+    struct gateway *g = arg;
+    if (g->stopping)
+        return;
+    log_normal("service", "shutting down: %u sessions", atomic_load(&g->sessions));
+    g->stopping = true;
+    g->stop_deadline = clock_monotonic_ms() + STOP_MS;
+    listeners_free(&g->listeners);
+    close_sessions(g, NULL, CLOSE_SHUTDOWN);
+    loop_timer_set(&g->tick, STOP_TICK_MS);
+}
+
+void service_stop(struct gateway *gateway)
+{
+    loop_post(gateway->homes[0].loop, begin_stop, gateway);
+}
+
+/* --- start and end ------------------------------------------------------------------------------------------------------------ */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static unsigned loop_count(const struct service_options *options)
+{
+    long count = options->loops ? (long)options->loops : sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : count > LOOPS_MAX ? LOOPS_MAX : (unsigned)count;
+}
+
+static void store_news(void *arg)
+{
+    (void)arg;
+    store_watch_read();
+}
+
+int service_new(const struct service_options *options, struct gateway **out, struct fault *fault)
+{
+    raise_descriptor_limit();
+    struct gateway *g = MEM_NEW(struct gateway);
+    g->options = options;
+    g->home_count = loop_count(options);
+    for (unsigned i = 0; i < g->home_count; i++) {
+        g->homes[i].gateway = g;
+        g->homes[i].loop = loop_new();
+        list_init(&g->homes[i].conns);
+    }
+    if (options->control_path != NULL && control_new(g, options->control_path, &g->control, fault) < 0) {
+        for (unsigned i = 0; i < g->home_count; i++)
+            loop_free(&g->homes[i].loop);
+        mem_free(&g);
+        return -1;
+    }
+    for (unsigned i = 0; i < SERVICE_COUNT; i++) {
+        g->rooms[i].service = (enum service)i;
+        g->rooms[i].protocol = options->protocols[i];
+        g->rooms[i].pool = pool_new(service_word((enum service)i), 1);
+    }
+    g->look_ups = pool_new("look-ups", LOOK_UP_THREADS);
+    g->tls = tls_context_new();
+    g->listeners = listeners_new(g);
+    loop_timer_init(&g->tick, g->homes[0].loop, tick, g);
+    if (store_watch_fd() >= 0)
+        loop_watch_start(&g->store_watch, g->homes[0].loop, store_watch_fd(), store_news, g);
+    *out = g;
+    return 0;
+}
+
+static void *home_main(void *arg)
+{
+    struct home *home = arg;
+    loop_run(home->loop);
+    return NULL;
+}
+
+void service_run(struct gateway *gateway)
+{
+    for (unsigned i = 1; i < gateway->home_count; i++) {
+        struct home *home = &gateway->homes[i];
+        home->threaded = pthread_create(&home->thread, NULL, home_main, home) == 0;
+        if (!home->threaded) {
+            log_error("service", "only %u loops could be started", i);
+            gateway->home_count = i;
+        }
+    }
+    loop_timer_set(&gateway->tick, TICK_MS);
+    service_changed(gateway);
+    loop_run(gateway->homes[0].loop);
+    for (unsigned i = 1; i < gateway->home_count; i++)
+        pthread_join(gateway->homes[i].thread, NULL);
+}
+
+void service_free(struct gateway **gateway)
+{
+    struct gateway *g = *gateway;
+    if (g == NULL)
+        return;
+    control_free(&g->control);
+    listeners_free(&g->listeners);
+    loop_watch_stop(&g->store_watch);
+    loop_timer_cancel(&g->tick);
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        pool_free(&g->rooms[i].pool);
+    pool_free(&g->look_ups);
+    tls_context_free(&g->tls);
+    for (unsigned i = 0; i < LOOPS_MAX; i++)
+        loop_free(&g->homes[i].loop);
+    mem_free(gateway);
+}

@@ -1,0 +1,14 @@
+/* listeners: the ports that are open, following the configuration. First loop only. */
+#ifndef SERVICE_LISTENERS_H
+#define SERVICE_LISTENERS_H
+
+#include "gateway.h"
+
+struct listeners *listeners_new(struct gateway *gateway);
+/* Opens what the snapshot wants and is not open, closes what it does not want; tries again what could not be opened. */
+void listeners_follow(struct listeners *listeners, const struct snapshot *snapshot);
+/* Calls *back* for each port: its service and whether it is open. */
+void listeners_status(const struct listeners *listeners, struct buf *out);
+void listeners_free(struct listeners **listeners);
+
+#endif

@@ -1,0 +1,162 @@
+/* Logins and local addresses: what is asked of the directory, in threads of its own. Called by connections; must never tell a
+ * client why a login was refused, neither in words nor by the time it takes. */
+#include "conn.h"
+
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+#include "postern/config/config.h"
+
+static const char logins[] = "logins", addresses[] = "addresses";
+
+void look_up_free(struct look_up **look_up)
+{
+    struct look_up *l = *look_up;
+    if (l == NULL)
+        return;
+    buf_wipe(&l->password);
+    buf_fini(&l->name);
+    user_unref(&l->user);
+    mem_free(look_up);
+}
+
+static bool is_allowed(const struct user *user, enum service service)
+{
+    switch (service) {
+    case SERVICE_POP3:
+        return user->pop3.allowed;
+    case SERVICE_IMAP4:
+        return user->imap4_allowed;
+    default:
+        return user->smtp_outgoing_allowed || user->smtp_incoming_allowed;
+    }
+}
+
+static void note_login(const struct conn *c, enum counter which, const char *cause, const char *detail)
+{
+    counter_add(c->session.counters, which, 1);
+    log_normal("login", "%s session %llu: login of \"%.*s\" from %s failed: %s%s%s", service_word(c->room->service),
+               (unsigned long long)c->session.id, SLICE_ARG(buf_slice(&c->look_up->name)), c->session.peer, cause,
+               detail[0] != '\0' ? ": " : "", detail);
+}
+
+static enum action_result fault_result(struct conn *c, const struct fault *fault)
+{
+    if (fault->class == FAULT_NOT_FOUND) {
+        note_login(c, COUNTER_UNKNOWN_USER, "unknown user", fault->text);
+        return ACTION_REFUSED;
+    }
+    if (fault->class == FAULT_AUTHENTICATION || fault->class == FAULT_INVALID || fault->class == FAULT_DENIED) {
+        note_login(c, COUNTER_BAD_PASSWORD, "bad password", fault->text);
+        return ACTION_REFUSED;
+    }
+    log_warning("login", "%s session %llu: login of \"%.*s\": directory: %s", service_word(c->room->service),
+                (unsigned long long)c->session.id, SLICE_ARG(buf_slice(&c->look_up->name)), fault->text);
+    return ACTION_UNAVAILABLE;
+}
+
+static enum action_result log_in(struct conn *c, struct look_up *l)
+{
+    struct fault fault = { .class = FAULT_NONE };
+    if (l->name.len == 0 || l->password.len == 0 || slice_has_nul(buf_slice(&l->name))) {
+        note_login(c, COUNTER_BAD_PASSWORD, "name or password empty or too long", "");
+        return ACTION_REFUSED;
+    }
+    if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0 ||
+        config_verify_user(l->user, buf_slice(&l->password), &fault) < 0)
+        return fault_result(c, &fault);
+    if (l->user->disabled || !is_allowed(l->user, c->room->service)) {
+        note_login(c, COUNTER_ACCESS_DENIED, l->user->disabled ? "disabled or expired" : "class of service", "");
+        return ACTION_REFUSED;
+    }
+    if (l->user->post_office == NULL) {
+        note_login(c, COUNTER_STORE_LOGIN_ERROR, "post office unknown", "");
+        return ACTION_UNAVAILABLE;
+    }
+    return ACTION_OK;
+}
+
+static enum action_result resolve(struct look_up *l)
+{
+    struct slice address = buf_slice(&l->name);
+    ptrdiff_t at = slice_find_last(address, '@');
+    struct snapshot *snapshot = snapshot_current();
+    bool ours = at > 0 && snapshot_domain(snapshot, slice_from(address, (size_t)at + 1)) != NULL;
+    snapshot_unref(&snapshot);
+    if (!ours)
+        return at > 0 ? ACTION_REMOTE : ACTION_REFUSED;
+    struct fault fault;
+    if (config_find_user(address, &l->user, &fault) < 0)
+        return fault.class == FAULT_NOT_FOUND || fault.class == FAULT_INVALID ? ACTION_REFUSED : ACTION_UNAVAILABLE;
+    if (l->user->disabled || !l->user->smtp_incoming_allowed)
+        return ACTION_REFUSED;
+    return l->user->post_office != NULL ? ACTION_OK : ACTION_UNAVAILABLE;
+}
+
+static enum step_result work(struct pool_task *task)
+{
+    struct conn *c = LIST_ITEM(task, struct conn, task);
+    struct look_up *l = c->look_up;
+    l->result = c->action == CONN_LOGIN ? log_in(c, l) : resolve(l);
+    buf_wipe(&l->password);
+    return STEP_DONE;
+}
+
+static void login_ended(struct conn *c)
+{
+    struct look_up *l = c->look_up;
+    if (l->result == ACTION_OK) {
+        user_unref(&c->session.user);
+        c->session.user = l->user;
+        l->user = NULL;
+        c->session.fair_key = fair_key_of(c->session.user->post_office);
+        log_verbose("login", "%s session %llu: %s from %s logged in", service_word(c->room->service),
+                    (unsigned long long)c->session.id, c->session.user->id, c->session.peer);
+        conn_action_ended(c, ACTION_OK);
+        return;
+    }
+    /* Whatever the cause, the answer comes at the same time after the question. */
+    uint64_t due = c->arrived_ms + c->session.snapshot->agent.login_failure_milliseconds, now = clock_monotonic_ms();
+    c->failing = true;
+    loop_timer_set(&c->later, due > now ? due - now : 0);
+}
+
+static void ended(void *arg)
+{
+    struct conn *c = arg;
+    c->under_way = false;
+    if (!conn_take(c))
+        return;
+    if (c->state != CONN_OPEN)
+        conn_action_ended(c, ACTION_NONE);
+    else if (c->action == CONN_LOGIN)
+        login_ended(c);
+    else {
+        user_unref(&c->session.recipient);
+        c->session.recipient = c->look_up->user;
+        c->look_up->user = NULL;
+        if (c->look_up->result != ACTION_OK)
+            user_unref(&c->session.recipient);
+        conn_action_ended(c, c->look_up->result);
+    }
+}
+
+static void done(struct pool_task *task, bool ran)
+{
+    struct conn *c = LIST_ITEM(task, struct conn, task);
+    if (!ran)
+        c->look_up->result = ACTION_UNAVAILABLE;
+    conn_post(c, ended);
+}
+
+void look_up_start(struct conn *conn)
+{
+    struct pool_task *task = &conn->task;
+    task->serial_key = NULL;
+    task->fair_key = conn->action == CONN_LOGIN ? logins : addresses;   /* neither may take all the threads */
+    task->label = task->fair_key;
+    task->work = work;
+    task->done = done;
+    task->stuck = NULL;
+    pool_submit(conn->gateway->look_ups, task);
+}

@@ -1,0 +1,881 @@
+/* Unit tests of src/service: the order of steps, sessions over real sockets with a small protocol, the supervisor. The directory, the
+ * mail store and the queue are faked here. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../src/service/pool.h"
+#include "../../src/service/supervisor_wire.h"
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+#include "postern/config/config.h"
+#include "postern/net/listener.h"
+#include "postern/queue/queue.h"
+#include "postern/service/service.h"
+#include "postern/service/supervisor.h"
+#include "postern/store/mailbox.h"
+#include "run.h"
+
+enum { DEADLINE_MS = 10000 };
+
+/* Polls until the condition holds or the time is over. */
+#define EVENTUALLY(condition) \
+    do { \
+        uint64_t until_ = clock_monotonic_ms() + DEADLINE_MS; \
+        while (!(condition) && clock_monotonic_ms() < until_) \
+            usleep(1000); \
+        CU_ASSERT(condition); \
+    } while (0)
+
+/* --- fakes ------------------------------------------------------------------------------------------------------------------ */
+
+static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct snapshot *newest;
+static _Atomic bool directory_away;
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot)
+{
+    atomic_fetch_add(&snapshot->references, 1);
+    return snapshot;
+}
+
+void snapshot_unref(struct snapshot **snapshot)
+{
+    struct snapshot *s = *snapshot;
+    *snapshot = NULL;
+    if (s != NULL && atomic_fetch_sub(&s->references, 1) == 1)
+        mem_free(&s);
+}
+
+struct snapshot *snapshot_current(void)
+{
+    pthread_mutex_lock(&fake_lock);
+    struct snapshot *s = newest ? snapshot_ref(newest) : NULL;
+    pthread_mutex_unlock(&fake_lock);
+    return s;
+}
+
+uint64_t snapshot_current_serial(void)
+{
+    pthread_mutex_lock(&fake_lock);
+    uint64_t serial = newest ? newest->serial : 0;
+    pthread_mutex_unlock(&fake_lock);
+    return serial;
+}
+
+static struct post_office office = { .dn = (char *)"cn=po", .name = (char *)"po", .uuid = "u-1", .path = (char *)"/po" };
+
+const struct post_office *snapshot_domain(const struct snapshot *snapshot, struct slice domain)
+{
+    (void)snapshot;
+    return slice_is_nocase(domain, "here.example") ? &office : NULL;
+}
+
+struct user *user_ref(struct user *user)
+{
+    atomic_fetch_add(&user->references, 1);
+    return user;
+}
+
+void user_unref(struct user **user)
+{
+    struct user *u = *user;
+    *user = NULL;
+    if (u == NULL || atomic_fetch_sub(&u->references, 1) != 1)
+        return;
+    mem_free(&u->id);
+    mem_free(&u);
+}
+
+int config_find_user(struct slice name, struct user **out, struct fault *fault)
+{
+    if (atomic_load(&directory_away))
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "away");
+    if (!slice_starts_with(name, "joe") && !slice_starts_with(name, "off") && !slice_starts_with(name, "lost"))
+        return fault_set(fault, FAULT_NOT_FOUND, 0, "nobody");
+    struct user *u = MEM_NEW(struct user);
+    u->references = 1;
+    u->id = slice_to_string(name);
+    u->post_office = slice_starts_with(name, "lost") ? NULL : &office;
+    u->pop3.allowed = u->smtp_incoming_allowed = true;
+    u->disabled = slice_starts_with(name, "off");
+    *out = u;
+    return 0;
+}
+
+int config_verify_user(const struct user *user, struct slice password, struct fault *fault)
+{
+    (void)user;
+    return slice_is(password, "good") ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "invalid credentials");
+}
+
+int store_watch_fd(void)
+{
+    return -1;
+}
+
+void store_watch_read(void)
+{
+}
+
+size_t queue_length(void)
+{
+    return 0;
+}
+
+/* --- the pool ----------------------------------------------------------------------------------------------------------------- */
+
+struct gate {
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    bool open;
+    int now;
+    int most;
+    int ran;
+    int refused;
+    int order[64];
+    int again;        /* how often a job says STEP_AGAIN first */
+};
+
+struct job {
+    struct pool_task task;
+    struct gate *gate;
+    int number;
+    bool waits;
+};
+
+static enum step_result job_work(struct pool_task *task)
+{
+    struct job *job = LIST_ITEM(task, struct job, task);
+    struct gate *g = job->gate;
+    pthread_mutex_lock(&g->lock);
+    if (g->again > 0) {
+        g->again--;
+        pthread_mutex_unlock(&g->lock);
+        return STEP_AGAIN;
+    }
+    g->now++;
+    if (g->now > g->most)
+        g->most = g->now;
+    g->order[g->ran++ % 64] = job->number;
+    while (job->waits && !g->open)
+        pthread_cond_wait(&g->moved, &g->lock);
+    g->now--;
+    pthread_mutex_unlock(&g->lock);
+    return STEP_DONE;
+}
+
+static void job_done(struct pool_task *task, bool ran)
+{
+    struct job *job = LIST_ITEM(task, struct job, task);
+    struct gate *g = job->gate;
+    pthread_mutex_lock(&g->lock);
+    if (!ran)
+        g->refused++;
+    pthread_mutex_unlock(&g->lock);
+}
+
+static void gate_init(struct gate *g)
+{
+    memset(g, 0, sizeof(*g));
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_cond_init(&g->moved, NULL);
+}
+
+static int gate_get(struct gate *g, const int *value)
+{
+    pthread_mutex_lock(&g->lock);
+    int v = *value;
+    pthread_mutex_unlock(&g->lock);
+    return v;
+}
+
+static void gate_open(struct gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    g->open = true;
+    pthread_cond_broadcast(&g->moved);
+    pthread_mutex_unlock(&g->lock);
+}
+
+static void submit(struct pool *pool, struct job *job, struct gate *gate, int number, const void *serial, const void *fair,
+                   bool waits)
+{
+    *job = (struct job){ .gate = gate, .number = number, .waits = waits };
+    job->task.serial_key = serial;
+    job->task.fair_key = fair;
+    job->task.work = job_work;
+    job->task.done = job_done;
+    pool_submit(pool, &job->task);
+}
+
+static unsigned pool_busy(struct pool *pool)
+{
+    struct pool_status status;
+    pool_get_status(pool, &status);
+    return status.busy;
+}
+
+static void test_serial_keys(void)
+{
+    struct gate g, other;
+    struct job jobs[10], free_job;
+    gate_init(&g);
+    gate_init(&other);
+    struct pool *pool = pool_new("test", 4);
+    for (int i = 0; i < 10; i++)
+        submit(pool, &jobs[i], &g, i, "mailbox", NULL, i == 0);
+    submit(pool, &free_job, &other, 0, "another", NULL, false);
+    EVENTUALLY(gate_get(&other, &other.ran) == 1);   /* does not wait for the first mailbox */
+    CU_ASSERT_EQUAL(gate_get(&g, &g.ran), 1);
+    gate_open(&g);
+    EVENTUALLY(gate_get(&g, &g.ran) == 10);
+    CU_ASSERT_EQUAL(g.most, 1);
+    for (int i = 0; i < 10; i++)
+        CU_ASSERT_EQUAL(g.order[i], i);
+    pool_free(&pool);
+}
+
+static void test_fair_keys(void)
+{
+    struct gate g, other;
+    struct job jobs[10], free_job;
+    static const char one[] = "one", two[] = "two";
+    gate_init(&g);
+    gate_init(&other);
+    struct pool *pool = pool_new("test", 5);
+    for (int i = 0; i < 10; i++)
+        submit(pool, &jobs[i], &g, i, NULL, one, true);
+    EVENTUALLY(gate_get(&g, &g.now) == 3);           /* half of five, rounded up */
+    submit(pool, &free_job, &other, 0, NULL, two, false);
+    EVENTUALLY(gate_get(&other, &other.ran) == 1);
+    CU_ASSERT_EQUAL(gate_get(&g, &g.now), 3);
+    gate_open(&g);
+    EVENTUALLY(gate_get(&g, &g.ran) == 10);
+    CU_ASSERT_EQUAL(g.most, 3);
+    pool_free(&pool);
+}
+
+static void test_again(void)
+{
+    struct gate g;
+    struct job jobs[2];
+    gate_init(&g);
+    g.again = 3;
+    struct pool *pool = pool_new("test", 1);
+    submit(pool, &jobs[0], &g, 0, "mailbox", NULL, false);
+    submit(pool, &jobs[1], &g, 1, "mailbox", NULL, false);
+    EVENTUALLY(gate_get(&g, &g.ran) == 2);
+    CU_ASSERT_EQUAL(g.order[0], 0);
+    CU_ASSERT_EQUAL(g.refused, 0);
+    CU_ASSERT_EQUAL(jobs[0].task.tries, 3);
+    /* While one waits to be tried again, the only thread serves others. */
+    struct gate busy, other;
+    struct job again, quick;
+    gate_init(&busy);
+    gate_init(&other);
+    busy.again = 1000000;
+    submit(pool, &again, &busy, 0, NULL, NULL, false);
+    submit(pool, &quick, &other, 0, NULL, NULL, false);
+    EVENTUALLY(gate_get(&other, &other.ran) == 1);
+    pool_free(&pool);
+    CU_ASSERT_EQUAL(busy.refused, 1);
+    CU_ASSERT_EQUAL(busy.ran, 0);
+}
+
+static void count_stalled(const char *label, void *context)
+{
+    (void)label;
+    ++*(int *)context;
+}
+
+static int stalled(struct pool *pool)
+{
+    int count = 0;
+    pool_for_each_stalled(pool, count_stalled, &count);
+    return count;
+}
+
+static void test_stall(void)
+{
+    struct gate g, other;
+    struct job stuck, queued, late, free_job, after;
+    static const char one[] = "one", two[] = "two";
+    gate_init(&g);
+    gate_init(&other);
+    struct pool *pool = pool_new("test", 1);
+    submit(pool, &stuck, &g, 0, "mailbox", one, true);
+    submit(pool, &queued, &other, 1, "mailbox", one, false);
+    EVENTUALLY(pool_busy(pool) == 1);
+    pool_watch(pool, 60000);
+    CU_ASSERT_EQUAL(stalled(pool), 0);
+    pool_watch(pool, 0);
+    CU_ASSERT_EQUAL(stalled(pool), 1);
+    CU_ASSERT_EQUAL(gate_get(&other, &other.refused), 1);
+    submit(pool, &late, &other, 2, NULL, one, false);
+    CU_ASSERT_EQUAL(gate_get(&other, &other.refused), 2);
+    submit(pool, &free_job, &other, 3, NULL, two, false);   /* by the replacement of the only thread */
+    EVENTUALLY(gate_get(&other, &other.ran) == 1);
+    gate_open(&g);
+    EVENTUALLY(stalled(pool) == 0);
+    submit(pool, &after, &other, 4, "mailbox", one, false);
+    EVENTUALLY(gate_get(&other, &other.ran) == 2);
+    struct pool_status status;
+    EVENTUALLY((pool_get_status(pool, &status), status.idle + status.busy == 1));
+    pool_free(&pool);
+}
+
+static void test_resize(void)
+{
+    struct gate g;
+    struct job jobs[8];
+    gate_init(&g);
+    struct pool *pool = pool_new("test", 2);
+    for (int i = 0; i < 8; i++)
+        submit(pool, &jobs[i], &g, i, NULL, NULL, true);
+    EVENTUALLY(gate_get(&g, &g.now) == 2);
+    pool_resize(pool, 5);
+    EVENTUALLY(gate_get(&g, &g.now) == 5);
+    pool_resize(pool, 1);
+    gate_open(&g);
+    EVENTUALLY(gate_get(&g, &g.ran) == 8);
+    struct pool_status status;
+    EVENTUALLY((pool_get_status(pool, &status), status.idle + status.busy == 1));
+    CU_ASSERT_EQUAL(gate_get(&g, &g.most), 5);
+    pool_free(&pool);
+}
+
+/* --- sessions ------------------------------------------------------------------------------------------------------------------- */
+
+/* A line protocol: "login NAME PASSWORD", "resolve ADDRESS", "step", "big N", "stuck", "quit"; anything else is echoed. */
+struct echo {
+    struct buf doing;
+    uint64_t left;
+};
+
+static struct gate stuck_gate;
+static _Atomic int echoes;
+
+static void echo_init(struct session *s)
+{
+    s->state = MEM_NEW(struct echo);
+    s->idle_seconds = 60;
+    atomic_fetch_add(&echoes, 1);
+    buf_append_text(&s->out, s->tls ? "hello tls\r\n" : "hello\r\n");
+}
+
+static enum step_result echo_step(struct session *s)
+{
+    buf_append_text(&s->out, "from a thread\r\n");
+    return STEP_DONE;
+}
+
+static enum step_result echo_stuck(struct session *s)
+{
+    (void)s;
+    pthread_mutex_lock(&stuck_gate.lock);
+    while (!stuck_gate.open)
+        pthread_cond_wait(&stuck_gate.moved, &stuck_gate.lock);
+    pthread_mutex_unlock(&stuck_gate.lock);
+    return STEP_DONE;
+}
+
+static void echo_line(struct session *s, struct slice line)
+{
+    struct echo *e = s->state;
+    struct slice word, rest = line;
+    slice_split(&rest, ' ', &word);
+    buf_clear(&e->doing);
+    buf_append(&e->doing, word);
+    if (slice_is(word, "login")) {
+        struct slice name;
+        slice_split(&rest, ' ', &name);
+        session_login(s, name, rest);
+    } else if (slice_is(word, "resolve"))
+        session_resolve(s, rest);
+    else if (slice_is(word, "step"))
+        session_step(s, echo_step);
+    else if (slice_is(word, "stuck"))
+        session_step(s, echo_stuck);
+    else if (slice_is(word, "big"))
+        slice_to_number(rest, 1u << 30, &e->left);
+    else if (slice_is(word, "quit")) {
+        buf_append_text(&s->out, "bye\r\n");
+        session_close(s, CLOSE_LOGOUT);
+    } else
+        buf_printf(&s->out, "%.*s\r\n", SLICE_ARG(line));
+}
+
+static void echo_result(struct session *s)
+{
+    static const char *const words[] = {
+        [ACTION_OK] = "ok", [ACTION_REFUSED] = "refused", [ACTION_REMOTE] = "remote", [ACTION_UNAVAILABLE] = "unavailable",
+    };
+    struct echo *e = s->state;
+    buf_printf(&s->out, "%.*s %s\r\n", SLICE_ARG(buf_slice(&e->doing)), words[s->result]);
+    user_unref(&s->recipient);
+}
+
+static void echo_run(struct session *s)
+{
+    struct echo *e = s->state;
+    if (s->result != ACTION_NONE)
+        echo_result(s);
+    while (e->left > 0 && !s->out_full && session_out_has_room(s)) {
+        buf_append_text(&s->out, "0123456789abcde\n");
+        e->left--;
+    }
+    ptrdiff_t end;
+    while (e->left == 0 && !s->busy && !s->closing && (end = slice_find(buf_slice(&s->in), '\n')) >= 0) {
+        struct slice line = slice_trim(slice_part(buf_slice(&s->in), 0, (size_t)end));
+        char copy[512];
+        CU_ASSERT_FATAL(line.len < sizeof(copy));
+        if (line.len > 0)
+            memcpy(copy, line.data, line.len);
+        size_t len = line.len;
+        buf_consume(&s->in, (size_t)end + 1);
+        echo_line(s, slice_make(copy, len));
+        if (e->left > 0)
+            session_wake(s);
+    }
+}
+
+static struct slice echo_farewell(const struct session *s, enum close_reason reason)
+{
+    (void)s;
+    switch (reason) {
+    case CLOSE_SHUTDOWN: return SLICE_LITERAL("shutdown\r\n");
+    case CLOSE_SERVICE_DISABLED: return SLICE_LITERAL("disabled\r\n");
+    case CLOSE_STALLED: return SLICE_LITERAL("stalled\r\n");
+    case CLOSE_TOO_MANY_CONNECTIONS: return SLICE_LITERAL("too many\r\n");
+    case CLOSE_LOGIN_TIMEOUT: return SLICE_LITERAL("no login\r\n");
+    default: return SLICE_NONE;
+    }
+}
+
+static void echo_fini(struct session *s)
+{
+    struct echo *e = s->state;
+    if (e == NULL)
+        return;
+    buf_fini(&e->doing);
+    mem_free(&e);
+    s->state = NULL;
+    atomic_fetch_sub(&echoes, 1);
+}
+
+static const struct protocol echo_pop3 = { SERVICE_POP3, echo_init, echo_run, echo_farewell, echo_fini };
+static const struct protocol echo_imap = { SERVICE_IMAP4, echo_init, echo_run, echo_farewell, echo_fini };
+
+struct site {
+    struct service_options options;
+    struct gateway *gateway;
+    pthread_t thread;
+    uint16_t pop3_port;
+    uint16_t imap_port;
+    uint64_t serial;
+    char dir[64];
+    char control[96];
+};
+
+static uint16_t free_port(void)
+{
+    struct address a;
+    struct fault fault;
+    address_parse(SLICE_LITERAL("127.0.0.1"), 0, &a);
+    int fd = listener_bind(&a, &fault);
+    address_of_socket(fd, &a);
+    close(fd);
+    return address_port(&a);
+}
+
+static char *loopback_only[] = { (char *)"127.0.0.1" };
+
+/* change may be NULL: edits the next snapshot before it is published. */
+static void publish(struct site *site, void (*change)(struct agent_settings *a))
+{
+    struct snapshot *s = MEM_NEW(struct snapshot);
+    s->serial = ++site->serial;
+    s->references = 1;
+    s->agent = (struct agent_settings){
+        .pop3_enabled = true, .pop3_threads = 2, .pop3_port = site->pop3_port,
+        .imap4_enabled = true, .imap4_threads = 2, .imap4_port = site->imap_port,
+        .clear_text_login = CLEAR_TEXT_ALWAYS, .login_failure_milliseconds = 150, .login_seconds = 60, .stall_seconds = 1,
+        .log_level = LOG_ERROR, .bind_addresses = { loopback_only, 1 },
+    };
+    if (change != NULL)
+        change(&s->agent);
+    pthread_mutex_lock(&fake_lock);
+    struct snapshot *old = newest;
+    newest = s;
+    pthread_mutex_unlock(&fake_lock);
+    snapshot_unref(&old);
+    service_changed(site->gateway);
+}
+
+static void *site_main(void *arg)
+{
+    service_run(arg);
+    return NULL;
+}
+
+static void site_start(struct site *site, void (*change)(struct agent_settings *a))
+{
+    const char *tmp = getenv("TMPDIR");
+    memset(site, 0, sizeof(*site));
+    snprintf(site->dir, sizeof(site->dir), "%s/postern-XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(site->dir));
+    snprintf(site->control, sizeof(site->control), "%s/control", site->dir);
+    log_set_level(LOG_ERROR);
+    gate_init(&stuck_gate);
+    site->pop3_port = free_port();
+    site->imap_port = free_port();
+    site->options = (struct service_options){
+        .protocols = { [SERVICE_POP3] = &echo_pop3, [SERVICE_IMAP4] = &echo_imap },
+        .tls_dir = site->dir, .control_path = site->control, .supervisor_fd = -1, .loops = 2,
+    };
+    struct fault fault;
+    CU_ASSERT_EQUAL_FATAL(service_new(&site->options, &site->gateway, &fault), 0);
+    publish(site, change);
+    pthread_create(&site->thread, NULL, site_main, site->gateway);
+}
+
+static void site_stop(struct site *site)
+{
+    gate_open(&stuck_gate);
+    service_stop(site->gateway);
+    pthread_join(site->thread, NULL);
+    service_free(&site->gateway);
+    snapshot_unref(&newest);
+    CU_ASSERT_EQUAL(atomic_load(&echoes), 0);
+    CU_ASSERT_EQUAL(rmdir(site->dir), 0);
+}
+
+static int try_connect(uint16_t port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval limit = { .tv_sec = DEADLINE_MS / 1000 };
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int open_session(uint16_t port)
+{
+    int fd = -1;
+    EVENTUALLY(fd >= 0 || (fd = try_connect(port)) >= 0);
+    return fd;
+}
+
+/* Reads one line, without CRLF, into line (256 bytes); "" at the end. */
+static const char *get_line(int fd, char *line)
+{
+    size_t len = 0;
+    while (len < 255 && recv(fd, line + len, 1, 0) == 1 && line[len] != '\n')
+        len++;
+    if (len > 0 && line[len - 1] == '\r')
+        len--;
+    line[len] = '\0';
+    return line;
+}
+
+static void say(int fd, const char *text)
+{
+    CU_ASSERT_EQUAL(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+#define EXPECT(fd, text) CU_ASSERT_STRING_EQUAL(get_line((fd), (char[256]){ 0 }), (text))
+
+static void test_session(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    say(fd, "a\r\nb\r\nstep\r\nc\r\n");
+    EXPECT(fd, "a");
+    EXPECT(fd, "b");
+    EXPECT(fd, "from a thread");
+    EXPECT(fd, "step ok");
+    EXPECT(fd, "c");
+    say(fd, "quit\r\nnever\r\n");
+    EXPECT(fd, "bye");
+    EXPECT(fd, "");
+    close(fd);
+    EVENTUALLY(atomic_load(&echoes) == 0);
+    site_stop(&site);
+}
+
+static void test_login(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    static const struct { const char *line, *answer; bool slow; } rows[] = {
+        { "login joe bad\r\n", "login refused", true },     { "login nobody good\r\n", "login refused", true },
+        { "login off good\r\n", "login refused", true },    { "login joe \r\n", "login refused", true },
+        { "login lost good\r\n", "login unavailable", true }, { "login joe good\r\n", "login ok", false },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t before = clock_monotonic_ms();
+        say(fd, rows[i].line);
+        EXPECT(fd, rows[i].answer);
+        uint64_t took = clock_monotonic_ms() - before;
+        CU_ASSERT_EQUAL(took >= 140, rows[i].slow);
+    }
+    say(fd, "resolve x@elsewhere.example\r\nresolve joe@here.example\r\nresolve nobody@here.example\r\n");
+    EXPECT(fd, "resolve remote");
+    EXPECT(fd, "resolve ok");
+    EXPECT(fd, "resolve refused");
+    atomic_store(&directory_away, true);
+    say(fd, "resolve joe@here.example\r\n");
+    EXPECT(fd, "resolve unavailable");
+    atomic_store(&directory_away, false);
+    close(fd);
+    int imap = open_session(site.imap_port);   /* class of service: POP3 only */
+    EXPECT(imap, "hello");
+    say(imap, "login joe good\r\n");
+    EXPECT(imap, "login refused");
+    close(imap);
+    site_stop(&site);
+}
+
+static void test_big_answer(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    say(fd, "big 200000\r\nafter\r\n");   /* 3.2 MB to a client that begins to read late */
+    usleep(50000);
+    char bytes[4096];
+    size_t got = 0;
+    while (got < 3200000) {
+        ssize_t n = recv(fd, bytes, sizeof(bytes) < 3200000 - got ? sizeof(bytes) : 3200000 - got, 0);
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    CU_ASSERT_EQUAL(got, 3200000);
+    EXPECT(fd, "after");
+    close(fd);
+    site_stop(&site);
+}
+
+static void pop3_off(struct agent_settings *a)
+{
+    a->pop3_enabled = false;
+}
+
+static void test_disable(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int pop3 = open_session(site.pop3_port), imap = open_session(site.imap_port);
+    EXPECT(pop3, "hello");
+    EXPECT(imap, "hello");
+    publish(&site, pop3_off);
+    EXPECT(pop3, "disabled");
+    EXPECT(pop3, "");
+    int fd = 0;
+    EVENTUALLY(fd < 0 || (close(fd), fd = try_connect(site.pop3_port)) < 0);
+    say(imap, "still here\r\n");
+    EXPECT(imap, "still here");
+    publish(&site, NULL);
+    close(pop3);
+    pop3 = open_session(site.pop3_port);
+    EXPECT(pop3, "hello");
+    service_stop(site.gateway);
+    EXPECT(pop3, "shutdown");
+    EXPECT(imap, "shutdown");
+    close(pop3);
+    close(imap);
+    site_stop(&site);
+}
+
+static void two_connections(struct agent_settings *a)
+{
+    a->pop3_max_connections = 2;
+}
+
+static void test_too_many(void)
+{
+    struct site site;
+    site_start(&site, two_connections);
+    int one = open_session(site.pop3_port), two = open_session(site.pop3_port);
+    EXPECT(one, "hello");
+    EXPECT(two, "hello");
+    int three = open_session(site.pop3_port);
+    EXPECT(three, "too many");
+    EXPECT(three, "");
+    close(three);
+    close(one);
+    int four = -1;
+    char line[256] = "";
+    EVENTUALLY(strcmp(line, "hello") == 0 || (close(four), four = try_connect(site.pop3_port)) < 0 ||
+               strcmp(get_line(four, line), "hello") == 0);
+    close(two);
+    close(four);
+    site_stop(&site);
+}
+
+static void test_stalled_session(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = open_session(site.pop3_port), other = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    EXPECT(other, "hello");
+    say(other, "login joe2 good\r\n");
+    EXPECT(other, "login ok");
+    say(fd, "login joe good\r\nstuck\r\n");
+    EXPECT(fd, "login ok");
+    EXPECT(fd, "stalled");        /* after stall_seconds */
+    EXPECT(fd, "");
+    close(fd);
+    say(other, "step\r\n");       /* of the same post office */
+    EXPECT(other, "step unavailable");
+    CU_ASSERT_EQUAL(atomic_load(&echoes), 2);   /* the step still has its session */
+    gate_open(&stuck_gate);
+    EVENTUALLY(atomic_load(&echoes) == 1);
+    say(other, "step\r\n");
+    EXPECT(other, "from a thread");
+    close(other);
+    site_stop(&site);
+}
+
+static void short_login(struct agent_settings *a)
+{
+    a->login_seconds = 1;
+}
+
+static void test_login_timeout(void)
+{
+    struct site site;
+    site_start(&site, short_login);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    EXPECT(fd, "no login");
+    EXPECT(fd, "");
+    close(fd);
+    site_stop(&site);
+}
+
+/* --- the supervisor ------------------------------------------------------------------------------------------------------------ */
+
+struct shared {
+    _Atomic int starts;
+    _Atomic int bound;
+    _Atomic int refused;
+    _Atomic int stopped;
+    _Atomic int crash;
+    uint16_t port;
+};
+
+/* Asks for an allowed and a forbidden port, then crashes or waits to be stopped. */
+static int fake_agent(int fd, void *context)
+{
+    struct shared *shared = context;
+    atomic_fetch_add(&shared->starts, 1);
+    struct supervisor_message message = { .word = WORD_BIND };
+    address_parse(SLICE_LITERAL("127.0.0.1"), shared->port, &message.address);
+    supervisor_send(fd, &message, -1);
+    address_parse(SLICE_LITERAL("127.0.0.1"), 79, &message.address);
+    supervisor_send(fd, &message, -1);
+    for (;;) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        poll(&p, 1, -1);
+        int got = -1;
+        if (supervisor_receive(fd, &message, &got) < 0)
+            return 1;
+        if (message.word == WORD_STOP) {
+            atomic_store(&shared->stopped, 1);
+            return 0;
+        }
+        atomic_fetch_add(got >= 0 ? &shared->bound : &shared->refused, 1);
+        if (got < 0 && message.error == EACCES && atomic_exchange(&shared->crash, 0))
+            kill(getpid(), SIGKILL);
+    }
+}
+
+static void test_supervisor(void)
+{
+    struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CU_ASSERT_FATAL(shared != MAP_FAILED);
+    shared->port = free_port();
+    shared->crash = 1;
+    static const uint16_t allowed[] = { 25 };
+    struct supervisor_options options = { .allowed_ports = allowed, .allowed_port_count = 1, .agent = fake_agent, .context = shared };
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(supervisor_run(&options));
+    EVENTUALLY(atomic_load(&shared->starts) == 2 && atomic_load(&shared->bound) == 2 && atomic_load(&shared->refused) == 2);
+    /* The port was never closed in between: a connection waits in its backlog. */
+    int fd = try_connect(shared->port);
+    CU_ASSERT(fd >= 0);
+    close(fd);
+    kill(pid, SIGTERM);
+    int status = -1;
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CU_ASSERT_EQUAL(atomic_load(&shared->stopped), 1);
+    munmap(shared, sizeof(*shared));
+}
+
+static void test_control(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    int control = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un { sa_family_t family; char path[108]; } address = { .family = AF_UNIX };
+    memcpy(address.path, site.control, strlen(site.control) + 1);
+    CU_ASSERT_EQUAL_FATAL(connect(control, (struct sockaddr *)&address, sizeof(address)), 0);
+    say(control, "status\n");
+    char line[256];
+    bool sessions = false, threads = false;
+    while (get_line(control, line)[0] != '\0') {
+        sessions = sessions || strcmp(line, "pop3 sessions now: 1") == 0;
+        threads = threads || strcmp(line, "pop3 threads: 2") == 0;
+    }
+    CU_ASSERT(sessions);
+    CU_ASSERT(threads);
+    say(control, "nonsense\n");
+    EXPECT(control, "error: unknown command");
+    close(control);
+    close(fd);
+    site_stop(&site);
+}
+
+static const struct unit_test tests[] = {
+    { "supervisor", test_supervisor },
+    { "serial keys", test_serial_keys },
+    { "fair keys", test_fair_keys },
+    { "again", test_again },
+    { "stall", test_stall },
+    { "resize", test_resize },
+    { "session", test_session },
+    { "login", test_login },
+    { "big answer", test_big_answer },
+    { "disable", test_disable },
+    { "too many", test_too_many },
+    { "stalled session", test_stalled_session },
+    { "login timeout", test_login_timeout },
+    { "control", test_control },
+};
+
+UNIT_MAIN("service", tests)
