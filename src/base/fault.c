@@ -22,6 +22,7 @@ static void clean_text(char *text)
             *text = '?';
 }
 
+__attribute__((format(printf, 4, 0)))
 static void fault_fill(struct fault *fault, enum fault_class class, int error, const char *format, va_list args)
 {
     fault->class = class;

@@ -27,7 +27,7 @@ bool buf_append_text(struct buf *b, const char *text);
 bool buf_append_byte(struct buf *b, char byte);
 bool buf_append_number(struct buf *b, uint64_t number);
 bool buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool buf_vprintf(struct buf *b, const char *format, va_list args);
+bool buf_vprintf(struct buf *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 /* Room for `more` bytes at the end (data + len), to be claimed with buf_extend; NULL when the cap forbids it. */
 char *buf_reserve(struct buf *b, size_t more);
 void buf_extend(struct buf *b, size_t more);
