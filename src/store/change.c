@@ -77,12 +77,13 @@ static int rename_record(struct mailbox *mailbox, struct record *record, uint8_t
     record_path_in(&mailbox->live, record, &from);
     buf_append_text(&to, "cur/");
     filename_make(table_name(&mailbox->live, record), flags, keywords, &to);
+    const char *target = buf_text(&to);
     struct slice name = slice_from(buf_slice(&to), 4);
     int result = 0;
     if (name.len > FILE_NAME_MAX) {
         result = fault_set(fault, FAULT_LIMIT, 0, "file name too long for its flags");
     } else if (!slice_is_equal(buf_slice(&from), buf_slice(&to)) &&
-               rename_keeping(mailbox->place.folder, buf_text(&from), buf_text(&to)) != 0) {
+               rename_keeping(mailbox->place.folder, buf_text(&from), target) != 0) {
         result = errno == ENOENT || errno == EEXIST ? 1 : fault_set_errno(fault, errno, "rename");
     } else {
         pthread_mutex_lock(&mailbox->mutex);

@@ -231,7 +231,8 @@ static int record_fresh(struct scan *scan, struct fault *fault)
     struct mailbox *mailbox = scan->mailbox;
     struct buf lines = { 0 };
     uint32_t next = mailbox->list.next_uid;
-    qsort_r(scan->fresh.records, scan->fresh.count, sizeof(struct record), compare_arrival, &scan->fresh);
+    if (scan->fresh.count > 1)
+        qsort_r(scan->fresh.records, scan->fresh.count, sizeof(struct record), compare_arrival, &scan->fresh);
     for (uint32_t i = 0; i < scan->fresh.count; i++) {
         struct record *record = &scan->fresh.records[i];
         if (!(record->marks & RECORD_SEEN))

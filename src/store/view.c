@@ -25,6 +25,8 @@ struct view {
     struct uidset recent;
 };
 
+enum { TRIM_LEAST = 1024 };
+
 /* --- ghosts --- */
 
 void ghosts_trim(struct mailbox *mailbox)
@@ -36,7 +38,9 @@ void ghosts_trim(struct mailbox *mailbox)
             least = view->ghosts_seen;
     }
     size_t drop = (size_t)(least - mailbox->ghosts_gone);
-    if (drop < mailbox->ghost_count && drop < 1024)
+    if (drop < mailbox->ghost_count && drop < TRIM_LEAST)
+        return;
+    if (drop == 0)
         return;
     memmove(mailbox->ghosts, mailbox->ghosts + drop, (mailbox->ghost_count - drop) * sizeof(*mailbox->ghosts));
     mailbox->ghost_count -= drop;
