@@ -1,0 +1,696 @@
+/* Unit tests of src/queue: envelopes, the spool after crashes, the schedule, and the whole queue against a small SMTP server, with a fake
+ * configuration and a fake store. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "postern/base/clock.h"
+#include "postern/base/memory.h"
+#include "postern/config/config.h"
+#include "postern/queue/queue.h"
+#include "postern/store/account.h"
+#include "postern/store/mailbox.h"
+#include "../../src/queue/attempt.h"
+#include "../../src/queue/relay.h"
+#include "../../src/queue/schedule.h"
+#include "../../src/queue/spool.h"
+#include "run.h"
+
+/* --- neighbours --------------------------------------------------------------------------------------------------------- */
+
+static struct {
+    pthread_mutex_t lock;
+    bool directory_down, office_down;
+    int delivered, writers;
+    struct buf mail;
+} world = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+struct account { int unused; };
+struct mailbox { int unused; };
+struct message_writer { struct buf bytes; };
+
+static struct account the_account;
+static struct mailbox the_mailbox;
+static char path_text[] = "/mail", empty[] = "", id_text[] = "joe", domain_text[] = "example.com";
+static char *domains[] = { domain_text };
+static struct post_office office = { .path = path_text, .control_dir = empty, .prefix = empty, .separator = '.', .domains = { domains, 1 } };
+static struct user joe = { .post_office = &office, .id = id_text, .mailbox_dir = id_text, .smtp_incoming_allowed = true };
+static struct user gone = { .post_office = &office, .id = id_text, .disabled = true };
+static struct snapshot snapshot;
+static char relay_text[64];
+
+static bool is_down(const bool *flag)
+{
+    pthread_mutex_lock(&world.lock);
+    bool down = *flag;
+    pthread_mutex_unlock(&world.lock);
+    return down;
+}
+
+static void set_flag(bool *flag, bool value)
+{
+    pthread_mutex_lock(&world.lock);
+    *flag = value;
+    pthread_mutex_unlock(&world.lock);
+}
+
+int account_open(const struct account_where *where, bool create, struct account **out, struct fault *fault)
+{
+    CU_ASSERT(slice_is(where->path, "/mail") && create);
+    if (is_down(&world.office_down))
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "not mounted");
+    *out = &the_account;
+    return 0;
+}
+
+void account_unref(struct account **account)
+{
+    *account = NULL;
+}
+
+int account_mailbox(struct account *account, struct slice name, struct mailbox **out, struct fault *fault)
+{
+    (void)account, (void)fault;
+    CU_ASSERT(slice_is(name, "INBOX"));
+    *out = &the_mailbox;
+    return 0;
+}
+
+void mailbox_unref(struct mailbox **mailbox)
+{
+    *mailbox = NULL;
+}
+
+int message_writer_open(struct mailbox *mailbox, struct message_writer **out, struct fault *fault)
+{
+    (void)mailbox, (void)fault;
+    *out = MEM_NEW(struct message_writer);
+    pthread_mutex_lock(&world.lock);
+    world.writers++;
+    pthread_mutex_unlock(&world.lock);
+    return 0;
+}
+
+int message_writer_write(struct message_writer *writer, struct slice bytes, struct fault *fault)
+{
+    (void)fault;
+    buf_append(&writer->bytes, bytes);
+    return 0;
+}
+
+int message_writer_deliver(struct message_writer *writer, struct fault *fault)
+{
+    (void)fault;
+    pthread_mutex_lock(&world.lock);
+    buf_swap(&world.mail, &writer->bytes);
+    world.delivered++;
+    pthread_mutex_unlock(&world.lock);
+    return 0;
+}
+
+void message_writer_free(struct message_writer **writer)
+{
+    if (*writer == NULL)
+        return;
+    buf_fini(&(*writer)->bytes);
+    mem_free(writer);
+    pthread_mutex_lock(&world.lock);
+    world.writers--;
+    pthread_mutex_unlock(&world.lock);
+}
+
+int config_find_user(struct slice name, struct user **out, struct fault *fault)
+{
+    if (is_down(&world.directory_down))
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "down");
+    if (!slice_is(name, "joe@example.com") && !slice_is(name, "gone@example.com"))
+        return fault_set(fault, FAULT_NOT_FOUND, 0, "nobody");
+    *out = slice_starts_with(name, "joe") ? &joe : &gone;
+    return 0;
+}
+
+void user_unref(struct user **user)
+{
+    *user = NULL;
+}
+
+struct snapshot *snapshot_current(void)
+{
+    return &snapshot;
+}
+
+void snapshot_unref(struct snapshot **at)
+{
+    *at = NULL;
+}
+
+const struct post_office *snapshot_domain(const struct snapshot *at, struct slice domain)
+{
+    (void)at;
+    return slice_is_nocase(domain, "example.com") ? &office : NULL;
+}
+
+/* --- a directory for each test ------------------------------------------------------------------------------------------ */
+
+static char state_dir[256];
+
+static void remove_tree(const char *path)
+{
+    DIR *list = opendir(path);
+    for (struct dirent *at = list ? readdir(list) : NULL; at != NULL; at = readdir(list)) {
+        char name[600];
+        if (strcmp(at->d_name, ".") == 0 || strcmp(at->d_name, "..") == 0)
+            continue;
+        snprintf(name, sizeof(name), "%s/%s", path, at->d_name);
+        if (unlink(name) < 0)
+            remove_tree(name);
+    }
+    if (list != NULL)
+        closedir(list);
+    rmdir(path);
+}
+
+static size_t count_files(const char *below)
+{
+    char path[400];
+    size_t count = 0;
+    snprintf(path, sizeof(path), "%s/queue%s", state_dir, below);
+    DIR *list = opendir(path);
+    for (struct dirent *at = list ? readdir(list) : NULL; at != NULL; at = readdir(list))
+        count += strchr(at->d_name, '.') != NULL && at->d_name[0] != '.';
+    if (list != NULL)
+        closedir(list);
+    return count;
+}
+
+static void put_file(const char *name, const char *text)
+{
+    char path[600];
+    snprintf(path, sizeof(path), "%s/queue/%s", state_dir, name);
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void begin(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(state_dir, sizeof(state_dir), "%s/postern-queue-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(state_dir));
+    memset(&snapshot, 0, sizeof(snapshot));
+    snapshot.agent.smtp_send_threads = 2;
+    snapshot.agent.defer_hours = 96;
+    snapshot.agent.smtp_connect_minutes = snapshot.agent.smtp_greeting_minutes = snapshot.agent.smtp_read_minutes = 1;
+    static char host[] = "mx.example.com";
+    snapshot.agent.host_name = host;
+    world.delivered = 0;
+    world.directory_down = world.office_down = false;
+}
+
+static void end(void)
+{
+    remove_tree(state_dir);
+    buf_fini(&world.mail);
+    CU_ASSERT_EQUAL(world.writers, 0);
+}
+
+static bool until_length(size_t length)
+{
+    for (uint64_t deadline = clock_monotonic_ms() + 10000; clock_monotonic_ms() < deadline; poll(NULL, 0, 2))
+        if (queue_length() == length)
+            return true;
+    return false;
+}
+
+static bool was_tried(const char *id, const char *path)
+{
+    char name[400], text[400] = "";
+    snprintf(name, sizeof(name), "%s/%s", path, id);
+    FILE *file = strstr(id, ".envelope") != NULL ? fopen(name, "r") : NULL;
+    if (file == NULL)
+        return false;
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+    fclose(file);
+    return strstr(text, "attempts 1\n") != NULL;
+}
+
+/* Until a message has one attempt behind it, written down. */
+static bool until_tried(void)
+{
+    char path[300];
+    snprintf(path, sizeof(path), "%s/queue", state_dir);
+    for (uint64_t deadline = clock_monotonic_ms() + 10000; clock_monotonic_ms() < deadline; poll(NULL, 0, 2)) {
+        bool tried = false;
+        DIR *list = opendir(path);
+        for (struct dirent *at = readdir(list); at != NULL && !tried; at = readdir(list))
+            tried = was_tried(at->d_name, path);
+        closedir(list);
+        if (tried)
+            return true;
+    }
+    return false;
+}
+
+/* --- envelopes and files ------------------------------------------------------------------------------------------------ */
+
+static const char good_envelope[] = "postern-queue 1\nsender ann@example.com\narrived 5\nattempts 2\nnext 7\nbody 8bit\n"
+                                    "recipient joe@example.com\nrecipient \"a b\"@example.org\nend\n";
+
+static void test_envelope(void)
+{
+    struct envelope envelope = { .sender = NULL };
+    struct buf text = { 0 };
+    CU_ASSERT_EQUAL(envelope_parse(slice_from_string(good_envelope), &envelope, NULL), 0);
+    CU_ASSERT_STRING_EQUAL(envelope.sender, "ann@example.com");
+    CU_ASSERT(envelope.arrived == 5 && envelope.attempts == 2 && envelope.next == 7 && envelope.eight_bit);
+    CU_ASSERT_EQUAL_FATAL(envelope.count, 2);
+    CU_ASSERT_STRING_EQUAL(envelope.recipients[1].address, "\"a b\"@example.org");
+    envelope_write(&envelope, &text);
+    CU_ASSERT(slice_is(buf_slice(&text), good_envelope));
+    CU_ASSERT_FALSE(envelope_add(&envelope, SLICE_LITERAL("a\nrecipient b")));
+    CU_ASSERT_FALSE(envelope_add(&envelope, SLICE_NONE));
+    envelope_fini(&envelope);
+    buf_fini(&text);
+    /* Cut anywhere it is not whole, and nothing leaks. */
+    for (size_t len = 0; len < sizeof(good_envelope) - 1; len++) {
+        struct fault fault;
+        struct envelope cut = { .sender = NULL };
+        CU_ASSERT_EQUAL(envelope_parse(slice_make(good_envelope, len), &cut, &fault), -1);
+        CU_ASSERT_EQUAL(fault.class, FAULT_CORRUPT);
+        CU_ASSERT_PTR_NULL(cut.recipients);
+    }
+}
+
+static void test_schedule(void)
+{
+    struct schedule schedule = { .count = 0 };
+    char id[SPOOL_ID_MAX];
+    for (int i = 0; i < 100; i++) {
+        snprintf(id, sizeof(id), "%d", i * 37 % 100);
+        schedule_put(&schedule, id, i * 37 % 100);
+    }
+    for (int i = 0; i < 50; i++) {
+        CU_ASSERT_EQUAL(schedule_first(&schedule)->due, i);
+        CU_ASSERT_EQUAL(atol(schedule_first(&schedule)->id), i);
+        schedule_remove_first(&schedule);
+    }
+    schedule_hurry(&schedule, 60);
+    schedule_put(&schedule, "late", 61);
+    for (int i = 50; i < 100; i++) {
+        CU_ASSERT_EQUAL(schedule_first(&schedule)->due, i < 60 ? i : 60);
+        schedule_remove_first(&schedule);
+    }
+    CU_ASSERT_STRING_EQUAL(schedule_first(&schedule)->id, "late");
+    schedule_remove_first(&schedule);
+    CU_ASSERT_PTR_NULL(schedule_first(&schedule));
+    schedule_fini(&schedule);
+}
+
+static void test_delays(void)
+{
+    static char many[] = "1 2", last[] = "30 x";
+    static char *values[] = { many, last };
+    static const unsigned defaults[] = { 20, 20, 20, 240, 240 }, own[] = { 1, 2, 30, 30 };
+    memset(&snapshot, 0, sizeof(snapshot));
+    for (size_t i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(attempt_delay_minutes(&snapshot, i + 1), defaults[i]);
+    snapshot.agent.defer_minutes = (struct text_list){ values, 2 };
+    for (size_t i = 0; i < 4; i++)
+        CU_ASSERT_EQUAL(attempt_delay_minutes(&snapshot, i + 1), own[i]);
+}
+
+static void test_host(void)
+{
+    static const struct { const char *text, *host; uint16_t port; } rows[] = {
+        { "relay", "relay", 25 }, { "relay:2525", "relay", 2525 }, { "[::1]", "::1", 25 }, { "[::1]:26", "::1", 26 }, { "::1", "::1", 25 },
+        { " relay ", "relay", 25 }, { "relay:", NULL, 0 }, { "relay:0", NULL, 0 }, { "relay:65536", NULL, 0 }, { "", NULL, 0 },
+        { "[::1", NULL, 0 }, { "[::1]x", NULL, 0 }, { ":25", NULL, 0 },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *host = NULL;
+        uint16_t port = 0;
+        CU_ASSERT_EQUAL(relay_parse_host(rows[i].text, &host, &port), rows[i].host != NULL);
+        if (host != NULL && rows[i].host != NULL) {
+            CU_ASSERT_STRING_EQUAL(host, rows[i].host);
+            CU_ASSERT_EQUAL(port, rows[i].port);
+        }
+        mem_free(&host);
+    }
+}
+
+static void count_visit(const char *id, void *context)
+{
+    CU_ASSERT(id[0] != '\0');
+    ++*(int *)context;
+}
+
+/* What a kill -9 at any moment may leave behind. */
+static void test_crash_states(void)
+{
+    struct spool spool;
+    struct envelope envelope;
+    struct fault fault;
+    int count = 0;
+    begin();
+    CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+    put_file("tmp/1.message", "x");
+    put_file("tmp/2.envelope", "x");
+    put_file("3.message", "not committed");
+    put_file("4.message", "Subject: whole\r\n\r\n");
+    put_file("4.envelope", good_envelope);
+    put_file("tmp/4.envelope", "half of its next stat");
+    put_file("5.envelope", "postern-queue 1\nsender x\n");
+    put_file("5.message", "x");
+    put_file("6.envelope", good_envelope);
+    CU_ASSERT_EQUAL(spool_recover(&spool, count_visit, &count, &fault), 0);
+    CU_ASSERT_EQUAL(count, 3);
+    CU_ASSERT_EQUAL(count_files("/tmp"), 0);
+    CU_ASSERT_EQUAL(count_files(""), 5);
+    CU_ASSERT_EQUAL(spool_load(&spool, "4", &envelope, &fault), 0);
+    envelope_fini(&envelope);
+    CU_ASSERT_EQUAL(spool_load(&spool, "5", &envelope, &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_CORRUPT);
+    spool_fini(&spool);
+
+    /* The queue delivers the whole one here, gives it up for elsewhere (it is old), keeps the notice that nobody can have, and puts the
+     * damaged ones aside. */
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT(until_length(0));
+    queue_stop();
+    CU_ASSERT_EQUAL(world.delivered, 1);
+    CU_ASSERT(slice_is(buf_slice(&world.mail), "Return-Path: <ann@example.com>\r\nSubject: whole\r\n\r\n"));
+    CU_ASSERT_EQUAL(count_files("/bad"), 5);
+    CU_ASSERT_EQUAL(count_files(""), 0);
+    end();
+}
+
+static int put_message(const char *sender, const char *const *to, size_t count, const char *text)
+{
+    struct queue_message *message = NULL;
+    struct slice slices[8];
+    struct fault fault;
+    for (size_t i = 0; i < count; i++)
+        slices[i] = slice_from_string(to[i]);
+    int result = queue_message_open(slice_from_string(sender), slices, count, false, &message, &fault);
+    if (result == 0)
+        result = queue_message_write(message, slice_from_string(text), &fault);
+    if (result == 0)
+        result = queue_message_commit(message, &fault);
+    queue_message_free(&message);
+    return result;
+}
+
+static void test_message(void)
+{
+    struct queue_message *message;
+    struct fault fault;
+    static const char *const bad[] = { "a\nb@example.org" }, *const good[] = { "bob@example.org" };
+    begin();
+    CU_ASSERT_EQUAL(put_message("", good, 1, "x\r\n"), -1);   /* not started */
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), -1);
+    CU_ASSERT_EQUAL(queue_message_open(SLICE_LITERAL("a@b.c"), NULL, 0, false, &message, &fault), 0);
+    CU_ASSERT_EQUAL(count_files("/tmp"), 1);
+    queue_message_free(&message);
+    CU_ASSERT_EQUAL(count_files("/tmp"), 0);
+    CU_ASSERT_EQUAL(put_message("a@b.c", bad, 1, "x\r\n"), -1);
+    CU_ASSERT_EQUAL(put_message("a@b.c", bad, 0, "x\r\n"), -1);
+    CU_ASSERT_EQUAL(queue_length(), 0);
+    CU_ASSERT_EQUAL(put_message("a@b.c", good, 1, "x\r\n"), 0);
+    CU_ASSERT_EQUAL(queue_length(), 1);
+    queue_stop();
+    CU_ASSERT_EQUAL(count_files(""), 2);
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(queue_length(), 1);
+    queue_stop();
+    end();
+}
+
+/* --- a small relay host ------------------------------------------------------------------------------------------------- */
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_t thread;
+    int listener;
+    bool old;                 /* knows no EHLO */
+    const char *data_reply;   /* to the end of the data; NULL: hangs up */
+    const char *mail_reply;
+    int connections;
+    struct buf seen;          /* all lines of all connections */
+} host = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static const char *reply_to(const char *line)
+{
+    if (strncmp(line, "EHLO", 4) == 0)
+        return host.old ? "502 what" : "250-relay\r\n250-8BITMIME\r\n250 SIZE 1000000";
+    if (strncmp(line, "MAIL", 4) == 0)
+        return host.mail_reply;
+    if (strncmp(line, "RCPT", 4) == 0)
+        return strstr(line, "<no@") ? "550 5.1.1 no such user" : strstr(line, "<later@") ? "450 4.2.1 later" : "250 ok";
+    if (strncmp(line, "DATA", 4) == 0)
+        return "354 go";
+    return strncmp(line, "QUIT", 4) == 0 ? "221 bye" : "250 ok";
+}
+
+static void serve(FILE *in, FILE *out)
+{
+    char line[4096];
+    bool data = false;
+    fputs("220-relay\r\n220 ready\r\n", out);
+    fflush(out);
+    while (fgets(line, sizeof(line), in) != NULL) {
+        pthread_mutex_lock(&host.lock);
+        buf_append_text(&host.seen, line);
+        bool end_of_data = data && strcmp(line, ".\r\n") == 0;
+        const char *reply = end_of_data ? host.data_reply : reply_to(line);
+        pthread_mutex_unlock(&host.lock);
+        if (data && !end_of_data)
+            continue;
+        if (reply == NULL)
+            return;
+        data = !end_of_data && strncmp(reply, "354", 3) == 0;
+        fprintf(out, "%s\r\n", reply);
+        fflush(out);
+    }
+}
+
+static void *run_host(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        int fd = accept(host.listener, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        pthread_mutex_lock(&host.lock);
+        host.connections++;
+        pthread_mutex_unlock(&host.lock);
+        FILE *in = fdopen(fd, "r"), *out = fdopen(dup(fd), "w");
+        serve(in, out);
+        fclose(in);
+        fclose(out);
+    }
+}
+
+static void begin_host(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    begin();
+    host.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(host.listener, (struct sockaddr *)&address, len), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(host.listener, 8), 0);
+    getsockname(host.listener, (struct sockaddr *)&address, &len);
+    snprintf(relay_text, sizeof(relay_text), "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
+    snapshot.agent.relay_host = relay_text;
+    host.old = false;
+    host.data_reply = host.mail_reply = "250 2.0.0 ok";
+    host.connections = 0;
+    pthread_create(&host.thread, NULL, run_host, NULL);
+}
+
+static void end_host(void)
+{
+    shutdown(host.listener, SHUT_RDWR);
+    pthread_join(host.thread, NULL);
+    close(host.listener);
+    buf_fini(&host.seen);
+    end();
+}
+
+static bool host_saw(const char *text)
+{
+    pthread_mutex_lock(&host.lock);
+    bool saw = slice_find_text(buf_slice(&host.seen), slice_from_string(text)) >= 0;
+    pthread_mutex_unlock(&host.lock);
+    return saw;
+}
+
+static bool until_connections(int count)
+{
+    for (uint64_t deadline = clock_monotonic_ms() + 10000; clock_monotonic_ms() < deadline; poll(NULL, 0, 2)) {
+        pthread_mutex_lock(&host.lock);
+        bool there = host.connections >= count;
+        pthread_mutex_unlock(&host.lock);
+        if (there)
+            return true;
+    }
+    return false;
+}
+
+static void test_relay(void)
+{
+    static const char *const to[] = { "bob@example.org", "eve@example.net" };
+    struct fault fault;
+    for (int old = 0; old < 2; old++) {
+        begin_host();
+        host.old = old;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("joe@example.com", to, 2, "Subject: x\r\n\r\n.\r\n..dots\r\nend\r\n"), 0);
+        CU_ASSERT(until_length(0));
+        queue_stop();
+        CU_ASSERT(host_saw("EHLO mx.example.com\r\n"));
+        CU_ASSERT(host_saw(old ? "HELO mx.example.com\r\nMAIL FROM:<joe@example.com>\r\n" : "MAIL FROM:<joe@example.com> SIZE=30\r\n"));
+        CU_ASSERT(host_saw("RCPT TO:<bob@example.org>\r\nRCPT TO:<eve@example.net>\r\nDATA\r\nSubject: x\r\n\r\n..\r\n...dots\r\nend\r\n.\r\nQUIT\r\n"));
+        CU_ASSERT_EQUAL(count_files(""), 0);
+        CU_ASSERT_EQUAL(count_files("/bad"), 0);
+        end_host();
+    }
+}
+
+/* One taken, one refused (the sender hears of it), one deferred and tried again only when something changed. */
+static void test_mixed(void)
+{
+    static const char *const to[] = { "bob@example.org", "no@example.org", "later@example.org" };
+    struct fault fault;
+    begin_host();
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("joe@example.com", to, 3, "Subject: original\r\nX: y\r\n\r\nsecret body\r\n"), 0);
+    CU_ASSERT(until_tried());
+    CU_ASSERT(until_length(1));
+    queue_stop();
+    CU_ASSERT_EQUAL(world.delivered, 1);
+    struct slice notice = buf_slice(&world.mail);
+    CU_ASSERT(slice_starts_with(notice, "Return-Path: <>\r\nFrom: Mail Delivery System <postmaster@mx.example.com>\r\nTo: <joe@example.com>\r\n"));
+    CU_ASSERT(slice_find_text(notice, SLICE_LITERAL("Content-Type: multipart/report; report-type=delivery-status;")) > 0);
+    CU_ASSERT(slice_find_text(notice, SLICE_LITERAL("\r\nFinal-Recipient: rfc822; no@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+                                                    "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n")) > 0);
+    CU_ASSERT(slice_find_text(notice, SLICE_LITERAL("Subject: original\r\nX: y\r\n")) > 0);
+    CU_ASSERT(slice_find_text(notice, SLICE_LITERAL("secret body")) < 0);
+    CU_ASSERT(slice_find_text(notice, SLICE_LITERAL("later@")) < 0);
+    CU_ASSERT_EQUAL(host.connections, 1);
+
+    /* After a restart only the deferred one is left, and it keeps its time. */
+    CU_ASSERT_EQUAL(count_files(""), 2);
+    struct spool spool;
+    CU_ASSERT_EQUAL(spool_init(&spool, state_dir, &fault), 0);
+    int count = 0;
+    CU_ASSERT_EQUAL(spool_recover(&spool, count_visit, &count, &fault), 0);
+    CU_ASSERT_EQUAL(count, 1);
+    spool_fini(&spool);
+    end_host();
+}
+
+/* A relay host that hangs up, or says 4yz or 5yz, at each place. */
+static void test_refusals(void)
+{
+    static const struct { const char *mail, *data; bool waits; } rows[] = {
+        { "250 ok", "450 later", true }, { "250 ok", NULL, true }, { "250 ok", "554 5.6.0 spam", false }, { "451 later", NULL, true },
+        { "550 no", NULL, false }, { "250 ok", "what is this", true }, { "250 ok", "354 again", true },
+    };
+    static const char *const to[] = { "bob@example.org" };
+    struct fault fault;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        begin_host();
+        host.mail_reply = rows[i].mail;
+        host.data_reply = rows[i].data;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("joe@example.com", to, 1, "x\r\n"), 0);
+        CU_ASSERT(until_connections(1));
+        CU_ASSERT(rows[i].waits ? until_tried() : until_length(0));
+        queue_stop();
+        CU_ASSERT_EQUAL(count_files(""), rows[i].waits ? 2 : 0);
+        CU_ASSERT_EQUAL(world.delivered, rows[i].waits ? 0 : 1);
+        end_host();
+    }
+}
+
+/* Without a relay host mail waits; with a new one it goes at once. */
+static void test_change(void)
+{
+    static const char *const to[] = { "bob@example.org" };
+    struct fault fault;
+    begin_host();
+    snapshot.agent.relay_host = NULL;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("joe@example.com", to, 1, "x\r\n"), 0);
+    snapshot.agent.relay_host = relay_text;
+    queue_changed();
+    CU_ASSERT(until_length(0));
+    CU_ASSERT(host_saw("RCPT TO:<bob@example.org>"));
+    snapshot.agent.smtp_send_threads = 5;
+    queue_changed();
+    queue_stop();
+    end_host();
+}
+
+/* Recipients here: delivered, unknown, disabled, and not reachable now. */
+static void test_local(void)
+{
+    static const char *const joe_only[] = { "joe@example.com" }, *const unknown[] = { "nobody@example.com", "gone@example.com" };
+    struct fault fault;
+    begin();
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("joe@example.com", unknown, 2, "Subject: lost\r\n\r\n"), 0);
+    CU_ASSERT(until_length(0));
+    CU_ASSERT_EQUAL(world.delivered, 1);
+    CU_ASSERT(slice_find_text(buf_slice(&world.mail), SLICE_LITERAL("nobody@example.com\r\nAction: failed\r\nStatus: 5.1.1\r\n")) > 0);
+    CU_ASSERT(slice_find_text(buf_slice(&world.mail), SLICE_LITERAL("gone@example.com\r\nAction: failed\r\nStatus: 5.2.1\r\n")) > 0);
+    /* A notice that cannot be delivered is kept, not sent round. */
+    CU_ASSERT_EQUAL(put_message("", unknown, 1, "Subject: notice\r\n\r\n"), 0);
+    CU_ASSERT(until_length(0));
+    CU_ASSERT_EQUAL(count_files("/bad"), 2);
+    set_flag(&world.office_down, true);
+    CU_ASSERT_EQUAL(put_message("a@b.c", joe_only, 1, "x\r\n"), 0);
+    CU_ASSERT(until_tried());
+    set_flag(&world.directory_down, true);
+    CU_ASSERT_EQUAL(put_message("a@b.c", joe_only, 1, "x\r\n"), 0);
+    queue_stop();
+    CU_ASSERT_EQUAL(count_files(""), 4);
+    CU_ASSERT_EQUAL(world.delivered, 1);
+    end();
+}
+
+static void test_give_up(void)
+{
+    struct fault fault;
+    struct spool spool;
+    begin();
+    CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+    spool_fini(&spool);
+    put_file("7.envelope", "postern-queue 1\nsender joe@example.com\narrived 5\nattempts 2\nnext 7\nbody 7bit\nrecipient bob@example.org\nend\n");
+    put_file("7.message", "Subject: old\r\n\r\n");
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT(until_length(0));
+    queue_stop();
+    CU_ASSERT_EQUAL(world.delivered, 1);
+    CU_ASSERT(slice_find_text(buf_slice(&world.mail), SLICE_LITERAL("Status: 4.4.7\r\n")) > 0);
+    CU_ASSERT_EQUAL(count_files(""), 0);
+    end();
+}
+
+static const struct unit_test tests[] = {
+    { "envelope", test_envelope }, { "schedule", test_schedule }, { "delays", test_delays }, { "host", test_host },
+    { "crash states", test_crash_states }, { "message", test_message }, { "relay", test_relay }, { "mixed", test_mixed },
+    { "refusals", test_refusals }, { "change", test_change }, { "local", test_local }, { "give up", test_give_up },
+};
+
+UNIT_MAIN("queue", tests)
