@@ -21,6 +21,9 @@ struct copied {
     struct buf name;         /* in the target: base name; once placed with flags */
 };
 
+/* How long a MOVE whose targets are safe waits for the lock of its source. */
+enum { SOURCE_BUSY_MS = 1000, SOURCE_PAUSE_NS = 2000000 };
+
 struct copy {
     struct mailbox *from, *to;
     struct copied *items;
@@ -245,18 +248,27 @@ static int commit(struct copy *copy, struct uidset *sources_out, struct uidset *
     return result;
 }
 
-/* The targets are safe. If the source's lock is busy its files are unlinked by the next sync instead: the worst that can happen is a
- * message in both folders. */
+/* The targets are safe. A source whose lock stays busy is unlinked by the next sync instead, for which the object lives on: the worst
+ * that a crash can leave is a message in both folders. */
 static void remove_sources(struct copy *copy, const struct uidset *sources)
 {
     struct mailbox *from = copy->from;
-    if (mailbox_expunge(from, sources, true, NULL, NULL) == 0)
+    struct fault why;
+    uint64_t end = clock_monotonic_ms() + SOURCE_BUSY_MS;
+    int result;
+    while ((result = mailbox_expunge(from, sources, true, NULL, &why)) != 0 && why.class == FAULT_BUSY && clock_monotonic_ms() < end)
+        nanosleep(&(struct timespec){ .tv_nsec = SOURCE_PAUSE_NS }, NULL);
+    if (result == 0 || why.class == FAULT_GONE)
         return;
     pthread_mutex_lock(&from->mutex);
+    bool held = from->unlinks_held;
+    from->unlinks_held = true;
     for (size_t i = 0; i < copy->count; i++)
         table_append(&from->unlinks, copy->items[i].uid, buf_slice(&copy->items[i].name));
     from->rescan_ms = clock_monotonic_ms() + 1;
     pthread_mutex_unlock(&from->mutex);
+    if (!held)
+        mailbox_ref(from);
     watch_rescan(from);
 }
 

@@ -10,6 +10,7 @@
 #include "state.h"
 
 #define NAME_KEYWORDS_LOCK "dovecot-keywords.lock"
+#define NAME_KEYWORDS_TMP "dovecot-keywords.tmp"
 enum { KEYWORDS_FILE_MAX = 64 * 1024 };
 
 void keywords_fini(struct keywords *keywords)
@@ -79,21 +80,25 @@ int keywords_read(struct mailbox *mailbox, struct fault *fault)
     return 0;
 }
 
-static int write_locked(struct mailbox *mailbox, struct lock_file *lock, struct keywords *fresh, struct fault *fault)
+static int write_locked(struct mailbox *mailbox, int dir, struct keywords *fresh, struct fault *fault)
 {
     struct buf text = { 0 };
     struct stat st;
+    int fd = openat(dir, NAME_KEYWORDS_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fault_set_errno(fault, errno, NAME_KEYWORDS_TMP);
+    file_share_like(fd, mailbox->place.folder);
     for (unsigned i = 0; i < KEYWORDS_MAX; i++)
         if (fresh->names[i] != NULL)
             buf_printf(&text, "%u %s\n", i, fresh->names[i]);
-    bool good = ftruncate(lock->fd, 0) == 0 && pwrite(lock->fd, text.data, text.len, 0) == (ssize_t)text.len && fstat(lock->fd, &st) == 0;
+    bool good = write(fd, text.data, text.len) == (ssize_t)text.len && fstat(fd, &st) == 0;
     if (good && st.st_mtim.tv_sec <= mailbox->keywords.state.seconds) {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = mailbox->keywords.state.seconds + 1 } };
-        good = futimens(lock->fd, times) == 0;
+        good = futimens(fd, times) == 0;
     }
-    good = good && fsync(lock->fd) == 0 && fstat(lock->fd, &st) == 0 &&
-           renameat(lock->dir, NAME_KEYWORDS_LOCK, lock->dir, NAME_KEYWORDS) == 0;
+    good = good && fsync(fd) == 0 && fstat(fd, &st) == 0 && renameat(dir, NAME_KEYWORDS_TMP, dir, NAME_KEYWORDS) == 0;
     int error = errno;
+    close(fd);
     buf_fini(&text);
     if (!good)
         return fault_set_errno(fault, error, NAME_KEYWORDS);
@@ -101,13 +106,13 @@ static int write_locked(struct mailbox *mailbox, struct lock_file *lock, struct 
     return 0;
 }
 
-/* The lock file becomes the new file, as Dovecot does it. */
+/* Dovecot writes into the lock file. Here it keeps its PID, so that the lock of a process killed in between is known to be dead. */
 static int keywords_write(struct mailbox *mailbox, struct keywords *fresh, struct fault *fault)
 {
     struct lock_file lock;
     if (lock_take(&lock, mailbox->place.control, NAME_KEYWORDS_LOCK, NAME_KEYWORDS, mailbox->place.folder, LOCK_STALE_SECONDS, fault) != 0)
         return -1;
-    int result = write_locked(mailbox, &lock, fresh, fault);
+    int result = write_locked(mailbox, lock.dir, fresh, fault);
     lock_drop(&lock);
     return result;
 }

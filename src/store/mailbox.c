@@ -116,6 +116,16 @@ void mailbox_unref(struct mailbox **mailbox)
         mailbox_destroy(m);
 }
 
+void mailbox_release_unlinks(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    bool held = mailbox->unlinks_held;
+    mailbox->unlinks_held = false;
+    pthread_mutex_unlock(&mailbox->mutex);
+    if (held)
+        mailbox_unref(&mailbox);
+}
+
 /* The object is of no use any more; the same folder opened again, with a new UIDVALIDITY perhaps, is a new object. */
 void mailbox_set_gone(struct mailbox *mailbox)
 {
@@ -126,6 +136,7 @@ void mailbox_set_gone(struct mailbox *mailbox)
     mailbox->gone = true;
     pthread_mutex_unlock(&mailbox->mutex);
     atomic_store(&mailbox->dirty, true);
+    mailbox_release_unlinks(mailbox);
 }
 
 void mailbox_mark_gone(int folder_fd)

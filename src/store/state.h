@@ -43,6 +43,7 @@ struct mailbox {
     pthread_mutex_t mutex;
     bool loaded;
     bool gone;
+    bool unlinks_held;              /* a reference is held until `unlinks` is worked off */
     struct uidlist list;
     struct file_state cur, new;     /* as they were when last scanned, or after our own change */
     uint64_t rescan_ms;             /* clock_monotonic_ms at which to scan again although nothing seems changed; 0: never */
@@ -75,6 +76,8 @@ enum {
 /* mailbox.c */
 void mailbox_set_gone(struct mailbox *mailbox);
 bool mailbox_is_gone(struct mailbox *mailbox);
+/* Gives back the reference held for `unlinks`. The caller has one of its own. */
+void mailbox_release_unlinks(struct mailbox *mailbox);
 
 /* --- sync.c: all under mailbox_lock --- */
 /* True if anything on disk differs from what is known, or a rescan is due. Only stats; needs no lock. */
@@ -93,8 +96,9 @@ void sync_forget_doomed(struct mailbox *mailbox, bool keep_lines);
 
 /* --- scan.c --- */
 int scan_directories(struct mailbox *mailbox, bool cur_too, struct fault *fault);
-/* Around our own changes: before, remember whether the directories are as we know them; after, take their new state as known. */
-struct own_change { bool cur, new; };
+/* Around our own changes of cur/: before, remember whether it is as we know it; after, take its new state as known. new/ is never taken
+ * as known: others deliver there without the lock at the same moment. */
+struct own_change { bool cur; };
 int own_change_begin(struct mailbox *mailbox, struct own_change *own, struct fault *fault);
 void own_change_end(struct mailbox *mailbox, const struct own_change *own);
 int directory_states(struct mailbox *mailbox, struct file_state *cur, struct file_state *new, struct fault *fault);

@@ -273,7 +273,7 @@ static int list_take(struct mailbox *mailbox, bool *changed_out, struct fault *f
 
 /* --- the whole --- */
 
-/* Sources of a MOVE whose lock was busy when the target was safe. */
+/* Sources of a MOVE whose lock was busy when the target was safe. After the scan: others may have renamed them meanwhile. */
 static void unlink_moved(struct mailbox *mailbox)
 {
     pthread_mutex_lock(&mailbox->mutex);
@@ -292,6 +292,7 @@ static void unlink_moved(struct mailbox *mailbox)
     if (moved.count > 0)
         sync_forget_doomed(mailbox, true);
     table_fini(&moved);
+    mailbox_release_unlinks(mailbox);
 }
 
 /* Too many lines without a file make reading slow. */
@@ -316,14 +317,14 @@ static int sync_parts(struct mailbox *mailbox, bool force, struct fault *fault)
         return -1;
     if (first && mailbox->recent_from == 0)
         mailbox->recent_from = mailbox->list.next_uid;
-    unlink_moved(mailbox);
     if (directory_states(mailbox, &cur, &new, fault) != 0)
         return folder_fault(mailbox, fault);
-    bool due = mailbox->rescan_ms != 0 && clock_monotonic_ms() >= mailbox->rescan_ms;
+    bool due = mailbox->unlinks.count > 0 || (mailbox->rescan_ms != 0 && clock_monotonic_ms() >= mailbox->rescan_ms);
     bool cur_too = force || due || list_is_new || !same_state(&cur, &mailbox->cur);
     if (cur_too || !same_state(&new, &mailbox->new))
         if (scan_directories(mailbox, cur_too, fault) != 0)
             return -1;
+    unlink_moved(mailbox);
     if (cur_too && compress(mailbox, fault) != 0)
         return -1;
     pthread_mutex_lock(&mailbox->mutex);

@@ -309,13 +309,19 @@ class PosternSide:
         self.call("store", folder, sequence(uids), how, *self.words_of(flags, keywords))
 
     def expunge(self, folder, uids):
-        self.call("expunge", folder, sequence(uids), "forced")
+        self.whole("E", len(uids), self.call("expunge", folder, sequence(uids), "forced"))
 
     def copy(self, folder, uids, target):
-        self.call("copy", folder, sequence(uids), target)
+        self.whole("C", len(uids), self.call("copy", folder, sequence(uids), target))
 
     def move(self, folder, uids, target):
-        self.call("move", folder, sequence(uids), target)
+        self.whole("C", len(uids), self.call("move", folder, sequence(uids), target))
+
+    @staticmethod
+    def whole(kind, count, lines):
+        """Nobody else removes these messages: none may have been skipped."""
+        if lines != [" ".join([kind] + [str(count)] * (1 if kind == "E" else 2))]:
+            raise Refused(f"only {lines} of {count}")
 
     def create(self, folder):
         self.call("create", folder)
@@ -397,6 +403,7 @@ class Referee:
         self.ledger = Ledger()
         self.may_vanish = set()
         self.serial = 0
+        self.trace = []
         self.folders = list(FOLDERS)
         self.mail = os.path.join(top, "mail")
         os.mkdir(self.mail)
@@ -460,6 +467,8 @@ class Referee:
         self.say(not found, f"{what}: the sides differ: {'; '.join(found)[:1500]}")
         wrong = self.ledger.check(actual, self.may_vanish)
         self.say(not wrong, f"{what}: {'; '.join(wrong)[:1500]}")
+        for marker in {re.search(r"[a-z]+-[0-9]+@referee", text).group() for text in wrong[:3]}:
+            print("\n".join(line for line in self.trace if marker + " " in line))
 
     # --- one random operation of one side ---
 
@@ -486,6 +495,7 @@ class Referee:
         if not messages:
             return "nothing"
         uids = sorted(m.uid for m in messages)
+        self.trace.append(f"{time.monotonic():.3f} {side.name} {kind} {folder} " + "".join(f"{m.uid} {m.marker} " for m in messages))
         if kind == "store":
             flags = rng.sample(sorted("DFRS"), rng.randrange(4))
             side.store(folder, uids, rng.choice(["add", "remove", "replace"]), flags, rng.sample(KEYWORDS, rng.randrange(3)))
@@ -495,6 +505,7 @@ class Referee:
         else:
             target = rng.choice([f for f in self.folders if f != folder])
             changes = [(target, m.marker, 1) for m in messages]
+            self.trace[-1] += f"to {target}"
             if kind == "move":
                 changes += [(folder, m.marker, -1) for m in messages]
             self.booked(lambda: getattr(side, kind)(folder, uids, target), changes)

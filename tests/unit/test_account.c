@@ -784,6 +784,42 @@ static void test_pop3views(void)
     end();
 }
 
+/* --- moving -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Somebody holds the source's lock all the while, renames the message, and nobody keeps the mailbox open. */
+static void test_move_from_busy(void)
+{
+    begin();
+    struct account *account = open_with('.', "");
+    CU_ASSERT_EQUAL(account_create(account, text("a"), &fault), 0);
+    deliver(account, "INBOX", "one");
+    struct mailbox *inbox, *target;
+    CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text("INBOX"), &inbox, &fault), 0);
+    CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text("a"), &target, &fault), 0);
+    CU_ASSERT_EQUAL(mailbox_sync(inbox, &fault), 0);
+    char host[256], lock[400];
+    gethostname(host, sizeof(host));
+    snprintf(lock, sizeof(lock), "%d:%s", (int)getppid(), host);
+    write_file(at("joe/Maildir/dovecot-uidlist.lock"), lock);
+    struct uidset uids = { 0 }, sources = { 0 }, targets = { 0 };
+    uidset_add(&uids, 1);
+    CU_ASSERT_EQUAL(class_of(mailbox_copy(inbox, &uids, target, true, &sources, &targets, &fault)), FAULT_NONE);
+    CU_ASSERT(uidset_has(&sources, 1) && uidset_has(&targets, 1));
+    mailbox_unref(&inbox);
+    mailbox_unref(&target);
+    char command[1200];
+    snprintf(command, sizeof(command), "cd %s/joe/Maildir/cur && for f in *; do mv \"$f\" \"${f%%%%:2,*}:2,F\"; done", office);
+    CU_ASSERT_EQUAL(system(command), 0);
+    CU_ASSERT_EQUAL(unlink(at("joe/Maildir/dovecot-uidlist.lock")), 0);
+    CU_ASSERT_EQUAL(status_of(account, "INBOX").messages, 0);
+    CU_ASSERT_EQUAL(status_of(account, "a").messages, 1);
+    uidset_fini(&uids);
+    uidset_fini(&sources);
+    uidset_fini(&targets);
+    account_unref(&account);
+    end();
+}
+
 /* --- */
 
 static void test_mailbox_keeps_account(void)
@@ -824,6 +860,7 @@ static const struct unit_test tests[] = {
     { "subscriptions lock", test_subscriptions_lock },
     { "subscriptions cap", test_subscriptions_cap },
     { "pop3 views", test_pop3views },
+    { "move from a busy folder", test_move_from_busy },
     { "mailbox keeps account", test_mailbox_keeps_account },
 };
 
