@@ -5,7 +5,7 @@
 
 enum { CHALLENGE_MAX = 4096 };
 
-bool auth_is_offered(const struct session *session)
+bool smtp_auth_is_offered(const struct session *session)
 {
     bool forced = !session->tls && session->snapshot->agent.smtp_tls == TLS_REQUIRED;
     return session->clear_login && !forced && session->user == NULL;
@@ -53,7 +53,7 @@ static void step(struct session *session, struct slice base64)
     buf_wipe(&challenge);
 }
 
-void auth_line(struct session *session, struct slice line)
+void smtp_auth_line(struct session *session, struct slice line)
 {
     struct smtp *st = session->state;
     if (!slice_is(line, "*")) {
@@ -77,7 +77,7 @@ static const char *find_problem(const struct session *session)
     return NULL;
 }
 
-void auth_run(struct session *session, struct slice arguments)
+void smtp_auth_run(struct session *session, struct slice arguments)
 {
     struct smtp *st = session->state;
     const char *problem = find_problem(session);

@@ -24,7 +24,7 @@ struct command {
     void (*run)(struct session *session, struct slice arguments);
 };
 
-void command_set_host(struct session *session)
+void smtp_command_set_host(struct session *session)
 {
     struct smtp *st = session->state;
     const char *name = session->snapshot->agent.host_name;
@@ -66,7 +66,7 @@ static bool greet(struct session *session, struct slice name, bool extended)
     transaction_reset(&st->transaction);   /* RFC 5321 4.1.4 */
     snprintf(st->helo, sizeof(st->helo), "%.*s", SLICE_ARG(name));
     st->extended = extended;
-    command_set_host(session);
+    smtp_command_set_host(session);
     return true;
 }
 
@@ -89,7 +89,7 @@ static void run_ehlo(struct session *session, struct slice arguments)
     smtp_reply(session, "250-SIZE %llu", (unsigned long long)size_limit(session));
     if (session->tls_offered)
         smtp_reply(session, "250-STARTTLS");
-    if (auth_is_offered(session))
+    if (smtp_auth_is_offered(session))
         smtp_reply(session, "250-AUTH %s", sasl_mechanisms());
     smtp_reply(session, "250 ENHANCEDSTATUSCODES");
 }
@@ -117,7 +117,7 @@ static bool take_mail_parameter(struct session *session, struct slice key, struc
         return false;
     }
     /* RFC 4954 section 5: taken, and not believed. */
-    if (slice_is_nocase(key, "AUTH") && auth_is_offered(session) && value.len != 0)
+    if (slice_is_nocase(key, "AUTH") && smtp_auth_is_offered(session) && value.len != 0)
         return true;
     smtp_error(session, "555 5.5.4 Parameter not known");
     return false;
@@ -168,7 +168,7 @@ static void run_mail(struct session *session, struct slice arguments)
     }
     transaction_reset(t);
     t->max_size = size_limit(session);
-    if (!parameters_read(session, rest, take_mail_parameter))
+    if (!smtp_parameters_read(session, rest, take_mail_parameter))
         return;
     t->open = true;
     t->sender = sender;
@@ -255,7 +255,7 @@ static const struct command commands[] = {
     { "EHLO", 0, run_ehlo },
     { "HELO", 0, run_helo },
     { "MAIL", GREETED | ENCRYPTED | AUTHENTICATED, run_mail },
-    { "RCPT", GREETED | ENCRYPTED | AUTHENTICATED | TRANSACTION, recipient_run },
+    { "RCPT", GREETED | ENCRYPTED | AUTHENTICATED | TRANSACTION, smtp_recipient_run },
     { "DATA", GREETED | ENCRYPTED | AUTHENTICATED | TRANSACTION | NO_ARGUMENT, run_data },
     { "RSET", NO_ARGUMENT, run_rset },
     { "NOOP", 0, run_noop },
@@ -264,7 +264,7 @@ static const struct command commands[] = {
     { "EXPN", 0, run_expn },
     { "HELP", 0, run_help },
     { "STARTTLS", GREETED | NO_ARGUMENT, run_starttls },
-    { "AUTH", GREETED | ENCRYPTED | SECRET, auth_run },
+    { "AUTH", GREETED | ENCRYPTED | SECRET, smtp_auth_run },
 };
 
 static struct slice take_verb(struct slice line, struct slice *arguments_out)
@@ -282,7 +282,7 @@ static const struct command *find_command(struct slice verb)
     return NULL;
 }
 
-bool command_is_secret(struct slice line)
+bool smtp_command_is_secret(struct slice line)
 {
     struct slice arguments;
     const struct command *command = find_command(take_verb(slice_part(line, 0, 10), &arguments));
@@ -309,7 +309,7 @@ static bool is_in_order(struct session *session, const struct command *command, 
     return problem == NULL;
 }
 
-void command_run(struct session *session, struct slice line)
+void smtp_command_run(struct session *session, struct slice line)
 {
     struct slice arguments;
     const struct command *command = find_command(take_verb(line, &arguments));

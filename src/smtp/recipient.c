@@ -6,7 +6,7 @@
 #include "postern/base/memory.h"
 #include "state.h"
 
-bool parameters_read(struct session *session, struct slice text, bool (*take)(struct session *, struct slice key, struct slice value))
+bool smtp_parameters_read(struct session *session, struct slice text, bool (*take)(struct session *, struct slice key, struct slice value))
 {
     struct slice rest = slice_trim(text), word;
     if (text.len != 0 && text.data[0] != ' ') {
@@ -182,7 +182,7 @@ static bool complete(struct session *session, struct mail_path *path)
     return true;
 }
 
-void recipient_run(struct session *session, struct slice arguments)
+void smtp_recipient_run(struct session *session, struct slice arguments)
 {
     struct smtp *st = session->state;
     struct slice rest = slice_trim(slice_from(arguments, 3));
@@ -190,7 +190,7 @@ void recipient_run(struct session *session, struct slice arguments)
         smtp_error(session, "501 5.1.3 RCPT TO:<address> is what is understood");
         return;
     }
-    if (!parameters_read(session, rest, refuse_parameter))
+    if (!smtp_parameters_read(session, rest, refuse_parameter))
         return;
     if (st->transaction.recipient_count >= session->snapshot->agent.smtp_max_recipients) {
         smtp_reply(session, "452 4.5.3 Too many recipients");

@@ -50,7 +50,7 @@ int smtp_spool_open(struct fault *fault)
     return fd >= 0 ? fd : fault_set_errno(fault, errno, "spool file in %s", dir);
 }
 
-static void reply(struct session *session, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void reply(struct session *session, const char *format, va_list args)
 {
     buf_vprintf(&session->out, format, args);
     buf_append_text(&session->out, "\r\n");
@@ -130,7 +130,7 @@ static bool skip_line(struct session *session)
 
 static size_t line_limit(const struct smtp *st, struct slice in)
 {
-    return st->phase == SMTP_AUTH || command_is_secret(in) ? SASL_LINE_MAX : SMTP_LINE_MAX;
+    return st->phase == SMTP_AUTH || smtp_command_is_secret(in) ? SASL_LINE_MAX : SMTP_LINE_MAX;
 }
 
 /* An answer to a challenge that is no line ends the exchange. */
@@ -147,7 +147,7 @@ static void take_line(struct session *session, size_t len)
 {
     struct smtp *st = session->state;
     struct slice line = slice_part(buf_slice(&session->in), 0, len);
-    bool secret = st->phase == SMTP_AUTH || command_is_secret(line);
+    bool secret = st->phase == SMTP_AUTH || smtp_command_is_secret(line);
     buf_clear(&st->line);
     buf_append(&st->line, line);
     if (secret)
@@ -156,9 +156,9 @@ static void take_line(struct session *session, size_t len)
     session_refresh(session);
     session->idle_seconds = (unsigned)session->snapshot->agent.smtp_command_minutes * 60;
     if (st->phase == SMTP_AUTH)
-        auth_line(session, buf_slice(&st->line));
+        smtp_auth_line(session, buf_slice(&st->line));
     else
-        command_run(session, buf_slice(&st->line));
+        smtp_command_run(session, buf_slice(&st->line));
     if (secret)
         buf_wipe(&st->line);
     buf_shrink(&st->line);
@@ -230,7 +230,7 @@ static void smtp_init(struct session *session)
     session->in_limit = IN_LIMIT;
     session_refresh(session);
     session->idle_seconds = (unsigned)session->snapshot->agent.smtp_command_minutes * 60;
-    command_set_host(session);
+    smtp_command_set_host(session);
     smtp_reply(session, "220 %s ESMTP%s", st->host, session->snapshot->agent.smtp_hide_version ? "" : " Postern");
 }
 

@@ -97,20 +97,20 @@ void smtp_step(struct session *session, enum step_result (*work)(struct session 
 int smtp_spool_open(struct fault *fault);
 
 /* commands.c: one command line, without its CRLF. */
-void command_run(struct session *session, struct slice line);
-void command_set_host(struct session *session);
+void smtp_command_run(struct session *session, struct slice line);
+void smtp_command_set_host(struct session *session);
 /* True if the line may carry a password: it is wiped and may be as long as RFC 4954 section 4 wants. */
-bool command_is_secret(struct slice line);
+bool smtp_command_is_secret(struct slice line);
 
 /* recipient.c */
-void recipient_run(struct session *session, struct slice arguments);
+void smtp_recipient_run(struct session *session, struct slice arguments);
 /* Parameters " KEY=VALUE ..." after a path; each is given to take. False: a reply was sent. */
-bool parameters_read(struct session *session, struct slice text, bool (*take)(struct session *, struct slice key, struct slice value));
+bool smtp_parameters_read(struct session *session, struct slice text, bool (*take)(struct session *, struct slice key, struct slice value));
 
 /* auth.c */
-bool auth_is_offered(const struct session *session);
-void auth_run(struct session *session, struct slice arguments);
-void auth_line(struct session *session, struct slice line);
+bool smtp_auth_is_offered(const struct session *session);
+void smtp_auth_run(struct session *session, struct slice arguments);
+void smtp_auth_line(struct session *session, struct slice line);
 
 /* trace.c: fills return_path and trace. */
 void trace_write(struct session *session);

@@ -233,7 +233,7 @@ static bool until_length(size_t length)
 
 static bool was_tried(const char *id, const char *path)
 {
-    char name[400], text[400] = "";
+    char name[600], text[400] = "";
     snprintf(name, sizeof(name), "%s/%s", path, id);
     FILE *file = strstr(id, ".envelope") != NULL ? fopen(name, "r") : NULL;
     if (file == NULL)
@@ -300,7 +300,7 @@ static void test_schedule(void)
     }
     for (int i = 0; i < 50; i++) {
         CU_ASSERT_EQUAL(schedule_first(&schedule)->due, i);
-        CU_ASSERT_EQUAL(atol(schedule_first(&schedule)->id), i);
+        CU_ASSERT_EQUAL(strtol(schedule_first(&schedule)->id, NULL, 10), i);
         schedule_remove_first(&schedule);
     }
     schedule_hurry(&schedule, 60);
