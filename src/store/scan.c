@@ -130,6 +130,9 @@ static void see_known(struct scan *scan, struct table *table, struct record *rec
 
 static void see(struct scan *scan, bool in_new, struct slice name)
 {
+    /* Only now: an empty new/ needs no look-up of anything. */
+    if (scan->index.slots == NULL)
+        name_index_init(&scan->index, &scan->mailbox->live, &scan->mailbox->orphans, &scan->fresh);
     struct name_hit hit = name_index_find(&scan->index, filename_base(name));
     if (hit.table >= 0) {
         struct table *table = scan->index.tables[hit.table];
@@ -358,7 +361,10 @@ static int scan_and_take(struct scan *scan, bool cur_too, bool *doubt_out, struc
     move_new_files(mailbox, &mailbox->orphans);
     move_new_files(mailbox, &scan->fresh);
     own_change_end(mailbox, &own);
-    mailbox->list.stale |= demote_orphans(scan);
+    bool stale = demote_orphans(scan);
+    pthread_mutex_lock(&mailbox->mutex);
+    mailbox->list.stale |= stale;
+    pthread_mutex_unlock(&mailbox->mutex);
     if (record_fresh(scan, fault) != 0)
         return -1;
     publish(scan);
@@ -380,7 +386,6 @@ int scan_directories(struct mailbox *mailbox, bool cur_too, struct fault *fault)
     pthread_mutex_unlock(&mailbox->mutex);
     clear_seen(&mailbox->live);
     clear_seen(&mailbox->orphans);
-    name_index_init(&scan.index, &mailbox->live, &mailbox->orphans, &scan.fresh);
     int result = scan_and_take(&scan, cur_too, &doubt, fault);
     name_index_fini(&scan.index);
     table_fini(&scan.fresh);
@@ -404,7 +409,6 @@ int own_change_begin(struct mailbox *mailbox, struct own_change *own, struct fau
     if (directory_states(mailbox, &cur, &new, fault) != 0)
         return -1;
     own->cur = state_is_equal(&cur, &mailbox->cur);
-    own->new = state_is_equal(&new, &mailbox->new);
     return 0;
 }
 
@@ -413,12 +417,10 @@ void own_change_end(struct mailbox *mailbox, const struct own_change *own)
     struct file_state cur, new;
     if (directory_states(mailbox, &cur, &new, NULL) != 0)
         return;
-    bool changed = !state_is_equal(&cur, &mailbox->cur) || !state_is_equal(&new, &mailbox->new);
+    bool changed = !state_is_equal(&cur, &mailbox->cur);
     pthread_mutex_lock(&mailbox->mutex);
     if (own->cur)
         mailbox->cur = cur;
-    if (own->new)
-        mailbox->new = new;
     pthread_mutex_unlock(&mailbox->mutex);
     if (changed)
         plan_rescan(mailbox, &cur, &new, false, false);
