@@ -22,13 +22,13 @@ struct listener {
     bool *freed;             /* set while a burst is under way */
 };
 
-int listener_bind(const struct address *address, struct fault *fault)
+int listener_bind(const struct endpoint *address, struct fault *fault)
 {
-    char text[ADDRESS_TEXT];
-    address_format(address, text);
+    char text[ENDPOINT_TEXT];
+    endpoint_format(address, text);
     int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return fault_set_errno(fault, errno, "socket for %s port %u", text, address_port(address));
+        return fault_set_errno(fault, errno, "socket for %s port %u", text, endpoint_port(address));
     int on = 1, off = 0;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (address->any.sa_family == AF_INET6)
@@ -36,7 +36,7 @@ int listener_bind(const struct address *address, struct fault *fault)
     if (bind(fd, &address->any, address->len) < 0 || listen(fd, BACKLOG) < 0) {
         int error = errno;
         close(fd);
-        return fault_set_errno(fault, error, "binding %s port %u", text, address_port(address));
+        return fault_set_errno(fault, error, "binding %s port %u", text, endpoint_port(address));
     }
     return fd;
 }

@@ -6,7 +6,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
-#include "postern/net/address.h"
+#include "postern/net/endpoint.h"
 
 enum {
     IN_LIMIT = 16 * 1024,
@@ -476,13 +476,13 @@ static void later_fired(void *arg)
 
 static void describe(struct conn *c, int fd)
 {
-    struct address address;
-    address_of_peer(fd, &address);
-    address_format(&address, c->session.peer);
-    c->session.peer_port = address_port(&address);
-    c->session.loopback = address_is_loopback(&address);
-    address_of_socket(fd, &address);
-    address_format(&address, c->session.local);
+    struct endpoint address;
+    endpoint_of_peer(fd, &address);
+    endpoint_format(&address, c->session.peer);
+    c->session.peer_port = endpoint_port(&address);
+    c->session.loopback = endpoint_is_loopback(&address);
+    endpoint_of_socket(fd, &address);
+    endpoint_format(&address, c->session.local);
 }
 
 static bool is_too_many(struct conn *c)

@@ -18,7 +18,7 @@ enum { RETRY_MS = 10 * 1000 };
 struct opening {
     struct list link;
     struct gateway *gateway;
-    struct address address;
+    struct endpoint address;
     enum service service;
     enum listener_kind kind;
     struct listener *listener;   /* NULL: not open (yet) */
@@ -43,26 +43,26 @@ static void accepted(void *context, int fd)
 
 static void describe(const struct opening *o, char *text)
 {
-    address_format(&o->address, text);
+    endpoint_format(&o->address, text);
 }
 
 static void opened(struct opening *o, int fd)
 {
-    char text[ADDRESS_TEXT];
+    char text[ENDPOINT_TEXT];
     describe(o, text);
     o->listener = listener_new(o->gateway->homes[0].loop, fd, accepted, o);
     o->told = false;
-    log_normal("service", "%s listens on %s port %u", service_word(o->service), text, address_port(&o->address));
+    log_normal("service", "%s listens on %s port %u", service_word(o->service), text, endpoint_port(&o->address));
 }
 
 static void not_opened(struct opening *o, const char *reason)
 {
-    char text[ADDRESS_TEXT];
+    char text[ENDPOINT_TEXT];
     describe(o, text);
     o->retry_ms = clock_monotonic_ms() + RETRY_MS;
     if (!o->told)
         log_error("service", "%s cannot listen on %s port %u: %s", service_word(o->service), text,
-                  address_port(&o->address), reason);
+                  endpoint_port(&o->address), reason);
     o->told = true;
 }
 
@@ -86,30 +86,30 @@ static void open_port(struct opening *o)
 
 static void close_port(struct opening *o)
 {
-    char text[ADDRESS_TEXT];
+    char text[ENDPOINT_TEXT];
     describe(o, text);
     struct supervisor_message message = { .word = WORD_RELEASE, .address = o->address };
     if (o->gateway->options->supervisor_fd >= 0)
         supervisor_send(o->gateway->options->supervisor_fd, &message, -1);
     if (o->listener != NULL)
         log_normal("service", "%s no longer listens on %s port %u", service_word(o->service), text,
-                   address_port(&o->address));
+                   endpoint_port(&o->address));
     listener_free(&o->listener);
     list_remove(&o->link);
     mem_free(&o);
 }
 
-static struct opening *find(struct listeners *l, const struct address *address)
+static struct opening *find(struct listeners *l, const struct endpoint *address)
 {
     LIST_FOR_EACH (&l->openings, at) {
         struct opening *o = LIST_ITEM(at, struct opening, link);
-        if (address_is_equal(&o->address, address))
+        if (endpoint_is_equal(&o->address, address))
             return o;
     }
     return NULL;
 }
 
-static void want(struct listeners *l, const struct address *address, enum service service, enum listener_kind kind)
+static void want(struct listeners *l, const struct endpoint *address, enum service service, enum listener_kind kind)
 {
     struct opening *o = find(l, address);
     if (o != NULL && !o->wanted && (o->service != service || o->kind != kind)) {
@@ -140,14 +140,14 @@ static void want_port(struct listeners *l, const struct snapshot *snapshot, uint
         (tls && (settings.tls == TLS_DISABLED || !atomic_load(&l->gateway->tls_ready))))
         return;
     const struct text_list *addresses = &snapshot->agent.bind_addresses;
-    struct address address;
+    struct endpoint address;
     for (size_t i = 0; i < addresses->count; i++) {
-        if (address_parse(slice_from_string(addresses->values[i]), (uint16_t)port, &address))
+        if (endpoint_parse(slice_from_string(addresses->values[i]), (uint16_t)port, &address))
             want(l, &address, service, kind);
         else
             log_error("service", "\"%s\" is not an IP address to bind", addresses->values[i]);
     }
-    if (addresses->count == 0 && address_parse(SLICE_NONE, (uint16_t)port, &address))
+    if (addresses->count == 0 && endpoint_parse(SLICE_NONE, (uint16_t)port, &address))
         want(l, &address, service, kind);
 }
 
@@ -224,9 +224,9 @@ void listeners_status(const struct listeners *listeners, struct buf *out)
 {
     for (const struct list *at = listeners->openings.next; at != &listeners->openings; at = at->next) {
         const struct opening *o = LIST_ITEM(at, struct opening, link);
-        char text[ADDRESS_TEXT];
+        char text[ENDPOINT_TEXT];
         describe(o, text);
-        buf_printf(out, "listener: %s %s port %u %s\n", service_word(o->service), text, address_port(&o->address),
+        buf_printf(out, "listener: %s %s port %u %s\n", service_word(o->service), text, endpoint_port(&o->address),
                    o->listener ? "open" : o->asked ? "being opened" : "failed");
     }
 }

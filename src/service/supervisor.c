@@ -22,7 +22,7 @@
 enum { PORTS_MAX = 128, BACK_OFF_MOST = 30, LIFE_MS = 60 * 1000, STOP_MS = 15 * 1000, EXIT_SENSELESS = 2 };
 
 struct bound {
-    struct address address;
+    struct endpoint address;
     int fd;
     bool asked;               /* by the agent that runs now */
 };
@@ -45,19 +45,19 @@ struct supervisor {
 
 /* --- ports ------------------------------------------------------------------------------------------------------------------ */
 
-static bool is_allowed(const struct supervisor *s, const struct address *address)
+static bool is_allowed(const struct supervisor *s, const struct endpoint *address)
 {
-    uint16_t port = address_port(address);
+    uint16_t port = endpoint_port(address);
     for (size_t i = 0; i < s->options->allowed_port_count; i++)
         if (s->options->allowed_ports[i] == port)
             return true;
     return port >= 1024;
 }
 
-static struct bound *find_port(struct supervisor *s, const struct address *address)
+static struct bound *find_port(struct supervisor *s, const struct endpoint *address)
 {
     for (size_t i = 0; i < s->port_count; i++)
-        if (address_is_equal(&s->ports[i].address, address))
+        if (endpoint_is_equal(&s->ports[i].address, address))
             return &s->ports[i];
     return NULL;
 }
@@ -69,14 +69,14 @@ static void release_port(struct supervisor *s, struct bound *port)
 }
 
 /* errno value, or 0 with *port_out. */
-static int bind_port(struct supervisor *s, const struct address *address, struct bound **port_out)
+static int bind_port(struct supervisor *s, const struct endpoint *address, struct bound **port_out)
 {
     struct fault fault;
     *port_out = find_port(s, address);
     if (*port_out != NULL)
         return 0;
     if (!is_allowed(s, address)) {
-        log_error("supervisor", "port %u is not among those of --allow-port", address_port(address));
+        log_error("supervisor", "port %u is not among those of --allow-port", endpoint_port(address));
         return EACCES;
     }
     if (s->port_count == PORTS_MAX)

@@ -2,7 +2,7 @@
 #ifndef SERVICE_SUPERVISOR_WIRE_H
 #define SERVICE_SUPERVISOR_WIRE_H
 
-#include "postern/net/address.h"
+#include "postern/net/endpoint.h"
 
 enum supervisor_word {
     WORD_BIND,       /* agent: the listening socket of this address, please */
@@ -16,7 +16,7 @@ enum supervisor_word {
 struct supervisor_message {
     enum supervisor_word word;
     int error;
-    struct address address;
+    struct endpoint address;
 };
 
 /* fd -1: none. Returns 0 or -1 with errno. */

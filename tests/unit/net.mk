@@ -1,1 +1,5 @@
-# Unit tests of src/net.
+check_PROGRAMS += tests/unit/test_net
+TESTS += tests/unit/test_net
+tests_unit_test_net_SOURCES = tests/unit/test_net.c
+tests_unit_test_net_CFLAGS = $(AM_CFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_net_LDADD = src/net/libnet.a src/base/libbase.a $(UNIT_LIBS) $(NET_LIBS)

@@ -489,13 +489,13 @@ struct site {
 
 static uint16_t free_port(void)
 {
-    struct address a;
+    struct endpoint a;
     struct fault fault;
-    address_parse(SLICE_LITERAL("127.0.0.1"), 0, &a);
+    endpoint_parse(SLICE_LITERAL("127.0.0.1"), 0, &a);
     int fd = listener_bind(&a, &fault);
-    address_of_socket(fd, &a);
+    endpoint_of_socket(fd, &a);
     close(fd);
-    return address_port(&a);
+    return endpoint_port(&a);
 }
 
 static char *loopback_only[] = { (char *)"127.0.0.1" };
@@ -791,9 +791,9 @@ static int fake_agent(int fd, void *context)
     struct shared *shared = context;
     atomic_fetch_add(&shared->starts, 1);
     struct supervisor_message message = { .word = WORD_BIND };
-    address_parse(SLICE_LITERAL("127.0.0.1"), shared->port, &message.address);
+    endpoint_parse(SLICE_LITERAL("127.0.0.1"), shared->port, &message.address);
     supervisor_send(fd, &message, -1);
-    address_parse(SLICE_LITERAL("127.0.0.1"), 79, &message.address);
+    endpoint_parse(SLICE_LITERAL("127.0.0.1"), 79, &message.address);
     supervisor_send(fd, &message, -1);
     for (;;) {
         struct pollfd p = { .fd = fd, .events = POLLIN };

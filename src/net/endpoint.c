@@ -1,10 +1,10 @@
 /* IP addresses in text and in binary. Called by listeners, sessions and the supervisor; must never ask the DNS. */
-#include "postern/net/address.h"
+#include "postern/net/endpoint.h"
 
 #include <arpa/inet.h>
 #include <string.h>
 
-static void set_v4(struct address *out, const struct in_addr *ip, uint16_t port)
+static void set_v4(struct endpoint *out, const struct in_addr *ip, uint16_t port)
 {
     memset(out, 0, sizeof(*out));
     out->v4.sin_family = AF_INET;
@@ -13,7 +13,7 @@ static void set_v4(struct address *out, const struct in_addr *ip, uint16_t port)
     out->len = sizeof(out->v4);
 }
 
-static void set_v6(struct address *out, const struct in6_addr *ip, uint16_t port)
+static void set_v6(struct endpoint *out, const struct in6_addr *ip, uint16_t port)
 {
     memset(out, 0, sizeof(*out));
     out->v6.sin6_family = AF_INET6;
@@ -22,7 +22,7 @@ static void set_v6(struct address *out, const struct in6_addr *ip, uint16_t port
     out->len = sizeof(out->v6);
 }
 
-bool address_parse(struct slice text, uint16_t port, struct address *out)
+bool endpoint_parse(struct slice text, uint16_t port, struct endpoint *out)
 {
     if (text.len == 0 || slice_is(text, "*")) {
         set_v6(out, &in6addr_any, port);
@@ -46,27 +46,27 @@ bool address_parse(struct slice text, uint16_t port, struct address *out)
     return true;
 }
 
-void address_format(const struct address *address, char *out)
+void endpoint_format(const struct endpoint *address, char *out)
 {
-    memset(out, 0, ADDRESS_TEXT);
+    memset(out, 0, ENDPOINT_TEXT);
     if (address->any.sa_family == AF_INET)
-        inet_ntop(AF_INET, &address->v4.sin_addr, out, ADDRESS_TEXT);
+        inet_ntop(AF_INET, &address->v4.sin_addr, out, ENDPOINT_TEXT);
     else if (address->any.sa_family != AF_INET6)
         out[0] = '-';
     else if (IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr))
-        inet_ntop(AF_INET, &address->v6.sin6_addr.s6_addr[12], out, ADDRESS_TEXT);
+        inet_ntop(AF_INET, &address->v6.sin6_addr.s6_addr[12], out, ENDPOINT_TEXT);
     else
-        inet_ntop(AF_INET6, &address->v6.sin6_addr, out, ADDRESS_TEXT);
+        inet_ntop(AF_INET6, &address->v6.sin6_addr, out, ENDPOINT_TEXT);
 }
 
-uint16_t address_port(const struct address *address)
+uint16_t endpoint_port(const struct endpoint *address)
 {
     if (address->any.sa_family == AF_INET)
         return ntohs(address->v4.sin_port);
     return address->any.sa_family == AF_INET6 ? ntohs(address->v6.sin6_port) : 0;
 }
 
-bool address_is_loopback(const struct address *address)
+bool endpoint_is_loopback(const struct endpoint *address)
 {
     if (address->any.sa_family == AF_INET)
         return ntohl(address->v4.sin_addr.s_addr) >> 24 == 127;
@@ -76,16 +76,16 @@ bool address_is_loopback(const struct address *address)
     return IN6_IS_ADDR_LOOPBACK(ip) || (IN6_IS_ADDR_V4MAPPED(ip) && ip->s6_addr[12] == 127);
 }
 
-bool address_is_equal(const struct address *a, const struct address *b)
+bool endpoint_is_equal(const struct endpoint *a, const struct endpoint *b)
 {
-    if (a->any.sa_family != b->any.sa_family || address_port(a) != address_port(b))
+    if (a->any.sa_family != b->any.sa_family || endpoint_port(a) != endpoint_port(b))
         return false;
     if (a->any.sa_family == AF_INET)
         return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
     return a->any.sa_family == AF_INET6 && memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof(a->v6.sin6_addr)) == 0;
 }
 
-static void keep_only_ip(struct address *out, socklen_t len, int result)
+static void keep_only_ip(struct endpoint *out, socklen_t len, int result)
 {
     if (result < 0 || (out->any.sa_family != AF_INET && out->any.sa_family != AF_INET6))
         memset(out, 0, sizeof(*out));
@@ -93,14 +93,14 @@ static void keep_only_ip(struct address *out, socklen_t len, int result)
         out->len = len;
 }
 
-void address_of_peer(int fd, struct address *out)
+void endpoint_of_peer(int fd, struct endpoint *out)
 {
     memset(out, 0, sizeof(*out));
     socklen_t len = sizeof(out->v6);
     keep_only_ip(out, len, getpeername(fd, &out->any, &len));
 }
 
-void address_of_socket(int fd, struct address *out)
+void endpoint_of_socket(int fd, struct endpoint *out)
 {
     memset(out, 0, sizeof(*out));
     socklen_t len = sizeof(out->v6);
