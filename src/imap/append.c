@@ -176,6 +176,9 @@ static bool take_line(struct imap *imap, struct command *command)
     }
     if (line.len > 0)
         fail(append, REPLY_BAD, "Only one message, and nothing after it.");
+    /* What comes now is a second message, unasked: none of it may be taken for commands. */
+    if (slice_ends_with(line, "+}"))
+        imap_close_after(imap, CLOSE_PROTOCOL_ERRORS);
     buf_consume(&imap->session->in, total);
     imap->session->in_limit = INPUT_USUAL;
     command->stage = STAGE_END;
