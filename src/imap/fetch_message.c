@@ -95,21 +95,17 @@ static struct part *nth_child(struct part *part, uint32_t number)
 }
 
 /* The part that the numbers name (RFC 3501 6.4.5): a message/rfc822 part's numbers go on inside its message, and number 1 of
- * a message that is no multipart is its only part. */
+ * what is no multipart is the same again, once for the message itself. */
 static struct part *find_part(struct part *root, const struct section *section)
 {
     struct part *part = root;
-    bool inside = true;       /* a number may name a part of `part` */
     for (size_t i = 0; i < section->number_count && part != NULL; i++) {
-        if (part->message && i > 0) {
+        if (part->message && i > 0)
             part = part->children;
-            inside = true;
-        }
         if (part->multipart)
             part = nth_child(part, section->numbers[i]);
-        else if (section->numbers[i] != 1 || !inside)
+        else if (section->numbers[i] != 1 || (part == root && i > 0))
             return NULL;
-        inside = part != NULL && part->multipart;
     }
     return part;
 }

@@ -329,7 +329,7 @@ static const struct { const char *arguments; uint32_t uid; const char *want; } s
     { "BODY.PEEK[2.TEXT]", 20, "* 2 FETCH (BODY[2.TEXT] {36}\r\n" INNER_BODY ")\r\n" },
     { "BODY.PEEK[2]", 20, "* 2 FETCH (BODY[2] {103}\r\n" INNER INNER_BODY ")\r\n" },
     { "BODY.PEEK[2.2]", 20, "* 2 FETCH (BODY[2.2] {6}\r\nsecond)\r\n" },
-    { "BODY.PEEK[2.2.1]", 20, "* 2 FETCH (BODY[2.2.1] NIL)\r\n" },
+    { "BODY.PEEK[2.2.1]", 20, "* 2 FETCH (BODY[2.2.1] {6}\r\nsecond)\r\n" },
     { "BODY.PEEK[1.TEXT]", 20, "* 2 FETCH (BODY[1.TEXT] NIL)\r\n" },
     { "BODY.PEEK[2.3]", 20, "* 2 FETCH (BODY[2.3] NIL)\r\n" },
     { "BODY.PEEK[]", 30, "* 3 FETCH (BODY[] {21}\r\nSubject: x\x80y\r\n\r\na\x80" "b\r\n)\r\n" },
