@@ -45,6 +45,7 @@ static const char *raw_dir;
 static char *message_text;
 static _Atomic int next_user;
 
+static _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static _Noreturn void die(const char *format, ...)
 {
     va_list args;
