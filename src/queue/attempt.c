@@ -3,6 +3,7 @@
 #include "attempt.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,7 +15,16 @@
 #include "postern/queue/inbox.h"
 #include "relay.h"
 
-enum { TROUBLE_SECONDS = 300 };   /* until the next go when our own disk makes trouble */
+enum {
+    TROUBLE_SECONDS = 300,   /* until the next go when our own disk makes trouble */
+    DOWN_MS = 10000,         /* a relay host that cannot be reached is left alone: its time-outs must not hold up mail for here */
+};
+
+static struct {
+    pthread_mutex_t lock;
+    char *host;              /* as the directory writes it */
+    uint64_t until;
+} down = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct attempt {
     struct spool *spool;
@@ -102,6 +112,29 @@ static void deliver_local(struct attempt *a, struct envelope_recipient *to)
 
 /* --- recipients elsewhere ----------------------------------------------------------------------------------------------- */
 
+static bool is_known_down(const char *host)
+{
+    pthread_mutex_lock(&down.lock);
+    bool known = down.host != NULL && strcmp(down.host, host) == 0 && clock_monotonic_ms() < down.until;
+    pthread_mutex_unlock(&down.lock);
+    return known;
+}
+
+static void note_down(const char *host)
+{
+    pthread_mutex_lock(&down.lock);
+    mem_free(&down.host);
+    down.host = mem_strdup(host);
+    down.until = clock_monotonic_ms() + DOWN_MS;
+    pthread_mutex_unlock(&down.lock);
+}
+
+static void defer_remote(struct envelope_recipient **to, size_t count, const char *text)
+{
+    for (size_t i = 0; i < count; i++)
+        set_result(to[i], OUTCOME_WAITING, "4.4.1", text);
+}
+
 static void send_remote(struct attempt *a, struct envelope_recipient **to, size_t count)
 {
     const struct agent_settings *agent = &a->snapshot->agent;
@@ -111,13 +144,16 @@ static void send_remote(struct attempt *a, struct envelope_recipient **to, size_
         .connect_ms = (unsigned)agent->smtp_connect_minutes * 60000, .greeting_ms = (unsigned)agent->smtp_greeting_minutes * 60000,
         .read_ms = (unsigned)agent->smtp_read_minutes * 60000,
     };
-    if (agent->relay_host != NULL && relay_parse_host(agent->relay_host, &host, &job.port)) {
+    if (agent->relay_host == NULL || !relay_parse_host(agent->relay_host, &host, &job.port)) {
+        defer_remote(to, count, "there is no relay host");
+    } else if (is_known_down(agent->relay_host)) {
+        defer_remote(to, count, "the relay host could not be reached a moment ago");
+    } else {
         job.host = host;
         relay_send(&job);
         a->soon = job.try_again_soon;
-    } else {
-        for (size_t i = 0; i < count; i++)
-            set_result(to[i], OUTCOME_WAITING, "4.4.4", "there is no relay host");
+        if (job.unreachable)
+            note_down(agent->relay_host);
     }
     mem_free(&host);
 }
@@ -263,6 +299,6 @@ time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *s
         next = conclude(&a);
         close(a.message);
     }
-    envelope_fini(&a.envelope);
+    queue_envelope_fini(&a.envelope);
     return next;
 }

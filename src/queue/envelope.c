@@ -4,7 +4,7 @@
 #include "postern/base/memory.h"
 #include "spool.h"
 
-void envelope_fini(struct envelope *envelope)
+void queue_envelope_fini(struct envelope *envelope)
 {
     for (size_t i = 0; i < envelope->count; i++)
         mem_free(&envelope->recipients[i].address);
@@ -21,7 +21,7 @@ static bool is_clean(struct slice address)
     return true;
 }
 
-bool envelope_add(struct envelope *envelope, struct slice address)
+bool queue_envelope_add(struct envelope *envelope, struct slice address)
 {
     if (address.len == 0 || !is_clean(address))
         return false;
@@ -33,7 +33,7 @@ bool envelope_add(struct envelope *envelope, struct slice address)
     return true;
 }
 
-void envelope_write(const struct envelope *envelope, struct buf *out)
+void queue_envelope_write(const struct envelope *envelope, struct buf *out)
 {
     buf_printf(out, "postern-queue 1\nsender %s\narrived %lld\nattempts %llu\nnext %lld\nbody %s\n", envelope->sender,
                (long long)envelope->arrived, (unsigned long long)envelope->attempts, (long long)envelope->next,
@@ -69,10 +69,10 @@ static bool parse_line(struct slice word, struct slice value, struct envelope *o
         out->eight_bit = slice_is(value, "8bit");
         return true;
     }
-    return slice_is(word, "recipient") && envelope_add(out, value);
+    return slice_is(word, "recipient") && queue_envelope_add(out, value);
 }
 
-int envelope_parse(struct slice text, struct envelope *out, struct fault *fault)
+int queue_envelope_parse(struct slice text, struct envelope *out, struct fault *fault)
 {
     struct slice rest = text, line;
     bool ended = false, good = slice_split(&rest, '\n', &line) && slice_is(line, "postern-queue 1");
@@ -83,6 +83,6 @@ int envelope_parse(struct slice text, struct envelope *out, struct fault *fault)
     }
     if (good && ended && rest.data != NULL && rest.len == 0 && out->sender != NULL && out->count != 0)
         return 0;
-    envelope_fini(out);
+    queue_envelope_fini(out);
     return fault_set(fault, FAULT_CORRUPT, 0, "envelope is not whole");
 }

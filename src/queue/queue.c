@@ -150,7 +150,7 @@ static void take_up(const char *id, void *context)
     time_t due = 0;
     if (spool_load(&queue.spool, id, &envelope, &fault) == 0) {
         due = envelope.next;
-        envelope_fini(&envelope);
+        queue_envelope_fini(&envelope);
     }
     schedule_put(&queue.schedule, id, due);
 }
@@ -237,7 +237,7 @@ int queue_message_open(struct slice sender, const struct slice *recipients, size
 
 void queue_message_add(struct queue_message *message, struct slice recipient)
 {
-    if (!envelope_add(&message->envelope, recipient))
+    if (!queue_envelope_add(&message->envelope, recipient))
         message->invalid = true;
 }
 
@@ -277,6 +277,6 @@ void queue_message_free(struct queue_message **message)
         close(m->fd);
     if (m->fd >= 0 && !m->committed)
         spool_discard_message(&queue.spool, m->envelope.id);
-    envelope_fini(&m->envelope);
+    queue_envelope_fini(&m->envelope);
     mem_free(message);
 }

@@ -182,6 +182,7 @@ static bool connect_host(struct relay *r)
     struct relay_job *job = r->job;
     r->starttls = r->eight_bit_mime = r->size = false;
     if (client_connect(job->host, job->port, job->connect_ms, &r->client, &fault) < 0) {
+        job->unreachable = true;
         lose(r, fault.text);
         return false;
     }

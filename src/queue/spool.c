@@ -138,7 +138,7 @@ int spool_load(struct spool *spool, const char *id, struct envelope *out, struct
     buf_init(&text, ENVELOPE_MAX);
     int result = read_all(fd, &text, fault);
     if (result == 0)
-        result = envelope_parse(buf_slice(&text), out, fault);
+        result = queue_envelope_parse(buf_slice(&text), out, fault);
     snprintf(out->id, sizeof(out->id), "%s", id);
     buf_fini(&text);
     close(fd);
@@ -181,7 +181,7 @@ int spool_store(struct spool *spool, const struct envelope *envelope, struct fau
     char name[NAME_SIZE];
     struct buf text = { 0 };
     name_of(name, envelope->id, "envelope");
-    envelope_write(envelope, &text);
+    queue_envelope_write(envelope, &text);
     int result = put_envelope(spool, buf_slice(&text), spool->dir, name, fault);
     buf_fini(&text);
     return result;
@@ -229,10 +229,10 @@ static void write_failed(const struct envelope *envelope, struct buf *out)
     failed.count = failed.size = 0;
     for (size_t i = 0; i < envelope->count; i++)
         if (envelope->recipients[i].outcome == OUTCOME_FAILED)
-            envelope_add(&failed, slice_from_string(envelope->recipients[i].address));
-    envelope_write(&failed, out);
+            queue_envelope_add(&failed, slice_from_string(envelope->recipients[i].address));
+    queue_envelope_write(&failed, out);
     failed.sender = NULL;
-    envelope_fini(&failed);
+    queue_envelope_fini(&failed);
 }
 
 int spool_keep_failed(struct spool *spool, const struct envelope *envelope, struct fault *fault)

@@ -41,12 +41,12 @@ void spool_fini(struct spool *spool);
 /* Clears tmp/ and messages without an envelope; then visit for each envelope. Only before anything else uses the spool. */
 int spool_recover(struct spool *spool, void (*visit)(const char *id, void *context), void *context, struct fault *fault);
 
-void envelope_fini(struct envelope *envelope);
+void queue_envelope_fini(struct envelope *envelope);
 /* False: the address holds control characters or is empty. */
-bool envelope_add(struct envelope *envelope, struct slice address);
+bool queue_envelope_add(struct envelope *envelope, struct slice address);
 /* Text form, and back: FAULT_CORRUPT if it is not whole. */
-void envelope_write(const struct envelope *envelope, struct buf *out);
-int envelope_parse(struct slice text, struct envelope *out, struct fault *fault);
+void queue_envelope_write(const struct envelope *envelope, struct buf *out);
+int queue_envelope_parse(struct slice text, struct envelope *out, struct fault *fault);
 
 int spool_load(struct spool *spool, const char *id, struct envelope *out, struct fault *fault);
 /* Replaces the envelope: recipients that are WAITING stay, the others are gone. */

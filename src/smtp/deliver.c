@@ -202,6 +202,13 @@ static void add_outgoing(struct transaction *t)
             queue_message_add(t->outgoing, slice_from_string(t->recipients[i].address));
 }
 
+/* The post office as the session's own snapshot has it, so that the service knows it again; the recipient may be of an older one. */
+static const void *fair_key_of_recipient(const struct session *session, const struct recipient *to)
+{
+    const struct post_office *office = snapshot_post_office(session->snapshot, to->user->post_office->dn);
+    return office != NULL ? office : to->user->post_office;
+}
+
 static void advance(struct session *session)
 {
     struct smtp *st = session->state;
@@ -211,7 +218,7 @@ static void advance(struct session *session)
     if (remote && !t->outgoing_whole) {
         smtp_step(session, fill_outgoing, after_outgoing);
     } else if (find_next(t)) {
-        session->fair_key = t->recipients[t->at].user->post_office;
+        session->fair_key = fair_key_of_recipient(session, &t->recipients[t->at]);
         smtp_step(session, fill_inbox, after_inbox);
     } else if (!remote && !has(t, true, RECIPIENT_FAILED)) {
         answer(session, true);

@@ -138,6 +138,11 @@ static struct user deaf = { .post_office = &office, .id = deaf_id, .dn = deaf_id
 static struct user nowhere = { .id = mute_id, .dn = mute_id, .smtp_incoming_allowed = true };
 static struct snapshot snapshot;
 
+const struct post_office *snapshot_post_office(const struct snapshot *at, const char *dn)
+{
+    return at == &snapshot && dn == office.dn ? &office : NULL;
+}
+
 static struct {
     struct session session;
     struct counters counters;
@@ -147,6 +152,7 @@ static struct {
     bool directory_down;
     enum close_reason reason;
     bool tls_started;
+    const void *fair_key_seen;
 } fake;
 
 static void fake_step(struct session *s, enum step_result (*work)(struct session *))
@@ -154,6 +160,7 @@ static void fake_step(struct session *s, enum step_result (*work)(struct session
     CHECK(!s->busy);
     s->busy = fake.pending = true;
     fake.work = work;
+    fake.fair_key_seen = s->fair_key != NULL ? s->fair_key : fake.fair_key_seen;
 }
 
 static void fake_login(struct session *s, struct slice name, struct slice password)

@@ -269,22 +269,22 @@ static void test_envelope(void)
 {
     struct envelope envelope = { .sender = NULL };
     struct buf text = { 0 };
-    CU_ASSERT_EQUAL(envelope_parse(slice_from_string(good_envelope), &envelope, NULL), 0);
+    CU_ASSERT_EQUAL(queue_envelope_parse(slice_from_string(good_envelope), &envelope, NULL), 0);
     CU_ASSERT_STRING_EQUAL(envelope.sender, "ann@example.com");
     CU_ASSERT(envelope.arrived == 5 && envelope.attempts == 2 && envelope.next == 7 && envelope.eight_bit);
     CU_ASSERT_EQUAL_FATAL(envelope.count, 2);
     CU_ASSERT_STRING_EQUAL(envelope.recipients[1].address, "\"a b\"@example.org");
-    envelope_write(&envelope, &text);
+    queue_envelope_write(&envelope, &text);
     CU_ASSERT(slice_is(buf_slice(&text), good_envelope));
-    CU_ASSERT_FALSE(envelope_add(&envelope, SLICE_LITERAL("a\nrecipient b")));
-    CU_ASSERT_FALSE(envelope_add(&envelope, SLICE_NONE));
-    envelope_fini(&envelope);
+    CU_ASSERT_FALSE(queue_envelope_add(&envelope, SLICE_LITERAL("a\nrecipient b")));
+    CU_ASSERT_FALSE(queue_envelope_add(&envelope, SLICE_NONE));
+    queue_envelope_fini(&envelope);
     buf_fini(&text);
     /* Cut anywhere it is not whole, and nothing leaks. */
     for (size_t len = 0; len < sizeof(good_envelope) - 1; len++) {
         struct fault fault;
         struct envelope cut = { .sender = NULL };
-        CU_ASSERT_EQUAL(envelope_parse(slice_make(good_envelope, len), &cut, &fault), -1);
+        CU_ASSERT_EQUAL(queue_envelope_parse(slice_make(good_envelope, len), &cut, &fault), -1);
         CU_ASSERT_EQUAL(fault.class, FAULT_CORRUPT);
         CU_ASSERT_PTR_NULL(cut.recipients);
     }
@@ -376,7 +376,7 @@ static void test_crash_states(void)
     CU_ASSERT_EQUAL(count_files("/tmp"), 0);
     CU_ASSERT_EQUAL(count_files(""), 5);
     CU_ASSERT_EQUAL(spool_load(&spool, "4", &envelope, &fault), 0);
-    envelope_fini(&envelope);
+    queue_envelope_fini(&envelope);
     CU_ASSERT_EQUAL(spool_load(&spool, "5", &envelope, &fault), -1);
     CU_ASSERT_EQUAL(fault.class, FAULT_CORRUPT);
     spool_fini(&spool);
@@ -642,6 +642,52 @@ static void test_change(void)
     end_host();
 }
 
+/* The relay host's port without anybody who answers. */
+static int listen_again(void)
+{
+    uint64_t port = 0;
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT(slice_to_number(slice_from(slice_from_string(relay_text), sizeof("127.0.0.1:") - 1), 65535, &port));
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port) };
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    CU_ASSERT_EQUAL(listen(fd, 8), 0);
+    return fd;
+}
+
+/* A relay host that is away is asked once, not by every message. */
+static void test_away(void)
+{
+    static const char *const to[] = { "bob@example.org" };
+    struct fault fault;
+    begin_host();
+    shutdown(host.listener, SHUT_RDWR);
+    close(host.listener);
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("joe@example.com", to, 1, "x\r\n"), 0);
+    CU_ASSERT(until_tried());
+    atomic_bool stopping = false;
+    const char *id = "00000001";
+    put_file("00000001.envelope", "postern-queue 1\nsender a@b.c\narrived 9999999999\nattempts 0\nnext 7\nbody 7bit\nrecipient bob@example.org\nend\n");
+    put_file("00000001.message", "x\r\n");
+    struct spool spool;
+    struct envelope envelope;
+    int back = listen_again();
+    CU_ASSERT_EQUAL(spool_init(&spool, state_dir, &fault), 0);
+    CU_ASSERT(attempt_run(&spool, id, &snapshot, &stopping) >= clock_wall().tv_sec + 1199);
+    CU_ASSERT_EQUAL(spool_load(&spool, id, &envelope, &fault), 0);
+    CU_ASSERT_EQUAL(envelope.attempts, 1);
+    queue_envelope_fini(&envelope);
+    spool_fini(&spool);
+    queue_stop();
+    struct pollfd waiting = { .fd = back, .events = POLLIN };
+    CU_ASSERT_EQUAL(poll(&waiting, 1, 0), 0);   /* nobody came */
+    close(back);
+    CU_ASSERT_EQUAL(count_files(""), 4);
+    host.listener = -1;
+    end_host();
+}
+
 /* Recipients here: delivered, unknown, disabled, and not reachable now. */
 static void test_local(void)
 {
@@ -690,7 +736,7 @@ static void test_give_up(void)
 static const struct unit_test tests[] = {
     { "envelope", test_envelope }, { "schedule", test_schedule }, { "delays", test_delays }, { "host", test_host },
     { "crash states", test_crash_states }, { "message", test_message }, { "relay", test_relay }, { "mixed", test_mixed },
-    { "refusals", test_refusals }, { "change", test_change }, { "local", test_local }, { "give up", test_give_up },
+    { "refusals", test_refusals }, { "change", test_change }, { "away", test_away }, { "local", test_local }, { "give up", test_give_up },
 };
 
 UNIT_MAIN("queue", tests)

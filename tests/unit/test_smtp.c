@@ -205,6 +205,7 @@ static void test_delivery(void)
     CU_ASSERT(slice_ends_with(mail, " +0000\r\nSubject: x\r\n\r\n.hello\r\n"));
     CU_ASSERT(slice_find_text(mail, SLICE_LITERAL("Date:")) < 0);
     CU_ASSERT_EQUAL(world.inbox_count, 1);
+    CU_ASSERT_PTR_EQUAL(fake.fair_key_seen, &office);
     CU_ASSERT_EQUAL(counter_get(&fake.counters, COUNTER_MESSAGES_IN), 1);
     CU_ASSERT(talk("QUIT\r\n", "221"));
     CU_ASSERT_EQUAL(fake.reason, CLOSE_LOGOUT);
