@@ -18,11 +18,18 @@ bool sync_encode_request(struct berval *value)
     return good;
 }
 
+/* liblber does not survive reading from nothing. */
+static BerElement *open_value(const struct berval *value)
+{
+    struct berval copy = *value;
+    return value->bv_val != NULL && value->bv_len > 0 ? ber_init(&copy) : NULL;
+}
+
 bool sync_decode_state(const struct berval *value, enum sync_state *state_out, unsigned char uuid_out[16])
 {
-    struct berval copy = *value, uuid = { 0, NULL };
+    struct berval uuid = { 0, NULL };
     ber_int_t state = -1;
-    BerElement *ber = ber_init(&copy);
+    BerElement *ber = open_value(value);
     if (ber == NULL)
         return false;
     /* Section 2.3. ber_init has copied the value: uuid points into the copy until ber_free. */
@@ -57,9 +64,8 @@ static bool decode_refresh(BerElement *ber, enum sync_info *info_out)
 
 bool sync_decode_info(const struct berval *value, enum sync_info *info_out)
 {
-    struct berval copy = *value;
     ber_len_t len;
-    BerElement *ber = ber_init(&copy);
+    BerElement *ber = open_value(value);
     if (ber == NULL)
         return false;
     bool good = true;

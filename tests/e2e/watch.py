@@ -382,6 +382,35 @@ def test_many(server, d):
     check("none is missing", d.ask("show").count("name=Office ") == 700)
 
 
+def test_polling():
+    """389 Directory Server without its synchronisation plug-ins: everything is read anew each second."""
+    server = directory.Ns389()
+    try:
+        code, said = server.ldap("ldapmodify", "-f", directory.schema_file("postern-389ds.ldif"))
+        check("389-ds: schema", code == 0, said)
+        code, said = server.ldap("ldapadd", text=START.split("\n\n", 1)[1])
+        check("389-ds: entries", code == 0, said)
+        code, said = server.ldap("ldapmodify", text=directory.filled("aci-389ds.ldif", SUFFIX=SUFFIX, GATEWAY=GATEWAY, ADMINS=ADMINS))
+        check("389-ds: access rules", code == 0, said)
+        server.write("gateway.pw", PASSWORD + "\n")
+        os.mkdir(server.path("state"))
+        d = Driver(server, server.path("state"))
+        d.expect("389-ds: first snapshot", r"cache=0 threads=7 .*office name=Sales .*uuid=[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12} ")
+        modify(server, AGENT, "replace: posternPop3Threads\nposternPop3Threads: 8")
+        d.expect("389-ds: a change", r"threads=8 ")
+        server.ldap("ldapdelete", f"cn=Sales,{MAIL}")
+        check("389-ds: a deletion", poll(lambda: "name=Sales" not in d.ask("show")), d.ask("show"))
+        check("389-ds: password", d.ask("verify bob bobpw") == "verified\n", d.ask("verify bob bobpw"))
+        check("389-ds: bad password", d.ask("verify bob wrong").startswith("refused authentication"), d.ask("verify bob wrong"))
+        server.stop(signal.SIGKILL)
+        server.start()
+        modify(server, AGENT, "replace: posternPop3Threads\nposternPop3Threads: 9")
+        d.expect("389-ds: after kill -9", r"threads=9 ", 20)
+        check("389-ds: end", d.end() == 0, open(server.path("driver.log")).read()[-3000:])
+    finally:
+        server.close()
+
+
 def main():
     if not directory.have("slapd", "ldapadd", "openssl"):
         sys.exit("slapd, ldap-utils and openssl are needed")
@@ -405,6 +434,10 @@ def main():
         if checks.failed and os.path.exists(server.path("driver.log")):
             print(open(server.path("driver.log")).read()[-5000:])
         server.close()
+    if directory.have("ns-slapd", "dscreate"):
+        test_polling()
+    else:
+        print("SKIP 389 Directory Server is not installed")
     checks.end()
 
 

@@ -1,0 +1,236 @@
+/* Unit tests of src/directory that need no server: names, filters, entries, the messages of RFC 4533, and servers that are mute or gone. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "postern/base/clock.h"
+#include "postern/base/memory.h"
+#include "postern/directory/dn.h"
+#include "postern/directory/entry.h"
+#include "postern/directory/pool.h"
+#include "run.h"
+#include "src/directory/sync.h"
+
+static void test_normalise(void)
+{
+    static const struct { const char *dn; const char *normal; } rows[] = {
+        { "cn=Sales,dc=example,dc=org", "cn=sales,dc=example,dc=org" },
+        { "CN = Sales , DC=Example,dc=ORG", "cn=sales,dc=example,dc=org" },
+        { "cn=Two  Words,dc=x", "cn=two words,dc=x" },
+        { "cn=\\ edge\\ ,dc=x", "cn=edge,dc=x" },
+        { "cn=a\\,dc=x", "cn=a\\2cdc\\3dx" },
+        { "cn=a\\2Cb,dc=x", "cn=a\\2cb,dc=x" },
+        { "cn=back\\\\,dc=x", "cn=back\\5c,dc=x" },
+        { "uid=b+cn=a,dc=x", "cn=a+uid=b,dc=x" },
+        { "cn=a+uid=b,dc=x", "cn=a+uid=b,dc=x" },
+        { "", "" },
+        { "no name", NULL }, { "=x", NULL }, { "cn", NULL }, { "cn=a,,dc=x", NULL }, { ",", NULL }, { "cn=\"open", NULL },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *normal = dn_normalise(slice_from_string(rows[i].dn));
+        bool good = rows[i].normal == NULL ? normal == NULL : normal != NULL && strcmp(normal, rows[i].normal) == 0;
+        if (!good)
+            fprintf(stderr, "%s: %s\n", rows[i].dn, normal != NULL ? normal : "(none)");
+        CU_ASSERT(good);
+        mem_free(&normal);
+    }
+    CU_ASSERT_PTR_NULL(dn_normalise(slice_make("cn=a\0b", 6)));
+    char *long_dn = mem_alloc(6000);
+    memset(long_dn, 'a', 5999);
+    memcpy(long_dn, "cn=", 3);
+    CU_ASSERT_PTR_NULL(dn_normalise(slice_from_string(long_dn)));
+    mem_free(&long_dn);
+}
+
+static void test_within(void)
+{
+    CU_ASSERT(dn_is_within("cn=a,dc=x", "dc=x"));
+    CU_ASSERT(dn_is_within("dc=x", "dc=x"));
+    CU_ASSERT(dn_is_within("dc=x", ""));
+    CU_ASSERT_FALSE(dn_is_within("dc=x", "cn=a,dc=x"));
+    CU_ASSERT_FALSE(dn_is_within("cn=a,adc=x", "dc=x"));
+    CU_ASSERT_FALSE(dn_is_within("cn=a\\2cdc\\3dx", "dc=x"));
+    CU_ASSERT(dn_is_parent("dc=x", "cn=a,dc=x"));
+    CU_ASSERT_FALSE(dn_is_parent("dc=x", "cn=b,cn=a,dc=x"));
+    CU_ASSERT_FALSE(dn_is_parent("dc=x", "dc=x"));
+    char *value = dn_first_value(SLICE_LITERAL("cn=Sales\\2C East,dc=x"));
+    CU_ASSERT_STRING_EQUAL(value, "Sales, East");
+    mem_free(&value);
+}
+
+static void test_filter(void)
+{
+    static const struct { struct slice value; const char *escaped; } rows[] = {
+        { { "joe", 3 }, "joe" }, { { "*", 1 }, "\\2a" }, { { "a)(uid=*", 8 }, "a\\29\\28uid=\\2a" }, { { "\\2a", 3 }, "\\5c2a" },
+        { { "a\0b", 3 }, "a\\00b" }, { { "\xc3\xa4", 2 }, "\xc3\xa4" }, { { "", 0 }, "" }, { { "\r\n", 2 }, "\\0d\\0a" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buf filter;
+        buf_init(&filter, 100);
+        CU_ASSERT(filter_append_value(&filter, rows[i].value));
+        CU_ASSERT(slice_is(buf_slice(&filter), rows[i].escaped));
+        buf_fini(&filter);
+    }
+    struct buf small;
+    buf_init(&small, 4);
+    CU_ASSERT_FALSE(filter_append_value(&small, SLICE_LITERAL("a**")));
+    buf_fini(&small);
+}
+
+static struct directory_entry *make_entry(const char *dn, const char *name, const char *first, const char *second)
+{
+    struct directory_entry *entry = directory_entry_new(slice_from_string(dn), "00112233-4455-6677-8899-aabbccddeeff");
+    struct slice values[2] = { slice_from_string(first), slice_from_string(second) };
+    directory_entry_reserve(entry, 1);
+    directory_entry_set(entry, 0, slice_from_string(name), values, second != NULL ? 2 : 1);
+    return entry;
+}
+
+static void test_entries(void)
+{
+    static const struct { const char *dn; const char *name; const char *first; const char *second; bool equal; } rows[] = {
+        { "cn=a", "mail", "x", "y", true }, { "cn=a", "MAIL", "y", "x", true }, { "cn=A", "mail", "x", "y", false },
+        { "cn=a", "mail", "x", NULL, false }, { "cn=a", "mail", "x", "z", false }, { "cn=a", "uid", "x", "y", false },
+    };
+    struct directory_entry *one = make_entry("cn=a", "mail", "x", "y");
+    CU_ASSERT_STRING_EQUAL(one->uuid, "00112233-4455-6677-8899-aabbccddeeff");
+    CU_ASSERT(directory_entry_has(one, "Mail", "Y"));
+    CU_ASSERT_FALSE(directory_entry_has(one, "mail", "z"));
+    CU_ASSERT_FALSE(directory_entry_has(one, "mai", "x"));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct directory_entry *other = make_entry(rows[i].dn, rows[i].name, rows[i].first, rows[i].second);
+        CU_ASSERT_EQUAL(directory_entry_is_equal(one, other), rows[i].equal);
+        directory_entry_free(&other);
+    }
+    directory_entry_free(&one);
+    CU_ASSERT_PTR_NULL(one);
+    char text[DIRECTORY_UUID_SIZE];
+    directory_uuid_print((const unsigned char *)"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff", text);
+    CU_ASSERT_STRING_EQUAL(text, "00112233-4455-6677-8899-aabbccddeeff");
+}
+
+static void test_sync_request(void)
+{
+    struct berval value;
+    CU_ASSERT_FATAL(sync_encode_request(&value));
+    CU_ASSERT_EQUAL(value.bv_len, 5);
+    CU_ASSERT(memcmp(value.bv_val, "\x30\x03\x0a\x01\x03", 5) == 0);
+    ber_memfree(value.bv_val);
+}
+
+/* Every prefix of a message is cut off, and each must be refused without reading past its end. */
+static void test_sync_state(void)
+{
+    char good[] = "\x30\x15\x0a\x01\x03\x04\x10" "0123456789abcdef";
+    enum sync_state state;
+    unsigned char uuid[16];
+    struct berval value = { sizeof(good) - 1, good };
+    CU_ASSERT(sync_decode_state(&value, &state, uuid));
+    CU_ASSERT_EQUAL(state, SYNC_DELETE);
+    CU_ASSERT(memcmp(uuid, "0123456789abcdef", 16) == 0);
+    for (size_t len = 0; len < sizeof(good) - 1; len++) {
+        char *copy = mem_alloc(len + 1);
+        memcpy(copy, good, len);
+        struct berval cut = { len, copy };
+        CU_ASSERT_FALSE(sync_decode_state(&cut, &state, uuid));
+        mem_free(&copy);
+    }
+    good[4] = 4;
+    CU_ASSERT_FALSE(sync_decode_state(&value, &state, uuid));
+    good[4] = 1;
+    CU_ASSERT(sync_decode_state(&value, &state, uuid) && state == SYNC_ADD);
+    char small[] = "\x30\x06\x0a\x01\x01\x04\x01" "0";
+    CU_ASSERT_FALSE(sync_decode_state(&(struct berval){ sizeof(small) - 1, small }, &state, uuid));
+}
+
+static void test_sync_info(void)
+{
+    static const struct { const char *bytes; size_t len; bool good; enum sync_info info; } rows[] = {
+        { "\x80\x02" "ab", 4, true, SYNC_INFO_COOKIE },
+        { "\xa1\x00", 2, true, SYNC_INFO_REFRESHED },
+        { "\xa1\x04\x04\x02" "ab", 6, true, SYNC_INFO_REFRESHED },
+        { "\xa2\x03\x01\x01\x00", 5, true, SYNC_INFO_REFRESHING },
+        { "\xa2\x07\x04\x02" "ab\x01\x01\x00", 9, true, SYNC_INFO_REFRESHING },
+        { "\xa1\x03\x01\x01\xff", 5, true, SYNC_INFO_REFRESHED },
+        { "\xa3\x02\x31\x00", 4, true, SYNC_INFO_ID_SET },
+        { "\x30\x00", 2, false, SYNC_INFO_COOKIE }, { "", 0, false, SYNC_INFO_COOKIE }, { "\xa1", 1, false, SYNC_INFO_COOKIE },
+        { "\xa1\x05\x04\x7f" "a", 5, false, SYNC_INFO_COOKIE },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char bytes[32] = { 0 };
+        memcpy(bytes, rows[i].bytes, rows[i].len);
+        enum sync_info info = SYNC_INFO_COOKIE;
+        struct berval value = { rows[i].len, bytes };
+        bool good = sync_decode_info(&value, &info);
+        CU_ASSERT_EQUAL(good, rows[i].good);
+        if (good && rows[i].good)
+            CU_ASSERT_EQUAL(info, rows[i].info);
+    }
+}
+
+/* A socket that takes connections in its backlog and never answers. */
+static int mute_server(char *uri, size_t size)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CU_ASSERT_FATAL(fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0 && listen(fd, 8) == 0);
+    CU_ASSERT_FATAL(getsockname(fd, (struct sockaddr *)&address, &len) == 0);
+    snprintf(uri, size, "%s%u", "ldap://127.0.0.1:", ntohs(address.sin_port));
+    return fd;
+}
+
+static void test_mute(void)
+{
+    static const struct { bool start_tls; } rows[] = { { false }, { true } };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char uri[64];
+        char *uris[] = { uri };
+        int fd = mute_server(uri, sizeof(uri));
+        struct directory_options options = { .uris = uris, .uri_count = 1, .start_tls = rows[i].start_tls };
+        struct directory_pool *pool = directory_pool_new(&options, DIRECTORY_POOL_BINDS, 1);
+        struct fault fault;
+        uint64_t start = clock_monotonic_ms();
+        CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL("b"), &fault), -1);
+        CU_ASSERT(fault.class == FAULT_TIMEOUT || fault.class == FAULT_UNREACHABLE);
+        CU_ASSERT(clock_monotonic_ms() - start < 7000);
+        directory_pool_free(&pool);
+        close(fd);
+    }
+}
+
+static void test_refused(void)
+{
+    char gone[64];
+    close(mute_server(gone, sizeof(gone)));
+    char other[] = "ldapi://%2Fnonexistent%2Fldapi";
+    char *uris[] = { gone, other };
+    struct directory_options options = { .uris = uris, .uri_count = 2 };
+    struct directory_pool *pool = directory_pool_new(&options, DIRECTORY_POOL_BINDS, 2);
+    struct fault fault;
+    CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL("b"), &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_UNREACHABLE);
+    /* What must never reach a directory does not even try: here an attempt would be FAULT_UNREACHABLE. */
+    CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL(""), &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
+    CU_ASSERT_EQUAL(directory_pool_bind(pool, "", SLICE_LITERAL("b"), &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
+    directory_pool_free(&pool);
+}
+
+static void test_environment(void)
+{
+    directory_init();
+    CU_ASSERT_STRING_EQUAL(getenv("LDAPNOINIT"), "1");
+}
+
+static const struct unit_test tests[] = {
+    { "normalise", test_normalise }, { "within", test_within }, { "filter", test_filter }, { "entries", test_entries },
+    { "sync request", test_sync_request }, { "sync state", test_sync_state }, { "sync info", test_sync_info }, { "mute", test_mute },
+    { "refused", test_refused }, { "environment", test_environment },
+};
+
+UNIT_MAIN("directory", tests)
