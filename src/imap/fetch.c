@@ -283,13 +283,13 @@ static enum progress fail(const struct fault *fault, const struct buf *out, size
     return fault->class == FAULT_BUSY && out->len > before ? PROGRESS_MORE : PROGRESS_FAILED;
 }
 
-/* A batch is left as it is after FAULT_BUSY and prepared again. */
+/* A batch is left as it is after FAULT_BUSY and prepared again: what changes something comes last. */
 static int prepare_batch(struct fetch *fetch, struct fault *fault)
 {
     fetch_load_keywords(fetch);
-    if (set_seen(fetch, fault) != 0)
+    if ((fetch->wants_size || fetch->wants_date) && load_batch(fetch, fault) != 0)
         return -1;
-    return fetch->wants_size || fetch->wants_date ? load_batch(fetch, fault) : 0;
+    return set_seen(fetch, fault);
 }
 
 enum progress fetch_step(struct fetch *fetch, struct buf *out, struct fault *fault)

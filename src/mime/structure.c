@@ -11,7 +11,7 @@
 enum {
     BOUNDARY_MAX = 80,          /* RFC 2046 5.1.1 says 70; longer ones are compared by this much */
     LINE_START_MAX = 96,        /* enough of a line to know a boundary */
-    TREE_BYTES_MAX = 16 * 1024 * 1024,   /* of header text kept in the tree; later parts are without */
+    TREE_BYTES_MAX = 8 * 1024 * 1024,   /* of header text kept in the tree; later parts are without */
 };
 
 enum state { STATE_HEADER, STATE_BODY, STATE_BOUNDARY_LINE };
