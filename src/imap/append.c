@@ -6,7 +6,7 @@
 
 #include "postern/base/log.h"
 
-enum { INPUT_WHILE_APPENDING = 64 * 1024, INPUT_USUAL = 16 * 1024, LINE_MAX_AFTER = 256 };
+enum { INPUT_WHILE_APPENDING = 64 * 1024, LINE_MAX_AFTER = 256 };
 enum { STAGE_BEGIN, STAGE_OPEN, STAGE_MESSAGE, STAGE_WRITE, STAGE_LINE, STAGE_END };
 
 struct append {
@@ -17,6 +17,7 @@ struct append {
     struct message_writer *writer;
     uint64_t left;                      /* bytes of the message still to come */
     size_t taken;                       /* of the input, by the step under way */
+    size_t in_limit;                    /* of the session, before */
     uint32_t uid;
     uint32_t uid_validity;
     enum reply reply;                   /* what has gone wrong so far: said when the bytes are through */
@@ -126,6 +127,7 @@ static bool opened(struct imap *imap, struct command *command)
     }
     if (!command->literal.unasked)
         buf_append_text(&imap->session->out, "+ OK\r\n");
+    append->in_limit = imap->session->in_limit;
     imap->session->in_limit = INPUT_WHILE_APPENDING;
     command->stage = STAGE_MESSAGE;
     return true;
@@ -180,7 +182,7 @@ static bool take_line(struct imap *imap, struct command *command)
     if (slice_ends_with(line, "+}"))
         imap_close_after(imap, CLOSE_PROTOCOL_ERRORS);
     buf_consume(&imap->session->in, total);
-    imap->session->in_limit = INPUT_USUAL;
+    imap->session->in_limit = append->in_limit;
     command->stage = STAGE_END;
     return append->reply == REPLY_NONE ? imap_step(imap, end_work) : true;
 }

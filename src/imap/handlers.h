@@ -13,7 +13,8 @@ imap_run starttls_run, authenticate_run, login_run;                             
 imap_parse authenticate_parse, login_parse;
 imap_run select_run, examine_run, close_run, unselect_run;                            /* select.c */
 imap_parse rename_parse, status_parse;                                                /* mailboxes.c */
-imap_work create_work, delete_work, rename_work, subscribe_work, unsubscribe_work, status_work;
+imap_run delete_run;
+imap_work create_work, rename_work, subscribe_work, unsubscribe_work, status_work;
 imap_parse list_parse, lsub_parse;                                                    /* list.c */
 imap_run list_run;
 imap_parse append_parse;                                                              /* append.c */

@@ -15,15 +15,42 @@ enum step_result create_work(struct imap *imap, struct command *command)
     return finish(imap, command, account_create(imap->account, *name, &fault), &fault);
 }
 
-enum step_result delete_work(struct imap *imap, struct command *command)
+/* True if the selected mailbox has this name. */
+static bool is_selected(struct imap *imap, struct slice name)
+{
+    struct mailbox *mailbox;
+    struct fault fault;
+    if (imap->view == NULL || account_mailbox(imap->account, name, &mailbox, &fault) < 0)
+        return false;
+    bool same = mailbox == view_mailbox(imap->view);
+    mailbox_unref(&mailbox);
+    return same;
+}
+
+enum { STAGE_BEGIN, STAGE_DELETE, STAGE_DELETE_SELECTED };
+
+static enum step_result delete_work(struct imap *imap, struct command *command)
 {
     const struct slice *name = command->data;
     struct fault fault;
+    command->stage = is_selected(imap, *name) ? STAGE_DELETE_SELECTED : STAGE_DELETE;
+    return finish(imap, command, account_delete(imap->account, *name, &fault), &fault);
+}
+
+/* Who deletes the selected mailbox leaves it: only others lose their session. */
+bool delete_run(struct imap *imap, struct command *command)
+{
+    const struct slice *name = command->data;
     if (slice_is(*name, "INBOX")) {
         imap_reply(command, REPLY_NO, "[CANNOT] INBOX cannot be deleted.");
-        return STEP_DONE;
+        return true;
     }
-    return finish(imap, command, account_delete(imap->account, *name, &fault), &fault);
+    if (command->stage == STAGE_BEGIN)
+        return imap_step(imap, delete_work);
+    if (command->stage == STAGE_DELETE_SELECTED)
+        imap_deselect(imap);
+    imap_reply(command, REPLY_OK, "Completed.");
+    return true;
 }
 
 enum step_result subscribe_work(struct imap *imap, struct command *command)

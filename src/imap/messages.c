@@ -52,6 +52,8 @@ static enum step_result fetch_work(struct imap *imap, struct command *command)
         return STEP_DONE;
     switch (fetch_step(data->fetch, &imap->session->out, &fault)) {
     case PROGRESS_FAILED:
+        if (fault.class != FAULT_BUSY)
+            counter_add(imap->session->counters, COUNTER_STORE_RETRIEVAL_ERROR, 1);
         return imap_fail_selected(imap, command, &fault);
     case PROGRESS_DONE:
         if (fetch_had_expunged(data->fetch))

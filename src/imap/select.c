@@ -22,11 +22,12 @@ void imap_deselect(struct imap *imap)
 enum step_result imap_sync_work(struct imap *imap, struct command *command)
 {
     struct fault fault;
-    (void)command;
+    /* Who did not ask for news does not wait for a lock to hear it. */
+    bool asked = command->row->flags & (POLL | OWN_RESULT);
     if (mailbox_sync(view_mailbox(imap->view), &fault) == 0)
         return STEP_DONE;
     if (fault.class == FAULT_BUSY)
-        return STEP_AGAIN;
+        return asked ? STEP_AGAIN : STEP_DONE;
     imap->gone = fault.class == FAULT_GONE;
     log_verbose("imap", "session %llu: looking for news: %s", (unsigned long long)imap->session->id, fault.text);
     return STEP_DONE;

@@ -228,9 +228,10 @@ static enum action_result end_action(struct client *client)
     if (client->work != NULL) {
         if (client->step_fails)
             result = ACTION_UNAVAILABLE;
-        else
-            while (client->work(&client->session) == STEP_AGAIN)
-                CHECK(++again < 100000);
+        while (result == ACTION_OK && client->work(&client->session) == STEP_AGAIN)
+            if (++again == 100)
+                result = ACTION_UNAVAILABLE;    /* the lock stayed busy too long */
+        client->again += again;
         client->step_fails = false;
         client->work = NULL;
     } else {

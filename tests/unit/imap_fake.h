@@ -15,6 +15,7 @@ struct client {
     bool stuck;               /* the client reads nothing: out is not drained */
     bool closed;
     unsigned wake_after;
+    unsigned again;           /* steps that found a lock held */
     size_t most_out;          /* the fullest that the output ever was */
     enum close_reason reason;
     struct buf sent;

@@ -294,6 +294,9 @@ static const struct row logged_in[] = {
     { "move", "a CREATE A\r\n" SELECT "b MOVE 1:2 A\r\nc UID MOVE 3 A\r\n",
       OK("a") SELECTED "* OK [COPYUID V 1:2 1:2] Moved.\r\n* 2 EXPUNGE\r\n* 1 EXPUNGE\r\n" OK("b")
       "* OK [COPYUID V 3 3] Moved.\r\n* 1 EXPUNGE\r\n" OK("c") },
+    { "delete the selected", "a CREATE A\r\nb SELECT A\r\nc DELETE A\r\nd CHECK\r\n",
+      OK("a") OPENED("0", "0", "", "1") "b OK [READ-WRITE] Opened.\r\n" OK("c")
+      "d BAD Not now: no mailbox is selected, or you are logged in already.\r\n" },
     { "empty mailbox", "a CREATE A\r\nb SELECT A\r\nc FETCH 1:* FLAGS\r\nd FETCH 1 FLAGS\r\ne UID FETCH 1:* FLAGS\r\n",
       OK("a") OPENED("0", "0", "", "1") "b OK [READ-WRITE] Opened.\r\n" OK("c") "d BAD No such message number.\r\n" OK("e") },
     { "append", "a CREATE A\r\nb APPEND A (\\Seen Work) \"17-Jul-1996 02:44:25 -0700\" {15}\r\nSubject: x\r\n\r\ny\r\nc SELECT A\r\nd FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE)\r\n",
@@ -432,6 +435,38 @@ static void test_unavailable(void)
     fake_tear_down();
 }
 
+/* Somebody else holds the lock: each command fails as a whole, and works when the lock is free. */
+static void test_locked(void)
+{
+    static const struct row rows[] = {
+        { "store", "1 STORE 1 FLAGS (Work)\r\n", "* FLAGS (" FLAGS " Work)\r\n* OK [PERMANENTFLAGS (" FLAGS " Work \\*)] Flags permitted.\r\n"
+          "* 1 FETCH (FLAGS (Work))\r\n" OK("1") },
+        { "expunge", "1 EXPUNGE\r\n", OK("1") },
+        { "append", "1 APPEND INBOX {3+}\r\nxyz\r\n", "* 4 EXISTS\r\n* 2 RECENT\r\n1 OK [APPENDUID V 4] Completed.\r\n" },
+        { "copy", "1 COPY 1 INBOX\r\n", "* 4 EXISTS\r\n* 2 RECENT\r\n1 OK [COPYUID V 1 4] Completed.\r\n" },
+        { "read", "1 FETCH 1 BODY[]<0.7>\r\n2 FETCH 2 BODY[]<0.7>\r\n", NULL },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct client a;
+        fake_set_up();
+        start(&a);
+        fake_write("dovecot-uidlist.lock", "1:elsewhere.example.com");
+        client_say(&a, rows[i].in);
+        if (rows[i].out != NULL) {
+            expect(rows[i].name, client_heard(&a), "1 NO [UNAVAILABLE] The mailbox is not reachable at the moment.\r\n");
+            CU_ASSERT(a.again > 0);
+        } else {
+            CU_ASSERT_PTR_NOT_NULL(strstr(client_heard(&a), "BODY[]<0> {7}\r\nSubject"));
+        }
+        fake_remove("dovecot-uidlist.lock");
+        client_say(&a, rows[i].in);
+        if (rows[i].out != NULL)
+            expect(rows[i].name, client_heard(&a), rows[i].out);
+        client_fini(&a);
+        fake_tear_down();
+    }
+}
+
 /* The post office is not there: login says so, and nothing is created. */
 static void test_no_post_office(void)
 {
@@ -540,7 +575,7 @@ static const struct unit_test tests[] = {
     { "before login", test_before_login }, { "NUL", test_nul }, { "too long", test_too_long }, { "greeting", test_greeting },
     { "STARTTLS", test_starttls }, { "logged in", test_logged_in }, { "two sessions", test_two_sessions }, { "new mail", test_new_mail },
     { "mailbox gone", test_mailbox_gone }, { "unavailable", test_unavailable }, { "no post office", test_no_post_office },
-    { "bounded", test_bounded }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
+    { "locked", test_locked }, { "bounded", test_bounded }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
 };
 
 UNIT_MAIN("imap", tests)
