@@ -41,6 +41,7 @@ struct config {
     bool from_cache;
     bool must_publish;             /* even if no object changed: first time, or the base became known */
     bool lost;
+    struct fault why;              /* the reason logged last */
     pthread_t keeper;
     pthread_cond_t kept;
     bool dirty;
@@ -168,10 +169,12 @@ static void on_lost(void *context, const struct fault *fault)
 {
     struct config *c = context;
     pthread_mutex_lock(&c->mutex);
-    bool first = !c->lost;
+    /* Once for each reason: it is tried again every few seconds. */
+    bool news = !c->lost || strcmp(c->why.text, fault->text) != 0;
     c->lost = true;
+    c->why = *fault;
     pthread_mutex_unlock(&c->mutex);
-    log_write(first ? LOG_WARNING : LOG_VERBOSE, "config", "the directory cannot be followed: %s", fault->text);
+    log_write(news ? LOG_WARNING : LOG_VERBOSE, "config", "the directory cannot be followed: %s", fault->text);
 }
 
 static void keep_state(struct config *c)

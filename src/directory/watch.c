@@ -30,7 +30,7 @@
 /* The first refresh of a big directory may take long; silence in it may not. */
 #define REFRESH_SILENCE_MS 15000
 /* A cookie without an entry means a change outside the filter: it may be a renamed parent, whose children are not told. */
-#define DOUBT_MS 30000
+#define DOUBT_MS 5000
 #define POLL_MS 1000
 
 struct directory_watch {
@@ -210,7 +210,8 @@ static enum step take_result(struct directory_watch *w, LDAPMessage *message, st
         w->again = true;
         return STEP_DONE;
     }
-    connection_fault(&(struct connection){ 0 }, code, "watching", fault);
+    connection_fault(&(struct connection){ 0 }, code,
+                     code == LDAP_SIZELIMIT_EXCEEDED ? "watching (the gateway must be free of size limits)" : "watching", fault);
     return STEP_BROKEN;
 }
 

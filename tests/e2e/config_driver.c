@@ -1,6 +1,6 @@
 /* Drives src/config against a real directory for tests/e2e/watch.py: prints snapshots, looks users up, verifies them, measures. Commands on
  * standard input, answers on standard output, each ended by a line ".".
- * usage: config_driver URI AGENT_DN STATE_DIR MAIL_ROOT BIND_DN PASSWORD_FILE [start-tls CA_FILE] */
+ * usage: config_driver URI AGENT_DN STATE_DIR MAIL_ROOT BIND_DN PASSWORD_FILE [start-tls CA_FILE | external -] */
 #include <inttypes.h>
 #include <ldap.h>
 #include <signal.h>
@@ -165,8 +165,9 @@ int main(int argc, char **argv)
     char *uris[] = { argv[1] };
     struct directory_options directory = { .uris = uris, .uri_count = 1, .bind_dn = argv[5], .password_file = argv[6] };
     if (argc == 9) {
-        directory.start_tls = strcmp(argv[7], "start-tls") == 0;
-        directory.ca_file = argv[8];
+        directory.external = strcmp(argv[7], "external") == 0;
+        directory.start_tls = !directory.external;
+        directory.ca_file = directory.start_tls ? argv[8] : NULL;
     }
     struct config_options options = { .directory = &directory, .agent_dn = argv[2], .state_dir = argv[3], .mail_root = argv[4],
                                       .allowed_ports = { 25, 110, 143, 465, 587, 993, 995 }, .allowed_port_count = 7 };

@@ -119,17 +119,17 @@ class Slapd(Server):
     admin = ADMIN
     config_admin = "cn=admin,cn=config"
 
-    def __init__(self, tls=None):
+    def __init__(self):
         super().__init__("slapd")
+        self.ldapi = "ldapi://" + self.path("ldapi").replace("/", "%2F")
         os.mkdir(self.path("slapd.d"), 0o700)
         os.mkdir(self.path("db"), 0o700)
-        tls_lines = "".join(f"{name}: {value}\n" for name, value in (tls or {}).items())
         self.write("config.ldif", f"""dn: cn=config
 objectClass: olcGlobal
 cn: config
 olcPidFile: {self.path("slapd.pid")}
 olcLogLevel: none
-{tls_lines}
+
 dn: cn=module{{0}},cn=config
 objectClass: olcModuleList
 cn: module{{0}}
@@ -181,7 +181,7 @@ olcAccess: {{0}}to * by self write by users read by anonymous auth
             os.unlink(self.path("slapd.pid"))
         except FileNotFoundError:
             pass
-        code, said = run("slapd", "-h", self.uri, "-F", self.path("slapd.d"), "-n", "slapd")
+        code, said = run("slapd", "-h", f"{self.uri} {self.ldapi}", "-F", self.path("slapd.d"), "-n", "slapd")
         if code != 0 or not poll(lambda: os.path.exists(self.path("slapd.pid")) and os.path.getsize(self.path("slapd.pid"))):
             raise RuntimeError(f"slapd did not start: {said}")
         with open(self.path("slapd.pid")) as file:

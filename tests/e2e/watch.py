@@ -97,7 +97,7 @@ class Driver:
     def __init__(self, server, state, *more):
         program = os.path.join(directory.BUILD, "tests", "e2e", "config_driver")
         self.log = open(server.path("driver.log"), "ab")
-        self.process = subprocess.Popen([program, server.uri, AGENT, state, "/srv/mail", GATEWAY, server.path("gateway.pw"), *more],
+        self.process = subprocess.Popen([program, server.ldapi if "external" in more else server.uri, AGENT, state, "/srv/mail", GATEWAY, server.path("gateway.pw"), *more],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
 
     def ask(self, command):
@@ -210,6 +210,11 @@ def test_renames(server, d):
     modify(server, f"cn=Other Agent,{MAIL}", "replace: posternPop3Enabled\nposternPop3Enabled: TRUE")
     server.ldap("ldapmodrdn", "-r", f"cn=Other Agent,{MAIL}", "cn=Internet Agent")
     d.expect("agent back", r"threads=9 pop3=1 .*faults=0")
+    # The container is not watched, and its children are told nothing: found out within seconds.
+    server.ldap("ldapmodrdn", "-r", MAIL, "ou=post")
+    d.expect("container renamed", r"pop3=0 .*there is no such Internet Agent", 15)
+    server.ldap("ldapmodrdn", "-r", f"ou=post,{SUFFIX}", "ou=mail")
+    d.expect("container back", r"threads=9 pop3=1 .*faults=0", 15)
 
 
 def test_office_lifecycle(server, d):
@@ -374,6 +379,22 @@ olcTLSCertificateKeyFile: {server.path("key.pem")}
     check("end", d.end() == 0)
 
 
+def test_external(server):
+    """Over the local socket, known by the user ID of the process."""
+    code, said = server.ldap("ldapmodify", user=server.config_admin, text=f"""dn: cn=config
+changetype: modify
+replace: olcAuthzRegexp
+olcAuthzRegexp: {{0}}gidNumber={os.getgid()}\\+uidNumber={os.getuid()},cn=peercred,cn=external,cn=auth {GATEWAY}
+""")
+    check("local identity configured", code == 0, said)
+    os.mkdir(server.path("state-external"))
+    d = Driver(server, server.path("state-external"), "external", "-")
+    d.expect("EXTERNAL over ldapi", r"cache=0 threads=13 ")
+    d.expect("and its look-ups", r"user id=alice ", command="find alice")
+    check("password over ldapi", d.ask("verify alice alicepw") == "verified\n", d.ask("verify alice alicepw"))
+    check("end", d.end() == 0)
+
+
 def test_many(server, d):
     """More objects than the default size limit, in a burst."""
     text = "".join(f"dn: cn=Office {i},{MAIL}\nobjectClass: posternPostOffice\ncn: Office {i}\nposternPath: /srv/mail/o{i}\n\n" for i in range(700))
@@ -424,6 +445,7 @@ def main():
         check("end", d.end() == 0, open(server.path("driver.log")).read()[-3000:])
         test_start_without(server)
         test_tls(server)
+        test_external(server)
         d = Driver(server, server.path("state"))
         test_many(server, d)
         print(d.ask(f"latency {server.admin} {PASSWORD}").replace("latency", "latency with 700 post offices", 1), end="", flush=True)

@@ -10,21 +10,22 @@
 struct directory_options;     /* postern/directory/directory.h: URIs, bind DN, password file, EXTERNAL, CA file */
 
 struct config_options {
-    const struct directory_options *directory;
+    const struct directory_options *directory;   /* copied; its strings outlive config_stop */
     const char *agent_dn;
     const char *state_dir;     /* the last good state is kept here, file "configuration" */
     const char *mail_root;     /* post office paths outside are a fault (architecture, decision 11) */
-    uint16_t allowed_ports[32];      /* --allow-port: ports below 1024 other than these are a fault */
+    uint16_t allowed_ports[32];      /* --allow-port: ports below 1024 other than these are a fault, also the attributes' own defaults */
     size_t allowed_port_count;
 };
 
 /* Starts the watching thread. Publishes the last good state from disk at once, if there is one, then the directory's as soon as it can
  * be read, then every change. `changed` is called from the watching thread after each publication. Fails only if options make no sense. */
 int config_start(const struct config_options *options, void (*changed)(void *context), void *context, struct fault *fault);
+/* Nobody may be in config_find_user or config_verify_user. Users and snapshots still held stay good. */
 void config_stop(void);
 
 /* [T] blocks at most about 5 s (the directory's time limits). name: user ID or any address. FAULT_NOT_FOUND: nobody, or more than one;
- * FAULT_UNREACHABLE or FAULT_TIMEOUT: the directory. The user is the caller's: user_unref. */
+ * FAULT_UNREACHABLE or FAULT_TIMEOUT: the directory, or nothing could be read yet. The user is the caller's: user_unref. */
 int config_find_user(struct slice name, struct user **out, struct fault *fault);
 /* [T] Bind as the user on a connection of the bounded pool. An empty password is refused here. FAULT_AUTHENTICATION: refused (text: what
  * the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT: not known. */
