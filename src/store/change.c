@@ -24,7 +24,6 @@ void publish_message(struct mailbox *mailbox, uint32_t uid, struct slice name, t
 {
     pthread_mutex_lock(&mailbox->mutex);
     table_append(&mailbox->live, uid, name)->date = date;
-    table_sort(&mailbox->live);
     pthread_mutex_unlock(&mailbox->mutex);
     mailbox->unsaved++;
 }

@@ -12,7 +12,7 @@
 #include "state.h"
 
 #define NAME_INDEX_TMP "postern-index.tmp"
-enum { INDEX_VERSION = 1, SAVE_MIN = 32, SAVE_MS = 60000 };
+enum { INDEX_VERSION = 1, SAVE_MIN = 32, SAVE_MS = 60000, NAMES_SPARE = 16 };
 
 struct index_header {
     char magic[8];
@@ -84,7 +84,7 @@ static bool header_is_good(const struct index_header *header, const struct stat 
 static bool table_load(struct table *table, int fd, uint32_t count, uint64_t names)
 {
     table->records = mem_resize(NULL, ((size_t)count + 1) * sizeof(struct record));
-    table->names = mem_resize(NULL, names + 1);
+    table->names = mem_resize(NULL, names + NAMES_SPARE);
     table->count = table->size = count;
     table->names_len = table->names_size = names;
     return read_exactly(fd, table->records, count * sizeof(struct record)) && read_exactly(fd, table->names, names);

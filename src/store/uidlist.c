@@ -39,7 +39,7 @@ static bool parse_uid(struct slice *rest, uint32_t *uid_out)
 {
     struct slice text;
     uint64_t uid;
-    if (!slice_split(rest, ' ', &text) || !slice_to_number(text, UINT32_MAX, &uid) || uid == 0)
+    if (!slice_split(rest, ' ', &text) || !slice_to_number(text, UINT32_MAX - 1, &uid) || uid == 0)
         return false;
     *uid_out = (uint32_t)uid;
     return true;

@@ -147,7 +147,8 @@ int message_writer_deliver(struct message_writer *writer, struct fault *fault)
     return result == 0 ? flush_directory(writer->mailbox, "new", fault) : -1;
 }
 
-/* The file stands in cur/: make it last, record its UID, show it. On failure it goes again: nobody was told of it. */
+/* The file stands in cur/: make it last, record its UID, show it. On failure it goes back to
+ * tmp/: nobody was told of it, and after FAULT_BUSY the append is tried again. */
 static int record_appended(struct message_writer *writer, struct slice name, uint32_t uid, struct fault *fault)
 {
     struct mailbox *mailbox = writer->mailbox;
@@ -160,9 +161,15 @@ static int record_appended(struct message_writer *writer, struct slice name, uin
     if (result == 0) {
         publish_message(mailbox, uid, name, fstat(writer->fd, &st) == 0 ? st.st_mtime : 0);
     } else {
+        struct buf back = { 0 };
         buf_append_text(&path, "cur/");
         buf_append(&path, name);
-        unlinkat(mailbox->place.folder, buf_text(&path), 0);
+        buf_append_text(&back, "tmp/");
+        buf_append(&back, buf_slice(&writer->name));
+        writer->has_file = rename_keeping(mailbox->place.folder, buf_text(&path), buf_text(&back)) == 0;
+        if (!writer->has_file)
+            unlinkat(mailbox->place.folder, buf_text(&path), 0);
+        buf_fini(&back);
     }
     buf_fini(&line);
     buf_fini(&path);

@@ -280,6 +280,33 @@ static void test_copy_busy(void)
     maildir_end(&to);
 }
 
+/* The source's lock is held by another program when the target is safe already: the sources go with the next sync. */
+static void test_move_with_busy_source(void)
+{
+    struct maildir from, to;
+    struct fault fault;
+    struct uidset all = { 0 }, sources = { 0 }, targets = { 0 };
+    maildir_make(&from);
+    maildir_make(&to);
+    maildir_append(&from, "a\r\n", 0, NULL);
+    maildir_append(&from, "b\r\n", 0, NULL);
+    uidset_add(&all, 1);
+    maildir_write(&from, NAME_UIDLIST_LOCK, "1:elsewhere");
+    CU_ASSERT_EQUAL(mailbox_copy(from.mailbox, &all, to.mailbox, true, &sources, &targets, &fault), 0);
+    ASSERT_DESCRIBES(&to, "1:");
+    CU_ASSERT_EQUAL(maildir_count(&from, "cur"), 2);
+    CU_ASSERT_EQUAL(unlinkat(from.fd, NAME_UIDLIST_LOCK, 0), 0);
+    for (int i = 0; i < 1000 && maildir_count(&from, "cur") == 2; i++)
+        CU_ASSERT_EQUAL(maildir_sync(&from), 0);
+    ASSERT_DESCRIBES(&from, "2:");
+    CU_ASSERT_EQUAL(maildir_count(&from, "cur"), 1);
+    uidset_fini(&all);
+    uidset_fini(&sources);
+    uidset_fini(&targets);
+    maildir_end(&from);
+    maildir_end(&to);
+}
+
 static void test_index_survives_bytes(void)
 {
     struct maildir maildir;
@@ -352,7 +379,7 @@ static void test_cache(void)
 static const struct unit_test tests[] = {
     { "uidset", test_uidset }, { "file names", test_file_names }, { "writer split", test_writer_split }, { "delivery", test_delivery },
     { "flags and keywords", test_flags_and_keywords }, { "expunge", test_expunge }, { "copy", test_copy }, { "move", test_move },
-    { "copy busy", test_copy_busy }, { "index survives bytes", test_index_survives_bytes }, { "cache", test_cache },
+    { "copy busy", test_copy_busy }, { "move with busy source", test_move_with_busy_source }, { "index survives bytes", test_index_survives_bytes }, { "cache", test_cache },
 };
 
 UNIT_MAIN("store", tests)
