@@ -32,7 +32,13 @@ static void free_if_unused(struct conn *c)
 {
     if (atomic_load(&c->holds) > 0 || (c->under_way && c->action != CONN_START_TLS))
         return;
-    c->room->protocol->fini(&c->session);
+    if (!c->finished) {
+        c->finished = true;
+        c->room->protocol->fini(&c->session);
+    }
+    /* Until fini has closed the view, another session's step may have woken this one: that message still names it. */
+    if (atomic_load(&c->holds) > 0)
+        return;
     buf_wipe(&c->session.in);
     buf_fini(&c->session.out);
     user_unref(&c->session.user);

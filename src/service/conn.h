@@ -51,6 +51,7 @@ struct conn {
     bool failing;                 /* a refused login waits for its time */
     bool rerun;                   /* the protocol stopped because out was full */
     bool in_run;
+    bool finished;                /* the protocol's fini was called */
     bool counted;                 /* in room->sessions */
     char last_byte;               /* of what was handed to the stream; 0: nothing yet */
 };

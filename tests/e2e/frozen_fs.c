@@ -162,6 +162,7 @@ int main(int argc, char **argv)
     struct sigaction action = { .sa_handler = on_freeze };
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
-    char *arguments[] = { argv[0], argv[2], "-f", "-o", "default_permissions,attr_timeout=0,entry_timeout=0", NULL };
+    static char foreground[] = "-f", option[] = "-o", options[] = "default_permissions,attr_timeout=0,entry_timeout=0";
+    char *arguments[] = { argv[0], argv[2], foreground, option, options, NULL };
     return fuse_main(5, arguments, &operations, NULL);
 }

@@ -225,7 +225,7 @@ def kill(pid, how=signal.SIGKILL):
 def main():
     """Runs the unittest cases of the calling program."""
     arguments = [word for word in sys.argv if word not in ("--full", "--keep")]
-    program = unittest.main(module="__main__", argv=arguments, exit=False, verbosity=2)
+    program = unittest.main(module="__main__", argv=arguments, exit=False, verbosity=2, warnings="ignore")
     result = program.result
     failed = len(result.failures) + len(result.errors)
     skipped = len(result.skipped)

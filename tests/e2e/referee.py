@@ -278,7 +278,10 @@ class PosternSide:
     def restart(self):
         self.process.kill()
         code = self.process.wait(15)
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         self.process.stdout.close()
         self.start()
         return code
@@ -367,7 +370,7 @@ class Ledger:
         with self.lock:
             here = self.counts[folder, marker]
             low, high = self.doubts.get((folder, marker), (here, here))
-            self.doubts[folder, marker] = (min(low, here + number), max(high, here + number))
+            self.doubts[folder, marker] = (low + min(number, 0), high + max(number, 0))
 
     def rename(self, old, new):
         with self.lock:
@@ -612,7 +615,8 @@ class Referee:
             pass
         finally:
             killer.cancel()
-            self.postern.restart()
+            code = self.postern.restart()
+        self.say(code == -signal.SIGKILL, f"the driver ended with {code}")
         return f"killed after {what}"
 
     def worker(self, side, seed, count, failures):
@@ -621,7 +625,10 @@ class Referee:
             try:
                 self.operate(rng, side, mine_only=True)
             except Died:
-                side.restart()
+                code = side.restart()
+                if code != -signal.SIGKILL:
+                    failures.append(f"the driver ended with {code}")
+                    return
             except Refused as refusal:
                 failures.append(f"{side.name} refused: {refusal}")
             except Exception as error:
@@ -650,6 +657,10 @@ class Referee:
                 process.send_signal(signal.SIGCONT)
         for thread in threads:
             thread.join()
+        try:
+            self.postern.folders()
+        except Died:
+            self.postern.restart()
         self.say(not failures, f"burst {number}: {failures}")
         self.compare(f"burst {number}")
 

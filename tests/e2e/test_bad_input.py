@@ -98,10 +98,10 @@ class BadInput(unittest.TestCase):
         rcpt = mail + b"RCPT TO:<alice@example.org>\r\n"
         rows = (
             (b"\r\n", b"50"), (b"NONSENSE\r\n", b"500"), (b"MAIL FROM:<a@b>\r\n", b"503"), (hello + b"MAIL FROM:a b c\r\n", b"501"),
-            (hello + b"RCPT TO:<alice@example.org>\r\n", b"503"), (mail + b"DATA\r\n", b"503"), (mail + b"RCPT TO:<nobody@example.org>\r\n", b"550"),
+            (hello + b"RCPT TO:<alice@example.org>\r\n", b"503"), (mail + b"DATA\r\n", b"554"), (mail + b"RCPT TO:<nobody@example.org>\r\n", b"550"),
             (mail + b"RCPT TO:<x@elsewhere.example>\r\n", b"5"), (hello + b"MAIL FROM:<a@b.example> SIZE=99999999999\r\n", b"552"),
             (hello + b"MAIL FROM:<a@b.example> NONSENSE=1\r\n", b"555"), (hello + b"EHLO\r\n", b"501"), (b"X" * 50_000 + b"\r\n", b"500"),
-            (hello + b"VRFY alice\r\n", b"252"), (hello + b"AUTH PLAIN\r\n", b"5"), (rcpt + b"DATA\r\nSubject: x\n\r\nbare\r\n.\r\n", b"550"),
+            (hello + b"VRFY alice\r\n", b"252"), (hello + b"AUTH PLAIN !!!\r\n", b"501"), (hello + b"AUTH KLINGON\r\n", b"504"), (rcpt + b"DATA\r\nSubject: x\n\r\nbare\r\n.\r\n", b"550"),
         )
         for sent, wanted in rows:
             with self.subTest(sent=sent[:60]):
