@@ -39,16 +39,11 @@ static bool parse_name(struct imap_parser *p, const struct command_row **row_out
     return *row_out != NULL;
 }
 
-static const char *wrong_state(const struct imap *imap)
+static const char *wrong_state(const struct imap *imap, const struct command_row *row)
 {
-    switch (imap->state) {
-    case STATE_NOT_AUTHENTICATED:
+    if (imap->state == STATE_NOT_AUTHENTICATED)
         return "Log in first.";
-    case STATE_AUTHENTICATED:
-        return "Not now: no mailbox is selected, or you are logged in already.";
-    default:
-        return "Not in this state.";
-    }
+    return row->flags & IN_SELECTED ? "Select a mailbox first." : "You are logged in already.";
 }
 
 bool command_begin(struct imap *imap, struct command *command, struct slice text)
@@ -62,7 +57,7 @@ bool command_begin(struct imap *imap, struct command *command, struct slice text
         command->row = NULL;
         imap_reply(command, REPLY_BAD, "Unknown command.");
     } else if ((command->row->flags & imap->state) == 0) {
-        imap_reply(command, REPLY_BAD, wrong_state(imap));
+        imap_reply(command, REPLY_BAD, wrong_state(imap, command->row));
     } else if (!command->row->parse(imap, command)) {
         imap_reply(command, REPLY_BAD, "Invalid arguments.");
     } else if ((command->row->flags & READ_WRITE) && imap->read_only) {

@@ -3,7 +3,8 @@
 
 #include "search.h"
 
-enum { LOOP_MESSAGES_MAX = 20000 };    /* a larger mailbox is gone through in a thread even if all is in memory */
+/* More than that is gone through in a thread even if all is in memory: no command holds a loop for more than a few milliseconds. */
+enum { LOOP_MESSAGES_MAX = 20000, LOOP_RANGES_MAX = 500 };
 
 /* --- FETCH ----------------------------------------------------------------------------------------------------------- */
 
@@ -68,11 +69,11 @@ static enum step_result fetch_work(struct imap *imap, struct command *command)
 }
 
 /* On the loop if it cannot wait, else as a step. */
-static bool run_piece(struct imap *imap, struct command *command, bool in_memory, imap_work *work)
+static bool run_piece(struct imap *imap, struct command *command, bool on_loop, imap_work *work)
 {
     if (!session_out_has_room(imap->session))
         return false;
-    if (in_memory && view_count(imap->view) <= LOOP_MESSAGES_MAX && work(imap, command) == STEP_DONE)
+    if (on_loop && view_count(imap->view) <= LOOP_MESSAGES_MAX && work(imap, command) == STEP_DONE)
         return true;
     return imap_step(imap, work);
 }
@@ -80,7 +81,8 @@ static bool run_piece(struct imap *imap, struct command *command, bool in_memory
 bool fetch_run(struct imap *imap, struct command *command)
 {
     const struct fetch_command *data = command->data;
-    return run_piece(imap, command, fetch_is_in_memory(data->fetch), fetch_work);
+    bool on_loop = data->set.count <= LOOP_RANGES_MAX && fetch_is_in_memory(data->fetch);
+    return run_piece(imap, command, on_loop, fetch_work);
 }
 
 /* --- SEARCH ---------------------------------------------------------------------------------------------------------- */
@@ -136,5 +138,6 @@ static enum step_result search_work(struct imap *imap, struct command *command)
 bool search_run(struct imap *imap, struct command *command)
 {
     const struct search_command *data = command->data;
-    return run_piece(imap, command, search_is_in_memory(data->search), search_work);
+    /* A search that one piece does not end goes on in a thread. */
+    return run_piece(imap, command, !data->begun && search_is_in_memory(data->search), search_work);
 }

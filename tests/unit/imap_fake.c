@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "postern/base/check.h"
+#include "postern/base/clock.h"
 #include "postern/imap/imap.h"
 #include "postern/store/account.h"
 #include "postern/store/mailbox.h"
@@ -25,6 +26,34 @@ static struct post_office office;
 static struct snapshot snapshot;
 static struct user user;
 static struct counters counters;
+
+/* --- the clock: in place of src/base/clock.c ------------------------------------------------------------------------------ */
+
+static uint64_t passed_ms;
+
+void fake_time_passes(unsigned milliseconds)
+{
+    passed_ms += milliseconds;
+}
+
+uint64_t clock_monotonic_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 + passed_ms * 1000;
+}
+
+uint64_t clock_monotonic_ms(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
+struct timespec clock_wall(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now;
+}
 
 /* --- the post office --------------------------------------------------------------------------------------------------- */
 

@@ -25,6 +25,8 @@ struct client {
 void fake_set_up(void);
 void fake_tear_down(void);
 const char *fake_root(void);
+/* The monotonic clock of this program is the fake's. */
+void fake_time_passes(unsigned milliseconds);
 struct agent_settings *fake_agent(void);
 /* A file in joe's Maildir, as another program would leave it. */
 void fake_write(const char *name, const char *text);

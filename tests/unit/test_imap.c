@@ -223,18 +223,17 @@ static void test_starttls(void)
 static const struct row logged_in[] = {
     { "capability", "a CAPABILITY\r\n", "* " AFTER_CAPABILITY "\r\na OK Completed.\r\n" },
     { "login again", LOGIN "a STARTTLS\r\n",
-      "L BAD Not now: no mailbox is selected, or you are logged in already.\r\n"
-      "a BAD Not now: no mailbox is selected, or you are logged in already.\r\n" },
+      "L BAD You are logged in already.\r\na BAD You are logged in already.\r\n" },
     { "nothing selected", "a CLOSE\r\nb UID FETCH 1 FLAGS\r\nc CHECK\r\n",
-      "a BAD Not now: no mailbox is selected, or you are logged in already.\r\n"
-      "b BAD Not now: no mailbox is selected, or you are logged in already.\r\n"
-      "c BAD Not now: no mailbox is selected, or you are logged in already.\r\n" },
+      "a BAD Select a mailbox first.\r\n"
+      "b BAD Select a mailbox first.\r\n"
+      "c BAD Select a mailbox first.\r\n" },
     { "namespace", "a NAMESPACE\r\n", "* NAMESPACE ((\"\" \".\")) NIL NIL\r\na OK Completed.\r\n" },
     { "enable", "a ENABLE CONDSTORE X\r\nb ENABLE\r\n", "* ENABLED\r\na OK Completed.\r\n" BAD("b") },
     { "select", SELECT, SELECTED },
     { "examine", "S EXAMINE INBOX\r\n", EXAMINED },
     { "select none", SELECT "a SELECT nothing\r\nb CHECK\r\n",
-      SELECTED "a NO [NONEXISTENT] No such mailbox.\r\nb BAD Not now: no mailbox is selected, or you are logged in already.\r\n" },
+      SELECTED "a NO [NONEXISTENT] No such mailbox.\r\nb BAD Select a mailbox first.\r\n" },
     { "select malformed", "a SELECT\r\nb SELECT a b\r\nc SELECT %\r\n", BAD("a") BAD("b") BAD("c") },
     { "create, list", "a CREATE Work\r\nb CREATE Work.Old\r\nc CREATE Sent.\r\nd LIST \"\" *\r\ne LIST \"\" %\r\nf LIST Work. %\r\ng LIST \"\" \"\"\r\n",
       OK("a") OK("b") OK("c")
@@ -296,7 +295,7 @@ static const struct row logged_in[] = {
       "* OK [COPYUID V 3 3] Moved.\r\n* 1 EXPUNGE\r\n" OK("c") },
     { "delete the selected", "a CREATE A\r\nb SELECT A\r\nc DELETE A\r\nd CHECK\r\n",
       OK("a") OPENED("0", "0", "", "1") "b OK [READ-WRITE] Opened.\r\n" OK("c")
-      "d BAD Not now: no mailbox is selected, or you are logged in already.\r\n" },
+      "d BAD Select a mailbox first.\r\n" },
     { "empty mailbox", "a CREATE A\r\nb SELECT A\r\nc FETCH 1:* FLAGS\r\nd FETCH 1 FLAGS\r\ne UID FETCH 1:* FLAGS\r\n",
       OK("a") OPENED("0", "0", "", "1") "b OK [READ-WRITE] Opened.\r\n" OK("c") "d BAD No such message number.\r\n" OK("e") },
     { "append", "a CREATE A\r\nb APPEND A (\\Seen Work) \"17-Jul-1996 02:44:25 -0700\" {15}\r\nSubject: x\r\n\r\ny\r\nc SELECT A\r\nd FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE)\r\n",
@@ -391,6 +390,30 @@ static void test_new_mail(void)
     fake_tear_down();
 }
 
+/* IDLE gives a sign of life every two minutes, and looks on disk from time to time by itself. */
+static void test_idle_time(void)
+{
+    struct client a;
+    fake_set_up();
+    start(&a);
+    client_say(&a, "1 IDLE\r\n");
+    fake_time_passes(1000);
+    client_pump(&a);
+    expect("nothing yet", client_heard(&a), "+ idling\r\n");
+    fake_write("new/2000.M9.host", "Subject: new\n\n");
+    CU_ASSERT(a.wake_after <= 60000);
+    fake_time_passes(a.wake_after);
+    client_pump(&a);
+    expect("new mail", client_heard(&a), "* 4 EXISTS\r\n* 2 RECENT\r\n");
+    fake_time_passes(120000);
+    client_pump(&a);
+    expect("still here", client_heard(&a), "* OK Still here\r\n");
+    client_say(&a, "done\r\n");
+    expect("done", client_heard(&a), OK("1"));
+    client_fini(&a);
+    fake_tear_down();
+}
+
 static void test_mailbox_gone(void)
 {
     struct client a, b;
@@ -405,6 +428,15 @@ static void test_mailbox_gone(void)
     CU_ASSERT(a.closed);
     CU_ASSERT_EQUAL(a.reason, CLOSE_MAILBOX_GONE);
     expect("gone", client_heard(&a), "* BYE The selected mailbox was removed or renumbered.\r\n");
+    client_fini(&a);
+    client_init(&a);
+    client_say(&a, LOGIN "1 CREATE A\r\n2 SELECT A\r\n3 IDLE\r\n");
+    client_heard(&a);
+    client_say(&b, "2 DELETE A\r\n");
+    fake_time_passes(60000);
+    client_pump(&a);
+    CU_ASSERT(a.closed);
+    expect("gone in IDLE", client_heard(&a), "* BYE The selected mailbox was removed or renumbered.\r\n");
     client_fini(&a);
     client_fini(&b);
     fake_tear_down();
@@ -574,7 +606,7 @@ static void test_idle_memory(void)
 static const struct unit_test tests[] = {
     { "before login", test_before_login }, { "NUL", test_nul }, { "too long", test_too_long }, { "greeting", test_greeting },
     { "STARTTLS", test_starttls }, { "logged in", test_logged_in }, { "two sessions", test_two_sessions }, { "new mail", test_new_mail },
-    { "mailbox gone", test_mailbox_gone }, { "unavailable", test_unavailable }, { "no post office", test_no_post_office },
+    { "idle time", test_idle_time }, { "mailbox gone", test_mailbox_gone }, { "unavailable", test_unavailable }, { "no post office", test_no_post_office },
     { "locked", test_locked }, { "bounded", test_bounded }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
 };
 
