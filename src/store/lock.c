@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -60,18 +61,27 @@ static bool override_stale(int dir, const char *name, const char *guarded, int s
     return unlinkat(dir, name, 0) == 0 || errno == ENOENT;
 }
 
+/* Linked into place with its content: the lock of a process killed at any moment names that process. 1: somebody else has it. */
 static int lock_create(struct lock_file *lock, int like_fd, struct fault *fault)
 {
-    char text[128];
+    char text[128], temporary[NAME_MAX + 1];
     int len = snprintf(text, sizeof(text), "%ld:%s", (long)getpid(), filename_host());
+    snprintf(temporary, sizeof(temporary), "postern-lock.%ld.%.100s.%s", (long)getpid(), filename_host(), lock->name);
+    unlinkat(lock->dir, temporary, 0);
+    lock->fd = openat(lock->dir, temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (lock->fd < 0)
+        return fault_set_errno(fault, errno, "%s", temporary);
     file_share_like(lock->fd, like_fd);
-    if (write(lock->fd, text, (size_t)len) == len) {
-        lock->touched_ms = clock_monotonic_ms();
+    int error = 0;
+    if (write(lock->fd, text, (size_t)len) != len || linkat(lock->dir, temporary, lock->dir, lock->name, 0) != 0)
+        error = errno;
+    unlinkat(lock->dir, temporary, 0);
+    lock->touched_ms = clock_monotonic_ms();
+    if (error == 0)
         return 0;
-    }
-    int error = errno;
-    lock_drop(lock);
-    return fault_set_errno(fault, error, "%s: write", lock->name);
+    close(lock->fd);
+    lock->fd = -1;
+    return error == EEXIST ? 1 : fault_set_errno(fault, error, "%s", lock->name);
 }
 
 int lock_take(struct lock_file *lock, int dir, const char *name, const char *guarded, int like_fd, int stale_seconds,
@@ -79,11 +89,10 @@ int lock_take(struct lock_file *lock, int dir, const char *name, const char *gua
 {
     *lock = (struct lock_file){ .dir = dir, .fd = -1, .name = name };
     for (int attempt = 0; attempt < 2; attempt++) {
-        lock->fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (lock->fd >= 0)
-            return lock_create(lock, like_fd, fault);
-        if (errno != EEXIST)
-            return fault_set_errno(fault, errno, "%s", name);
+        struct stat st;
+        int result = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? 1 : lock_create(lock, like_fd, fault);
+        if (result != 1)
+            return result;
         if (!override_stale(dir, name, guarded, stale_seconds))
             break;
     }
