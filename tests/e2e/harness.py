@@ -231,6 +231,6 @@ def main():
     skipped = len(result.skipped)
     for case, why in result.skipped:
         print(f"SKIP {case}: {why}")
-    passed = result.testsRun - failed - skipped
+    passed = max(0, result.testsRun - failed - skipped)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed or passed + skipped == 0 else 0)
