@@ -94,8 +94,9 @@ static bool load_tls(struct gateway *g)
     char *certificate = tls_path(g, a->tls_certificate), *key = tls_path(g, a->tls_key);
     bool again = atomic_exchange(&g->tls_again, false);
     if ((a->tls_certificate != NULL && certificate == NULL) || (a->tls_key != NULL && key == NULL)) {
-        if (again)
-            log_error("tls", "certificate and key must be files below the TLS directory");
+        if (again || g->tls_told != snapshot->serial)
+            log_error("tls", "certificate and key must be files below %s; those in use stay", g->options->tls_dir);
+        g->tls_told = snapshot->serial;
     } else {
         int result = tls_context_load(g->tls, certificate, key, again, &fault);
         if (result < 0)

@@ -54,7 +54,8 @@ struct gateway {
     unsigned ticks;
     struct pool_task tls_task;
     _Atomic bool tls_busy;
-    _Atomic bool tls_again;
+    _Atomic bool tls_again;               /* read the files even if they look the same */
+    uint64_t tls_told;                    /* the snapshot whose TLS paths were complained about; one load at a time */
     uint64_t applied;                     /* serial of the snapshot that is in force */
     _Atomic bool stopping;
     uint64_t stop_deadline;

@@ -191,7 +191,8 @@ static void agent_ended(struct supervisor *s, int status)
     log_error("supervisor", "the agent ended by %s %d; it is started again in %u s",
               WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
               s->back_off);
-    s->back_off = s->back_off == 0 ? 1 : s->back_off * 2 < BACK_OFF_MOST ? s->back_off * 2 : BACK_OFF_MOST;
+    if (s->back_off < BACK_OFF_MOST)
+        s->back_off++;
 }
 
 static void tell(struct supervisor *s, enum supervisor_word word)
