@@ -254,6 +254,9 @@ static const struct { const char *text, *want; } structures[] = {
       "(multi 0 43/45/2 69/77/8(multi 47 44/46/2 15/19/4(leaf 96 1/2/1 1/1/0)))" },
     /* The boundary itself ends in dashes. */
     { "Content-Type: multipart/mixed; boundary=\"b--\"\n\n--b--\n\n1\n--b----\n", "(multi 0 47/49/2 17/21/4(leaf 53 1/2/1 1/1/0))" },
+    /* A line that is two boundaries: the inner one's end comes before the outer one's next part. */
+    { "Content-Type: multipart/mixed; boundary=\"a--\"\n\n--a--\nContent-Type: multipart/mixed; boundary=a\n\n--a\n\n1\n--a--\n",
+      "(multi 0 47/49/2 62/69/7(multi 53 43/45/2 13/17/4(leaf 100 1/2/1 1/1/0)))" },
     { "Content-Type: multipart/mixed\n\n--b\n\n1\n", "(multi 0 31/33/2 7/10/3)" },
     { "Content-Type: message/rfc822\n\nSubject: x\n\nbody\n", "(message 0 30/32/2 17/20/3(leaf 30 12/14/2 5/6/1))" },
     { "Content-Type: message/rfc822\n", "(message 0 29/30/1 0/0/0(leaf 29 0/0/0 0/0/0))" },
@@ -299,6 +302,20 @@ static void test_structure_caps(void)
         count++;
     CU_ASSERT_EQUAL(count, STRUCTURE_PARTS_MAX - 1);
     CU_ASSERT_EQUAL(root->header.stored + root->body.stored, text.len);
+    /* Messages that are parts bring two each. */
+    arena_clear(&arena);
+    buf_clear(&text);
+    count = 0;
+    buf_append_text(&text, "Content-Type: multipart/digest; boundary=b\n\n");
+    for (int i = 0; i < STRUCTURE_PARTS_MAX; i++)
+        buf_append_text(&text, "--b\n\n\nx\n");
+    s = structure_new(&arena);
+    structure_feed(s, buf_slice(&text));
+    root = structure_finish(s);
+    structure_free(&s);
+    for (part = root->children; part != NULL; part = part->next)
+        count += part->children != NULL ? 2 : 1;
+    CU_ASSERT_EQUAL(count, STRUCTURE_PARTS_MAX - 1);
     buf_fini(&text);
     arena_clear(&arena);
 }
