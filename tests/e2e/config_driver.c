@@ -3,6 +3,7 @@
  * usage: config_driver URI AGENT_DN STATE_DIR MAIL_ROOT BIND_DN PASSWORD_FILE [start-tls CA_FILE | external -] */
 #include <inttypes.h>
 #include <ldap.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +137,50 @@ static void latency(const char *uri, const char *agent, char *arguments)
            (double)after[ROUNDS * 99 / 100] / 1000, (double)whole[ROUNDS / 2] / 1000, (double)whole[ROUNDS * 99 / 100] / 1000);
 }
 
+struct storm {
+    const char *name;
+    const char *password;
+    _Atomic unsigned good;
+    _Atomic unsigned refused;
+};
+
+static void *storm_thread(void *context)
+{
+    struct storm *storm = context;
+    for (unsigned i = 0; i < 50; i++) {
+        struct user *user;
+        struct fault fault;
+        if (config_find_user(slice_from_string(storm->name), &user, &fault) != 0)
+            continue;
+        bool wrong = i % 2 == 1;
+        int rc = config_verify_user(user, slice_from_string(wrong ? "wrong" : storm->password), &fault);
+        if (rc == 0 && !wrong)
+            storm->good++;
+        else if (rc != 0 && wrong && fault.class == FAULT_AUTHENTICATION)
+            storm->refused++;
+        user_unref(&user);
+    }
+    return NULL;
+}
+
+/* More threads than connections, right and wrong passwords in turn: each answer must be the one to its own question. */
+static void storm(char *arguments)
+{
+    enum { THREADS = 40 };
+    pthread_t threads[THREADS];
+    char *password = strchr(arguments, ' ');
+    if (password == NULL)
+        return;
+    *password++ = '\0';
+    struct storm state = { .name = arguments, .password = password };
+    for (unsigned i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i], NULL, storm_thread, &state) != 0)
+            exit(1);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    printf("storm good=%u refused=%u\n", state.good, state.refused);
+}
+
 static void obey(char *line, char **argv)
 {
     line[strcspn(line, "\n")] = '\0';
@@ -153,6 +198,8 @@ static void obey(char *line, char **argv)
         verify(arguments);
     else if (strcmp(line, "latency") == 0)
         latency(argv[1], argv[2], arguments);
+    else if (strcmp(line, "storm") == 0)
+        storm(arguments);
     printf(".\n");
     fflush(stdout);
 }

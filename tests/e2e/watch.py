@@ -237,6 +237,8 @@ def test_users(server, d):
     check("password", d.ask("verify alice alicepw") == "verified\n")
     check("bad password", d.ask("verify alice nope").startswith("refused authentication"), d.ask("verify alice nope"))
     check("empty password", d.ask("verify alice ").startswith("refused authentication: empty"), d.ask("verify alice "))
+    answer = d.ask("storm alice alicepw")
+    check("many threads at once", answer == "storm good=1000 refused=1000\n", answer)
     alice = f"uid=alice,ou=people,{SUFFIX}"
     modify(server, alice, "replace: posternDisabled\nposternDisabled: TRUE")
     d.expect("disabled", r"disabled=1", command="find alice")
