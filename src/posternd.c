@@ -13,6 +13,11 @@
 #include "postern/service/supervisor.h"
 #include "postern/smtp/smtp.h"
 
+struct agent {
+    const struct options *options;
+    struct crash_notes *notes;
+};
+
 static void configuration_changed(void *context)
 {
     service_changed(context);
@@ -42,12 +47,14 @@ static int start_parts(const struct options *options, struct gateway *gateway, s
 
 static int agent_main(int supervisor_fd, void *context)
 {
-    const struct options *options = context;
+    const struct agent *agent = context;
+    const struct options *options = agent->options;
     const struct service_options service = {
         .protocols = { [SERVICE_POP3] = &pop3_protocol, [SERVICE_IMAP4] = &imap_protocol, [SERVICE_SMTP] = &smtp_protocol },
         .tls_dir = options->tls_dir,
         .control_path = options->control,
         .supervisor_fd = supervisor_fd,
+        .notes = agent->notes,
     };
     struct gateway *gateway = NULL;
     struct fault fault;
@@ -74,14 +81,17 @@ int main(int argc, char **argv)
     int code = options_parse(&options, argc, argv);
     if (code < 0) {
         log_set_level(options.log_level);
+        struct agent agent = { &options, crash_notes_new() };
         struct supervisor_options supervisor = {
             .allowed_ports = options.allowed_ports,
             .allowed_port_count = options.allowed_port_count,
             .pid_file = options.pid_file,
+            .notes = agent.notes,
             .agent = agent_main,
-            .context = &options,
+            .context = &agent,
         };
         code = supervisor_run(&supervisor);
+        crash_notes_free(&agent.notes);
     }
     options_fini(&options);
     return code;

@@ -2,6 +2,7 @@
  * what belongs to a step while one is under way. */
 #include "conn.h"
 
+#include "crash_notes.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
@@ -242,7 +243,11 @@ static void flush(struct conn *c)
 static enum step_result step_work(struct pool_task *task)
 {
     struct conn *c = LIST_ITEM(task, struct conn, task);
-    return c->work(&c->session);
+    struct crash_notes *notes = c->gateway->options->notes;
+    int ticket = c->session.user != NULL ? crash_notes_begin(notes, c->session.user->id) : -1;
+    enum step_result result = c->work(&c->session);
+    crash_notes_end(notes, ticket);
+    return result;
 }
 
 static void step_ended(void *arg)

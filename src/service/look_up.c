@@ -2,6 +2,7 @@
  * client why a login was refused, neither in words nor by the time it takes. */
 #include "conn.h"
 
+#include "crash_notes.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
@@ -68,6 +69,10 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
     if (l->user->disabled || !is_allowed(l->user, c->room->service)) {
         note_login(c, COUNTER_ACCESS_DENIED, l->user->disabled ? "disabled or expired" : "class of service", "");
         return ACTION_REFUSED;
+    }
+    if (crash_notes_is_refused(c->gateway->options->notes, l->user->id, clock_monotonic_ms())) {
+        note_login(c, COUNTER_STORE_LOGIN_ERROR, "this mailbox made the gateway abort twice", "refused for ten minutes");
+        return ACTION_UNAVAILABLE;
     }
     if (l->user->post_office == NULL) {
         note_login(c, COUNTER_STORE_LOGIN_ERROR, "post office unknown", "");

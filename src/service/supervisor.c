@@ -17,6 +17,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/net/listener.h"
+#include "crash_notes.h"
 #include "supervisor_wire.h"
 
 enum { PORTS_MAX = 128, BACK_OFF_MOST = 30, LIFE_MS = 60 * 1000, STOP_MS = 15 * 1000, EXIT_SENSELESS = 2 };
@@ -176,10 +177,20 @@ static void start_agent(struct supervisor *s)
     log_verbose("supervisor", "agent %ld started", (long)s->agent);
 }
 
+/* Our own bug, and not somebody's kill. */
+static bool is_abort(int status)
+{
+    if (!WIFSIGNALED(status))
+        return false;
+    int number = WTERMSIG(status);
+    return number == SIGABRT || number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE;
+}
+
 static void agent_ended(struct supervisor *s, int status)
 {
     uint64_t now = clock_monotonic_ms();
     s->agent = 0;
+    crash_notes_agent_ended(s->options->notes, is_abort(status), now);
     if (s->kill_at_ms != 0 || (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SENSELESS)) {
         s->done = true;
         s->exit_code = s->kill_at_ms != 0 ? 0 : EXIT_SENSELESS;

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../src/service/crash_notes.h"
 #include "../../src/service/pool.h"
 #include "../../src/service/supervisor_wire.h"
 #include "postern/base/clock.h"
@@ -835,6 +836,33 @@ static void test_supervisor(void)
     munmap(shared, sizeof(*shared));
 }
 
+static void test_crash_notes(void)
+{
+    struct crash_notes *notes = crash_notes_new();
+    const uint64_t now = 1000000;
+    crash_notes_end(notes, crash_notes_begin(notes, "innocent"));
+    for (int crash = 0; crash < 2; crash++) {
+        CU_ASSERT_FALSE(crash_notes_is_refused(notes, "joe", now));
+        crash_notes_begin(notes, "joe");
+        crash_notes_begin(notes, "joe");   /* two steps at once are one crash */
+        crash_notes_agent_ended(notes, true, now);
+    }
+    CU_ASSERT(crash_notes_is_refused(notes, "joe", now));
+    CU_ASSERT_FALSE(crash_notes_is_refused(notes, "joel", now));
+    CU_ASSERT_FALSE(crash_notes_is_refused(notes, "innocent", now));
+    CU_ASSERT_FALSE(crash_notes_is_refused(notes, "joe", now + CRASH_REFUSED_MS));
+    /* An agent that was killed is nobody's fault; and what was forgotten counts from the beginning. */
+    for (int crash = 0; crash < 3; crash++) {
+        crash_notes_begin(notes, "ann");
+        crash_notes_agent_ended(notes, false, now);
+    }
+    CU_ASSERT_FALSE(crash_notes_is_refused(notes, "ann", now));
+    crash_notes_begin(notes, "joe");
+    crash_notes_agent_ended(notes, true, now + CRASH_REFUSED_MS);
+    CU_ASSERT_FALSE(crash_notes_is_refused(notes, "joe", now + CRASH_REFUSED_MS));
+    crash_notes_free(&notes);
+}
+
 static void test_control(void)
 {
     struct site site;
@@ -875,6 +903,7 @@ static const struct unit_test tests[] = {
     { "too many", test_too_many },
     { "stalled session", test_stalled_session },
     { "login timeout", test_login_timeout },
+    { "crash notes", test_crash_notes },
     { "control", test_control },
 };
 

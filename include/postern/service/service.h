@@ -7,12 +7,14 @@
 #include "postern/session/session.h"
 
 struct gateway;
+struct crash_notes;
 
 struct service_options {
     const struct protocol *protocols[SERVICE_COUNT];   /* NULL: that service is not served */
     const char *tls_dir;         /* certificate and key files lie below it */
     const char *control_path;    /* socket of posternctl; NULL: none */
     int supervisor_fd;           /* the agent's end of the supervisor's socket; -1: ports are bound by this process */
+    struct crash_notes *notes;   /* postern/service/supervisor.h; or NULL */
     unsigned loops;              /* 0: one for each processor, at most 16 */
 };
 

@@ -8,10 +8,16 @@
 
 #include "postern/base/fault.h"
 
+/* Shared with the agents: users whose mailboxes made them abort. Made before the first process is started. */
+struct crash_notes;
+struct crash_notes *crash_notes_new(void);
+void crash_notes_free(struct crash_notes **notes);
+
 struct supervisor_options {
     const uint16_t *allowed_ports;   /* below 1024 no others are bound */
     size_t allowed_port_count;
     const char *pid_file;            /* or NULL */
+    struct crash_notes *notes;       /* or NULL */
     /* The agent's process: returns its exit code. 2 means that it makes no sense to start it again. */
     int (*agent)(int supervisor_fd, void *context);
     void *context;
