@@ -98,7 +98,6 @@ static bool end_command(struct imap *imap)
         /* What stands in `in` came before TLS and is dropped; nothing else was learned (RFC 3501 6.2.1). */
         imap->start_tls = false;
         imap->await = AWAIT_TLS;
-        imap->reader = (struct reader){ 0 };
         session_start_tls(imap->session);
         return false;
     }
