@@ -196,13 +196,15 @@ static void agent_ended(struct supervisor *s, int status)
         s->exit_code = s->kill_at_ms != 0 ? 0 : EXIT_SENSELESS;
         return;
     }
-    if (now - s->started_ms >= LIFE_MS)
+    /* SIGKILL comes from outside (an operator, the kernel), never from a bug of the agent's own: no back-off. */
+    bool from_outside = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (from_outside || now - s->started_ms >= LIFE_MS)
         s->back_off = 0;
     s->start_at_ms = now + s->back_off * 1000ull;
     log_error("supervisor", "the agent ended by %s %d; it is started again in %u s",
               WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
               s->back_off);
-    if (s->back_off < BACK_OFF_MOST)
+    if (!from_outside && s->back_off < BACK_OFF_MOST)
         s->back_off++;
 }
 
