@@ -80,7 +80,7 @@ enum retrieve_result retrieve_continue(struct retrieval *retrieval, char *scratc
         buf_clear(&retrieval->plain->header);
     }
     while (retrieval->left != 0 && !retrieval->wire.full) {
-        size_t len;
+        size_t len = 0;
         if (out->len >= SESSION_OUT_CHUNK)
             return RETRIEVE_FULL;
         if (read_piece(retrieval, scratch, &len, fault) < 0)
