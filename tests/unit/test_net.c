@@ -175,6 +175,10 @@ static void echo(struct server *s)
         return;
     if (slice_is(buf_slice(&s->in), "starttls\n")) {
         buf_clear(&s->in);
+        /* As in every protocol the answer goes first: what comes before it is not TLS's. */
+        buf_append_text(&out, "ready\n");
+        stream_send(&s->stream, &out);
+        buf_fini(&out);
         CU_ASSERT_EQUAL(stream_start_tls(&s->stream, s->tls), 0);
         return;
     }
@@ -450,7 +454,11 @@ static void test_tls(void)
     s.limit = 100;
     struct client *c = dial(&s);
     exchange_line(c, "clear\n");
+    struct buf answer = { .cap = 0 };
     CU_ASSERT_EQUAL(client_write(c, SLICE_LITERAL("starttls\n"), DEADLINE_MS, &fault), 0);
+    CU_ASSERT_EQUAL(client_read_line(c, &answer, DEADLINE_MS, &fault), 0);
+    CU_ASSERT(slice_is(buf_slice(&answer), "ready"));
+    buf_fini(&answer);
     CU_ASSERT_EQUAL(client_start_tls(c, "127.0.0.1", p.certificate, DEADLINE_MS, &fault), 0);
     exchange_line(c, "hidden\n");
     char line[3002];
