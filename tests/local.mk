@@ -36,6 +36,8 @@ tests_e2e_frozen_fs_LDFLAGS =
 tests_e2e_frozen_fs_LDADD = $(FUSE_LIBS)
 endif
 
+include tests/fuzz/local.mk
+
 # The client of the benchmarks (tests/bench/README.md).
 check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c

@@ -23,10 +23,3 @@ check_PROGRAMS += tests/unit/test_imap_pattern
 TESTS += tests/unit/test_imap_pattern
 tests_unit_test_imap_pattern_SOURCES = tests/unit/test_imap_pattern.c
 tests_unit_test_imap_pattern_LDADD = $(IMAP_TEST_LIBS)
-if FUZZERS
-check_PROGRAMS += tests/fuzz/fuzz_imap
-tests_fuzz_fuzz_imap_SOURCES = tests/fuzz/fuzz_imap.c tests/unit/imap_fake.c tests/unit/imap_fake.h
-tests_fuzz_fuzz_imap_CFLAGS = $(AM_CFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_imap_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_imap_LDADD = $(IMAP_SESSION_LIBS)
-endif

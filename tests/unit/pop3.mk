@@ -15,11 +15,3 @@ TESTS += tests/unit/test_pop3_store
 tests_unit_test_pop3_store_SOURCES = tests/unit/test_pop3_store.c tests/unit/pop3_fake.c tests/unit/pop3_fake.h
 tests_unit_test_pop3_store_LDADD = src/pop3/libpop3.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
 	$(GSASL_LIBS) $(UNIT_LIBS)
-if FUZZERS
-check_PROGRAMS += tests/fuzz/fuzz_pop3
-tests_fuzz_fuzz_pop3_SOURCES = tests/fuzz/fuzz_pop3.c tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
-tests_fuzz_fuzz_pop3_CFLAGS = $(AM_CFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_pop3_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-tests_fuzz_fuzz_pop3_LDADD = src/pop3/libpop3.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
-	$(GSASL_LIBS)
-endif
