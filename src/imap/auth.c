@@ -21,16 +21,21 @@ bool starttls_run(struct imap *imap, struct command *command)
 
 /* --- after the service's verdict: the account is opened before OK is said ------------------------------------------------ */
 
-static enum step_result open_work(struct imap *imap, struct command *command)
+static struct account_where account_of(const struct user *user)
 {
-    const struct user *user = imap->session->user;
     const struct post_office *office = user->post_office;
-    struct fault fault;
-    struct account_where where = {
+    return (struct account_where){
         .path = slice_from_string(office->path), .uuid = slice_from_string(office->uuid),
         .mailbox_dir = slice_from_string(user->mailbox_dir), .control_dir = slice_from_string(office->control_dir),
         .prefix = slice_from_string(office->prefix), .separator = office->separator,
     };
+}
+
+static enum step_result open_work(struct imap *imap, struct command *command)
+{
+    const struct user *user = imap->session->user;
+    struct account_where where = account_of(user);
+    struct fault fault;
     (void)command;
     if (account_open(&where, true, &imap->account, &fault) == 0)
         return STEP_DONE;
@@ -73,10 +78,15 @@ static bool begin_login(struct imap *imap, struct command *command, struct slice
 static bool end_login(struct imap *imap, struct command *command)
 {
     const struct user *user = imap->session->user;
+    struct account_where where;
     switch (imap->result) {
     case ACTION_OK:
         if (user->post_office == NULL || user->post_office->path == NULL)
             return unavailable(imap, command);
+        where = account_of(user);
+        imap->account = account_find(&where);
+        if (imap->account != NULL)
+            return logged_in(imap, command);
         command->stage = STAGE_OPEN;
         return imap_step(imap, open_work);
     case ACTION_UNAVAILABLE:

@@ -292,7 +292,7 @@ static int prepare_batch(struct fetch *fetch, struct fault *fault)
     return set_seen(fetch, fault);
 }
 
-enum progress fetch_step(struct fetch *fetch, struct buf *out, struct fault *fault)
+static enum progress fetch_batches(struct fetch *fetch, struct buf *out, struct fault *fault)
 {
     const size_t before = out->len;
     for (;;) {
@@ -317,4 +317,12 @@ enum progress fetch_step(struct fetch *fetch, struct buf *out, struct fault *fau
             fetch->batch_at++;
         }
     }
+}
+
+enum progress fetch_step(struct fetch *fetch, struct buf *out, struct fault *fault)
+{
+    enum progress progress = fetch_batches(fetch, out, fault);
+    if (!fetch->simple)
+        mailbox_cache_rest(fetch->mailbox);
+    return progress;
 }

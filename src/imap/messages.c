@@ -123,7 +123,9 @@ static enum step_result search_work(struct imap *imap, struct command *command)
     if (!data->begun)
         search_begin(data->search, imap->view);
     data->begun = true;
-    switch (search_step(data->search, &imap->session->out, &fault)) {
+    enum progress progress = search_step(data->search, &imap->session->out, &fault);
+    mailbox_cache_rest(view_mailbox(imap->view));
+    switch (progress) {
     case PROGRESS_FAILED:
         return imap_fail_selected(imap, command, &fault);
     case PROGRESS_DONE:

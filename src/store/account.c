@@ -10,11 +10,20 @@
 
 #include "internal.h"
 #include "postern/base/check.h"
+#include "postern/base/clock.h"
+#include "postern/base/map.h"
 #include "postern/base/memory.h"
 #include "tree.h"
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct list registry = { &registry, &registry };
+static struct map by_where;                   /* of the same accounts */
+
+/* Accounts that nobody has open, kept for a while. What was found good within TRUST_MS is not looked at again. */
+enum { IDLE_MOST = 256, TRUST_MS = 2000 };
+static struct list idle = { &idle, &idle };   /* by idle_ms */
+static size_t idle_count;
+static uint64_t idle_keep_ms;                 /* 0: none are kept */
 
 /* --- opening the directories ------------------------------------------------------------------------------------------ */
 
@@ -168,14 +177,36 @@ static int open_control(struct account *account, struct slice path, bool create,
 
 /* --- the registry -------------------------------------------------------------------------------------------------------- */
 
+static struct buf key_of(const struct account_where *where)
+{
+    struct buf key = { 0 };
+    const struct slice parts[] = { where->path, where->uuid, where->mailbox_dir, where->control_dir, where->prefix };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        buf_append(&key, parts[i]);
+        buf_append_byte(&key, '\0');
+    }
+    buf_append_byte(&key, where->separator);
+    return key;
+}
+
+/* Under the registry's mutex. */
+static struct account *take(struct account *account)
+{
+    if (account->refs++ == 0) {
+        list_remove(&account->idle_link);
+        idle_count--;
+    }
+    return account;
+}
+
 static struct account *find(const struct stat *st, const struct account_where *where)
 {
     LIST_FOR_EACH (&registry, at) {
         struct account *known = LIST_ITEM(at, struct account, link);
         if (known->like.st_dev == st->st_dev && known->like.st_ino == st->st_ino && known->separator == where->separator &&
             slice_is(where->prefix, known->prefix) && slice_is(where->control_dir, known->control_dir)) {
-            known->refs++;
-            return known;
+            known->opened_ms = clock_monotonic_ms();
+            return take(known);
         }
     }
     return NULL;
@@ -192,6 +223,7 @@ static void destroy(struct account *account)
     mem_free(&account->control_dir);
     mem_free(&account->prefix);
     mem_free(&account->inbox_target);
+    buf_fini(&account->key);
     mem_free(&account);
 }
 
@@ -201,6 +233,9 @@ static struct account *build(struct postoffice *postoffice, int root, const stru
     struct account *account = MEM_NEW(struct account);
     account->refs = 1;
     list_init(&account->link);
+    list_init(&account->idle_link);
+    account->opened_ms = clock_monotonic_ms();
+    account->key = key_of(where);
     account->postoffice = postoffice;
     account->root = root;
     account->control = -1;
@@ -218,8 +253,10 @@ static struct account *enter(struct account *account, const struct account_where
 {
     pthread_mutex_lock(&registry_mutex);
     struct account *known = find(&account->like, where);
-    if (known == NULL)
+    if (known == NULL) {
         list_append(&registry, &account->link);
+        map_put(&by_where, buf_slice(&account->key), account);
+    }
     pthread_mutex_unlock(&registry_mutex);
     if (known == NULL)
         return account;
@@ -250,11 +287,28 @@ static int open_in(struct postoffice *postoffice, const struct account_where *wh
     return 0;
 }
 
+struct account *account_find(const struct account_where *where)
+{
+    struct buf key = key_of(where);
+    pthread_mutex_lock(&registry_mutex);
+    struct account *known = map_get(&by_where, buf_slice(&key));
+    bool trusted = known != NULL && idle_keep_ms != 0 && clock_monotonic_ms() - known->opened_ms < TRUST_MS;
+    if (trusted)
+        take(known);
+    pthread_mutex_unlock(&registry_mutex);
+    buf_fini(&key);
+    return trusted ? known : NULL;
+}
+
 int account_open(const struct account_where *where, bool create, struct account **out, struct fault *fault)
 {
-    *out = NULL;
-    if (check_where(where, fault) != 0)
+    if (check_where(where, fault) != 0) {
+        *out = NULL;
         return -1;
+    }
+    *out = account_find(where);
+    if (*out != NULL)
+        return 0;
     struct postoffice *postoffice = postoffice_get(where->path, where->uuid, fault);
     return postoffice == NULL ? -1 : open_in(postoffice, where, create, out, fault);
 }
@@ -268,19 +322,60 @@ struct account *account_ref(struct account *account)
     return account;
 }
 
+/* Under the registry's mutex: those that were left at that time or before, and the oldest of too many; nobody finds them any more. */
+static void end_idle_until(uint64_t time_ms, struct list *ended)
+{
+    while (!list_is_empty(&idle)) {
+        struct account *oldest = LIST_ITEM(idle.next, struct account, idle_link);
+        if (oldest->idle_ms > time_ms && idle_count <= IDLE_MOST)
+            return;
+        list_remove(&oldest->idle_link);
+        idle_count--;
+        list_remove(&oldest->link);
+        if (map_get(&by_where, buf_slice(&oldest->key)) == oldest)
+            map_remove(&by_where, buf_slice(&oldest->key));
+        list_append(ended, &oldest->idle_link);
+    }
+}
+
+static void destroy_all(struct list *ended)
+{
+    while (!list_is_empty(ended)) {
+        struct account *account = LIST_ITEM(ended->next, struct account, idle_link);
+        list_remove(&account->idle_link);
+        destroy(account);
+    }
+}
+
 void account_unref(struct account **account)
 {
     struct account *old = *account;
     *account = NULL;
     if (old == NULL)
         return;
+    struct list ended;
+    list_init(&ended);
     pthread_mutex_lock(&registry_mutex);
-    bool last = --old->refs == 0;
-    if (last)
-        list_remove(&old->link);
+    if (--old->refs == 0) {
+        old->idle_ms = clock_monotonic_ms();
+        list_append(&idle, &old->idle_link);
+        idle_count++;
+        end_idle_until(old->idle_ms - idle_keep_ms, &ended);
+    }
     pthread_mutex_unlock(&registry_mutex);
-    if (last)
-        destroy(old);
+    destroy_all(&ended);
+}
+
+void store_keep_idle(uint64_t milliseconds)
+{
+    struct list ended;
+    list_init(&ended);
+    mailbox_keep_idle(milliseconds);
+    pthread_mutex_lock(&registry_mutex);
+    idle_keep_ms = milliseconds;
+    end_idle_until(clock_monotonic_ms() - milliseconds, &ended);
+    pthread_mutex_unlock(&registry_mutex);
+    destroy_all(&ended);
 }
 
 char account_separator(const struct account *account)

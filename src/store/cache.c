@@ -10,13 +10,15 @@
 #include "state.h"
 
 #define NAME_CACHE_TMP "postern-cache.tmp"
-enum { CACHE_VERSION = 1, VALUE_MAX = 64 * 1024, FLUSH_BYTES = 256 * 1024, CACHE_FILE_MAX = 128 * 1024 * 1024, COMPACT_MIN = 1024 * 1024 };
+enum { CACHE_VERSION = 1, VALUE_MAX = 64 * 1024, FLUSH_BYTES = 256 * 1024, CACHE_FILE_MAX = 128 * 1024 * 1024, COMPACT_MIN = 1024 * 1024,
+       WINDOW_BYTES = 128 * 1024 };
 
 struct cache_header { char magic[8]; uint32_t version, uid_validity; };
 struct cache_record { uint32_t uid, kind, len, check; };
 
-/* Where a value stands: in the file, or behind its end in `pending`. Slots of an open-addressed table; uid 0 is empty. */
-struct place_of { uint32_t uid; uint32_t kind_len; uint64_t at; };
+/* Where a value stands: in the file, or behind its end in `pending`. Slots of an open-addressed table; uid 0 is empty. A value of one byte
+ * also stands in the slot itself. */
+struct place_of { uint32_t uid; uint32_t kind_len; uint64_t at : 56; uint64_t byte : 8; };
 
 struct cache {
     struct place_of *slots;
@@ -26,6 +28,8 @@ struct cache {
     struct buf pending;
     uint32_t uid_validity;
     uint64_t dead;            /* bytes of values that were replaced */
+    struct buf window;        /* a part of the file, while many values are being read */
+    uint64_t window_at;
 };
 
 static const char magic[8] = "PSTNCCH";
@@ -46,7 +50,7 @@ static struct place_of *slot_of(struct cache *cache, uint32_t uid, uint32_t kind
     return &cache->slots[at];
 }
 
-static void remember(struct cache *cache, uint32_t uid, uint32_t kind, uint32_t len, uint64_t at)
+static void remember(struct cache *cache, uint32_t uid, uint32_t kind, struct slice value, uint64_t at)
 {
     if ((cache->used + 1) * 2 > cache->mask + 1) {
         struct place_of *old = cache->slots;
@@ -63,7 +67,7 @@ static void remember(struct cache *cache, uint32_t uid, uint32_t kind, uint32_t 
         cache->used++;
     else
         cache->dead += (slot->kind_len & 0xffffff) + sizeof(struct cache_record);
-    *slot = (struct place_of){ uid, kind << 24 | len, at };
+    *slot = (struct place_of){ uid, kind << 24 | (uint32_t)value.len, at, value.len == 1 ? (unsigned char)value.data[0] : 0 };
 }
 
 static bool record_is_good(const struct cache_record *record)
@@ -77,10 +81,13 @@ static bool record_is_good(const struct cache_record *record)
 static bool learn(struct cache *cache, int fd, uint64_t len)
 {
     struct buf window = { 0 };
+    size_t taken = 0;
     uint64_t at = sizeof(struct cache_header), read_to = at;
     while (at < len) {
         struct cache_record record;
-        if (window.len < sizeof(record) + VALUE_MAX && read_to < len) {
+        if (window.len - taken < sizeof(record) + VALUE_MAX && read_to < len) {
+            buf_consume(&window, taken);
+            taken = 0;
             char *room = buf_reserve(&window, FLUSH_BYTES);
             ssize_t got = pread(fd, room, FLUSH_BYTES, (off_t)read_to);
             if (got <= 0)
@@ -88,14 +95,18 @@ static bool learn(struct cache *cache, int fd, uint64_t len)
             buf_extend(&window, (size_t)got);
             read_to += (uint64_t)got;
         }
-        if (window.len < sizeof(record))
+        struct slice rest = slice_from(buf_slice(&window), taken);
+        if (rest.len < sizeof(record))
             break;
-        memcpy(&record, window.data, sizeof(record));
-        if (!record_is_good(&record) || window.len < sizeof(record) + record.len)
+        memcpy(&record, rest.data, sizeof(record));
+        if (!record_is_good(&record) || rest.len < sizeof(record) + record.len)
             break;
-        remember(cache, record.uid, record.kind, record.len, at + sizeof(record));
+        struct slice value = slice_part(rest, sizeof(record), record.len);
+        if (record.len == 1 && record.check != check_of(&record, value))
+            break;
+        remember(cache, record.uid, record.kind, value, at + sizeof(record));
         at += sizeof(record) + record.len;
-        buf_consume(&window, sizeof(record) + record.len);
+        taken += sizeof(record) + record.len;
     }
     buf_fini(&window);
     return at == len;
@@ -105,6 +116,7 @@ static void forget_all(struct cache *cache)
 {
     mem_free(&cache->slots);
     buf_fini(&cache->pending);
+    buf_fini(&cache->window);
     *cache = (struct cache){ .uid_validity = cache->uid_validity, .mask = 63 };
     cache->slots = MEM_NEW_ARRAY(struct place_of, 64);
 }
@@ -134,7 +146,7 @@ static void cache_load(struct mailbox *mailbox, struct cache *cache)
 static int open_to_append(struct mailbox *mailbox, struct cache *cache)
 {
     struct stat st;
-    int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | (cache->file_len == 0 ? O_CREAT | O_EXCL : 0);
+    int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (cache->file_len == 0 ? O_CREAT | O_EXCL : 0);
     int fd = openat(mailbox->place.folder, NAME_CACHE, flags, 0600);
     if (fd < 0)
         return -1;
@@ -172,30 +184,46 @@ static void append_pending(struct mailbox *mailbox, struct cache *cache)
     buf_fini(&cache->pending);
 }
 
+static bool in_window(const struct cache *cache, uint64_t from, size_t len)
+{
+    return from >= cache->window_at && from + len <= cache->window_at + cache->window.len;
+}
+
+/* Reads from there on, at least len bytes: values that are asked for in turn mostly stand in turn. */
+static bool read_window(struct mailbox *mailbox, struct cache *cache, uint64_t from, size_t len)
+{
+    struct stat st;
+    buf_clear(&cache->window);
+    cache->window_at = from;
+    int fd = openat(mailbox->place.folder, NAME_CACHE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    char *room = buf_reserve(&cache->window, WINDOW_BYTES);
+    ssize_t got = fstat(fd, &st) == 0 && st.st_ino == cache->state.inode ? pread(fd, room, WINDOW_BYTES, (off_t)from) : -1;
+    close(fd);
+    if (got > 0)
+        buf_extend(&cache->window, (size_t)got);
+    return got >= (ssize_t)len;
+}
+
 static bool value_read(struct mailbox *mailbox, struct cache *cache, const struct place_of *place, struct buf *out)
 {
     uint32_t len = place->kind_len & 0xffffff;
     struct cache_record record;
     uint64_t base = cache->file_len == 0 ? sizeof(struct cache_header) : cache->file_len;
-    size_t start = out->len;
-    if (place->at >= base) {
+    char byte = (char)place->byte;
+    if (len == 1)
+        return buf_append(out, slice_make(&byte, 1));
+    if (place->at >= base)
         return buf_append(out, slice_part(buf_slice(&cache->pending), place->at - base, len));
-    }
-    int fd = openat(mailbox->place.folder, NAME_CACHE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    char *room = fd < 0 ? NULL : buf_reserve(out, len);
-    struct stat st;
-    bool good = room != NULL && fstat(fd, &st) == 0 && st.st_ino == cache->state.inode &&
-                pread(fd, &record, sizeof(record), (off_t)(place->at - sizeof(record))) == (ssize_t)sizeof(record) &&
-                pread(fd, room, len, (off_t)place->at) == (ssize_t)len;
-    if (fd >= 0)
-        close(fd);
-    good = good && record.uid == place->uid && record.len == len && record.kind == place->kind_len >> 24 &&
-           record.check == check_of(&record, slice_make(room, len));
-    if (good)
-        buf_extend(out, len);
-    else
-        buf_truncate(out, start);
-    return good;
+    uint64_t from = place->at - sizeof(record);
+    if (!in_window(cache, from, sizeof(record) + len) && !read_window(mailbox, cache, from, sizeof(record) + len))
+        return false;
+    const char *bytes = cache->window.data + (from - cache->window_at);
+    struct slice value = slice_make(bytes + sizeof(record), len);
+    memcpy(&record, bytes, sizeof(record));
+    return record.uid == place->uid && record.len == len && record.kind == place->kind_len >> 24 &&
+           record.check == check_of(&record, value) && buf_append(out, value);
 }
 
 /* More than half of the file is of messages that are gone: the rest is written anew. */
@@ -222,7 +250,7 @@ static void compact(struct mailbox *mailbox, struct cache *cache)
             continue;
         struct cache_record record = { slot->uid, slot->kind_len >> 24, (uint32_t)value.len, 0 };
         record.check = check_of(&record, buf_slice(&value));
-        remember(&fresh, record.uid, record.kind, record.len, sizeof(struct cache_header) + fresh.pending.len + sizeof(record));
+        remember(&fresh, record.uid, record.kind, buf_slice(&value), sizeof(struct cache_header) + fresh.pending.len + sizeof(record));
         buf_append(&fresh.pending, slice_make((const char *)&record, sizeof(record)));
         buf_append(&fresh.pending, buf_slice(&value));
     }
@@ -230,6 +258,7 @@ static void compact(struct mailbox *mailbox, struct cache *cache)
     unlinkat(mailbox->place.folder, NAME_CACHE, 0);
     mem_free(&cache->slots);
     buf_fini(&cache->pending);
+    buf_fini(&cache->window);
     *cache = fresh;
     append_pending(mailbox, cache);
 }
@@ -269,12 +298,22 @@ void mailbox_cache_put(struct mailbox *mailbox, uint32_t uid, enum cache_kind ki
     uint64_t base = cache->file_len == 0 ? sizeof(struct cache_header) : cache->file_len;
     if (base + cache->pending.len < CACHE_FILE_MAX - VALUE_MAX - sizeof(record)) {
         record.check = check_of(&record, value);
-        remember(cache, uid, record.kind, record.len, base + cache->pending.len + sizeof(record));
+        remember(cache, uid, record.kind, value, base + cache->pending.len + sizeof(record));
         buf_append(&cache->pending, slice_make((const char *)&record, sizeof(record)));
         buf_append(&cache->pending, value);
         if (cache->pending.len >= FLUSH_BYTES)
             append_pending(mailbox, cache);
     }
+    pthread_mutex_unlock(&mailbox->cache_mutex);
+}
+
+void mailbox_cache_rest(struct mailbox *mailbox)
+{
+    /* Whoever is at it now frees it later. */
+    if (pthread_mutex_trylock(&mailbox->cache_mutex) != 0)
+        return;
+    if (mailbox->cache != NULL)
+        buf_fini(&mailbox->cache->window);
     pthread_mutex_unlock(&mailbox->cache_mutex);
 }
 
@@ -295,5 +334,6 @@ void cache_free(struct mailbox *mailbox)
         return;
     mem_free(&mailbox->cache->slots);
     buf_fini(&mailbox->cache->pending);
+    buf_fini(&mailbox->cache->window);
     mem_free(&mailbox->cache);
 }

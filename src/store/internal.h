@@ -19,6 +19,9 @@ struct mailbox_place {
 /* [T] Makes or finds the process's one object for the folder (device and inode of the directory). Reads nothing of the folder. */
 int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, struct fault *fault);
 
+/* [L] store_keep_idle for mailboxes alone. */
+void mailbox_keep_idle(uint64_t milliseconds);
+
 /* [L] After a folder was deleted by us, or before its directory is emptied: if the process has an object for that directory,
  * everything further on it is FAULT_GONE and its views are woken. */
 void mailbox_mark_gone(int folder_fd);

@@ -13,6 +13,22 @@
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct list registry = { &registry, &registry };
 
+/* Mailboxes of the registry that nobody has open: kept for a while, since a client that comes back finds all in memory. */
+enum { IDLE_MOST = 256, IDLE_MESSAGES_MOST = 400000 };
+static struct list idle = { &idle, &idle };   /* by idle_ms */
+static size_t idle_count, idle_messages;
+static uint64_t idle_keep_ms;                 /* 0: none are kept */
+
+/* Under the registry's mutex. The caller counts its reference. */
+static void leave_idle(struct mailbox *mailbox)
+{
+    if (mailbox->refs > 0)
+        return;
+    list_remove(&mailbox->idle_link);
+    idle_count--;
+    idle_messages -= mailbox->live.count;
+}
+
 static struct mailbox *registry_find(const struct stat *st)
 {
     LIST_FOR_EACH(&registry, at) {
@@ -49,6 +65,7 @@ static struct mailbox *mailbox_make(const struct mailbox_place *place, const str
     pthread_mutex_init(&mailbox->notify, NULL);
     pthread_mutex_init(&mailbox->cache_mutex, NULL);
     list_init(&mailbox->views);
+    list_init(&mailbox->idle_link);
     return mailbox;
 }
 
@@ -64,6 +81,7 @@ int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, stru
     struct mailbox *mailbox = registry_find(&st);
     bool found = mailbox != NULL;
     if (found) {
+        leave_idle(mailbox);
         mailbox->refs++;
     } else {
         mailbox = mailbox_make(place, &st);
@@ -101,19 +119,66 @@ static void mailbox_destroy(struct mailbox *mailbox)
     mem_release(mailbox);
 }
 
+/* Under the registry's mutex: nobody finds it any more. */
+static void end_idle(struct mailbox *mailbox, struct list *ended)
+{
+    leave_idle(mailbox);
+    list_remove(&mailbox->link);
+    list_append(ended, &mailbox->idle_link);
+}
+
+/* Those that were left at that time or before, and the oldest of too many. */
+static void end_idle_until(uint64_t time_ms, struct list *ended)
+{
+    while (!list_is_empty(&idle)) {
+        struct mailbox *oldest = LIST_ITEM(idle.next, struct mailbox, idle_link);
+        if (oldest->idle_ms > time_ms && idle_count <= IDLE_MOST && idle_messages <= IDLE_MESSAGES_MOST)
+            return;
+        end_idle(oldest, ended);
+    }
+}
+
+static void destroy_all(struct list *ended)
+{
+    while (!list_is_empty(ended)) {
+        struct mailbox *mailbox = LIST_ITEM(ended->next, struct mailbox, idle_link);
+        list_remove(&mailbox->idle_link);
+        mailbox_destroy(mailbox);
+    }
+}
+
 void mailbox_unref(struct mailbox **mailbox)
 {
     struct mailbox *m = *mailbox;
     *mailbox = NULL;
     if (m == NULL)
         return;
+    struct list ended;
+    list_init(&ended);
     pthread_mutex_lock(&registry_mutex);
-    bool last = --m->refs == 0;
-    if (last)
-        list_remove(&m->link);
+    if (--m->refs == 0) {
+        bool keep = idle_keep_ms != 0 && m->loaded && !m->gone;
+        m->idle_ms = clock_monotonic_ms();
+        list_append(&idle, &m->idle_link);
+        idle_count++;
+        idle_messages += m->live.count;
+        if (!keep)
+            end_idle(m, &ended);
+        end_idle_until(m->idle_ms - idle_keep_ms, &ended);
+    }
     pthread_mutex_unlock(&registry_mutex);
-    if (last)
-        mailbox_destroy(m);
+    destroy_all(&ended);
+}
+
+void mailbox_keep_idle(uint64_t milliseconds)
+{
+    struct list ended;
+    list_init(&ended);
+    pthread_mutex_lock(&registry_mutex);
+    idle_keep_ms = milliseconds;
+    end_idle_until(clock_monotonic_ms() - milliseconds, &ended);
+    pthread_mutex_unlock(&registry_mutex);
+    destroy_all(&ended);
 }
 
 void mailbox_release_unlinks(struct mailbox *mailbox)
@@ -146,8 +211,10 @@ void mailbox_mark_gone(int folder_fd)
         return;
     pthread_mutex_lock(&registry_mutex);
     struct mailbox *mailbox = registry_find(&st);
-    if (mailbox != NULL)
+    if (mailbox != NULL) {
+        leave_idle(mailbox);
         mailbox->refs++;
+    }
     pthread_mutex_unlock(&registry_mutex);
     if (mailbox == NULL)
         return;

@@ -28,7 +28,9 @@ struct ghost {
 
 struct mailbox {
     struct list link;               /* the registry's, under its mutex */
-    unsigned refs;                  /* likewise */
+    unsigned refs;                  /* likewise; 0: it is only kept */
+    struct list idle_link;          /* likewise: while it is only kept */
+    uint64_t idle_ms;               /* since when */
     struct mailbox_place place;
     uint64_t device, inode;
 

@@ -56,7 +56,11 @@ void postoffice_unref(struct postoffice **postoffice);
 
 struct account {
     struct list link;
-    unsigned refs;
+    unsigned refs;           /* 0: it is only kept */
+    struct list idle_link;   /* while it is only kept */
+    uint64_t idle_ms;        /* since when */
+    uint64_t opened_ms;      /* when its directories were last opened and found good */
+    struct buf key;          /* the `where` it was opened with, as found by account_find */
     struct postoffice *postoffice;
     int root;                /* the Maildir */
     int control;             /* root of the control files; the same number as root if they lie in the Maildir */

@@ -194,6 +194,45 @@ static void test_unmarked(void)
     end();
 }
 
+/* What nobody has open is found again while it is kept, and is looked at again when it is not. */
+static void test_kept(void)
+{
+    begin();
+    struct account_where where = where_of('.', "");
+    store_keep_idle(60000);
+    struct account *account = open_with('.', ""), *first = account;
+    struct mailbox *mailbox, *again;
+    CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text("INBOX"), &mailbox, &fault), 0);
+    CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+    struct mailbox *kept = mailbox;
+    deliver(account, "INBOX", "one");
+    mailbox_unref(&mailbox);
+    account_unref(&account);
+    account = account_find(&where);
+    CU_ASSERT_PTR_EQUAL_FATAL(account, first);
+    CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text("INBOX"), &again, &fault), 0);
+    CU_ASSERT_PTR_EQUAL(again, kept);
+    struct mailbox_status status;
+    CU_ASSERT_EQUAL(mailbox_sync(again, &fault), 0);
+    mailbox_get_status(again, &status);
+    CU_ASSERT_EQUAL(status.messages, 1);
+    mailbox_unref(&again);
+    /* A folder that was deleted meanwhile is another one. */
+    CU_ASSERT_EQUAL(account_create(account, text("Other"), &fault), 0);
+    CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text("Other"), &mailbox, &fault), 0);
+    CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+    mailbox_unref(&mailbox);
+    CU_ASSERT_EQUAL(account_delete(account, text("Other"), &fault), 0);
+    CU_ASSERT_EQUAL(class_of(account_mailbox(account, text("Other"), &mailbox, &fault)), FAULT_NOT_FOUND);
+    account_unref(&account);
+    where.prefix = SLICE_LITERAL("INBOX.");
+    CU_ASSERT_PTR_NULL(account_find(&where));
+    where.prefix = SLICE_NONE;
+    store_keep_idle(0);
+    CU_ASSERT_PTR_NULL(account_find(&where));
+    end();
+}
+
 /* A directory unmounted and another mounted under the same path while an account is open. */
 static void test_remounted(void)
 {
@@ -841,6 +880,7 @@ static void test_mailbox_keeps_account(void)
 static const struct unit_test tests[] = {
     { "marker", test_marker },
     { "unmarked", test_unmarked },
+    { "kept while nobody has it open", test_kept },
     { "remounted", test_remounted },
     { "owner", test_owner },
     { "open", test_open },

@@ -147,6 +147,11 @@ void mailbox_cache_put(struct mailbox *m, uint32_t uid, enum cache_kind kind, st
     buf_append(&m->cache[m->cached++].value, value);
 }
 
+void mailbox_cache_rest(struct mailbox *m)
+{
+    (void)m;
+}
+
 static uint64_t sent_size(struct slice text)
 {
     uint64_t size = text.len;

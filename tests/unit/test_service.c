@@ -132,6 +132,11 @@ size_t queue_length(void)
 {
     return 0;
 }
+void store_keep_idle(uint64_t milliseconds)
+{
+    (void)milliseconds;
+}
+
 
 /* --- the pool ----------------------------------------------------------------------------------------------------------------- */
 

@@ -26,6 +26,8 @@ struct account_where {
  * first use, if create. The same account opened twice in a process is one object, counted. FAULT_UNREACHABLE: the path
  * is not there or not marked with this uuid (nothing is created in it); FAULT_NOT_FOUND: no Maildir and not create. */
 int account_open(const struct account_where *where, bool create, struct account **out, struct fault *fault);
+/* [L] The account, if it was opened with the same `where` within the last two seconds; else NULL: account_open tells. */
+struct account *account_find(const struct account_where *where);
 struct account *account_ref(struct account *account);
 /* [L] */
 void account_unref(struct account **account);

@@ -36,6 +36,10 @@ struct mailbox *mailbox_ref(struct mailbox *mailbox);
 /* [L] */
 void mailbox_unref(struct mailbox **mailbox);
 
+/* [L] Mailboxes and accounts that nobody has open any more stay in memory for this long (bounded in number); 0, as at the start of the process: not at
+ * all. To be called each second: ends those whose time is over. */
+void store_keep_idle(uint64_t milliseconds);
+
 /* [T] Reads what changed on disk since the last call (nothing to do: two stats): new mail gets UIDs and moves to cur/, flags and
  * removals of others are taken in. Wakes the listeners of views with news. */
 int mailbox_sync(struct mailbox *mailbox, struct fault *fault);
@@ -128,6 +132,8 @@ int mailbox_open_message(struct mailbox *mailbox, uint32_t uid, int *fd_out, uin
 enum cache_kind { CACHE_ENVELOPE = 1, CACHE_BODY = 2, CACHE_BODYSTRUCTURE = 3, CACHE_HEADER = 4 };
 /* [T] Appends to out; false if not cached. The first call for a mailbox reads the cache file. */
 bool mailbox_cache_get(struct mailbox *mailbox, uint32_t uid, enum cache_kind kind, struct buf *out);
+/* [L] No more values are wanted for now: what was read ahead of the cache file is freed. */
+void mailbox_cache_rest(struct mailbox *mailbox);
 /* [T] Values over 64 KiB are ignored; written to disk in bulk, later. */
 void mailbox_cache_put(struct mailbox *mailbox, uint32_t uid, enum cache_kind kind, struct slice value);
 
