@@ -67,9 +67,12 @@ static int agent_main(int supervisor_fd, void *context)
         service_free(&gateway);
         return 2;
     }
-    service_run(gateway);
+    /* Steps and deliveries ask the configuration for users: it goes after them, or with the process. */
+    bool ended = service_run(gateway);
+    ended = queue_stop() && ended;
+    if (!ended)
+        return 0;
     config_stop();
-    queue_stop();
     service_free(&gateway);
     return 0;
 }
@@ -86,6 +89,7 @@ int main(int argc, char **argv)
             .allowed_ports = options.allowed_ports,
             .allowed_port_count = options.allowed_port_count,
             .pid_file = options.pid_file,
+            .state_dir = options.state_dir,
             .notes = agent.notes,
             .agent = agent_main,
             .context = &agent,

@@ -32,6 +32,8 @@
 /* A cookie without an entry means a change outside the filter: it may be a renamed parent, whose children are not told. */
 #define DOUBT_MS 5000
 #define POLL_MS 1000
+/* Between two refreshes: a server that ends every search at once must not be asked without a pause. */
+#define REFRESH_EVERY_MS 200
 
 struct directory_watch {
     struct directory_watch_options options;
@@ -49,6 +51,7 @@ struct directory_watch {
     bool refreshing;
     bool again;                /* a full refresh is due */
     unsigned batch;            /* notices since the last commit */
+    uint64_t searched_ms;      /* when the search was sent */
     uint64_t heard_ms;
     int heartbeat_id;          /* 0: none is out */
     uint64_t heartbeat_ms;
@@ -117,13 +120,16 @@ static int send_search(struct directory_watch *w, struct fault *fault)
     w->again = false;
     w->doubt_ms = 0;
     w->batch = 0;
-    w->heard_ms = clock_monotonic_ms();
+    w->heard_ms = w->searched_ms = clock_monotonic_ms();
     w->events.refresh_begin(w->context, w->base);
     return 0;
 }
 
 static int restart_search(struct directory_watch *w, struct fault *fault)
 {
+    uint64_t since = clock_monotonic_ms() - w->searched_ms;
+    if (since < REFRESH_EVERY_MS)
+        watch_sleep(w, -1, REFRESH_EVERY_MS - since);
     ldap_abandon_ext(w->connection.ld, w->search_id, NULL, NULL);
     return send_search(w, fault);
 }

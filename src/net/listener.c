@@ -20,13 +20,20 @@ struct listener {
     void (*accepted)(void *context, int fd);
     void *context;
     bool *freed;             /* set while a burst is under way */
+    bool told;               /* that descriptors have run out */
 };
 
 int listener_bind(const struct endpoint *address, struct fault *fault)
 {
     char text[ENDPOINT_TEXT];
     endpoint_format(address, text);
+    struct endpoint every_v4;
     int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 && errno == EAFNOSUPPORT && address->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&address->v6.sin6_addr) &&
+        endpoint_parse(SLICE_LITERAL("0.0.0.0"), endpoint_port(address), &every_v4)) {
+        address = &every_v4;   /* a kernel without IPv6 */
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    }
     if (fd < 0)
         return fault_set_errno(fault, errno, "socket for %s port %u", text, endpoint_port(address));
     int on = 1, off = 0;
@@ -59,7 +66,9 @@ static void resume(void *arg)
 /* No descriptor is left: one client is turned away rather than left hanging, then others get time to end. */
 static void turn_away(struct listener *l)
 {
-    log_warning("net", "no descriptors left: connections are turned away");
+    if (!l->told)
+        log_warning("net", "no descriptors left: connections are turned away");
+    l->told = true;
     if (l->reserve >= 0) {
         close(l->reserve);
         l->reserve = -1;
@@ -80,6 +89,7 @@ static void take_connections(void *arg)
     for (int i = 0; i < BURST; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            l->told = false;
             l->accepted(l->context, fd);
             if (freed)
                 return;

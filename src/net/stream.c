@@ -292,10 +292,12 @@ static void happened(struct ev_loop *ev, ev_io *io, int events)
     if (s->handshaking)
         do_handshake(s);
     else {
+        /* A read that had to write first (a key update) goes on when it can: what OpenSSL has read ahead makes nothing readable. */
+        bool read = (events & EV_READ) != 0 || s->tls_wants_write;
         s->tls_wants_write = false;
         if (events & EV_WRITE && stream_pending(s) > 0)
             write_pending(s);
-        if (events & EV_READ && s->failure == STREAM_NO_FAILURE && may_read(s))
+        if (read && s->failure == STREAM_NO_FAILURE && may_read(s))
             take_input(s);
     }
     update_interest(s, true);

@@ -182,7 +182,7 @@ int queue_start(const char *state_dir, struct fault *fault)
     return 0;
 }
 
-void queue_stop(void)
+bool queue_stop(void)
 {
     struct timespec until = clock_wall();
     until.tv_sec += STOP_SECONDS;
@@ -202,6 +202,7 @@ void queue_stop(void)
         log_warning("queue", "%zu deliveries under way are left behind", queue.running);
     }
     pthread_mutex_unlock(&queue.lock);
+    return ended;
 }
 
 size_t queue_length(void)

@@ -500,7 +500,8 @@ static bool is_too_many(struct conn *c)
 {
     struct service_settings settings;
     service_settings_of(c->session.snapshot, c->room->service, &settings);
-    return settings.max_connections > 0 && atomic_load(&c->room->sessions) > settings.max_connections;
+    return c->stream.fd >= c->gateway->fd_most ||
+           (settings.max_connections > 0 && atomic_load(&c->room->sessions) > settings.max_connections);
 }
 
 static void begin(void *arg)

@@ -2,6 +2,7 @@
  * wait for disk or directory on a loop. */
 #include "gateway.h"
 
+#include <limits.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,7 +14,7 @@
 #include "postern/base/memory.h"
 #include "postern/store/mailbox.h"
 
-enum { TICK_MS = 250, KEEP_TICKS = 4, KEEP_MS = 10 * 1000, TLS_TICKS = 20, RETRY_TICKS = 8, STOP_TICK_MS = 20, STOP_MS = 10 * 1000 };
+enum { TICK_MS = 250, TLS_TICKS = 20, RETRY_TICKS = 8, STOP_TICK_MS = 20, STOP_MS = 10 * 1000 };
 
 void service_settings_of(const struct snapshot *snapshot, enum service service, struct service_settings *out)
 {
@@ -191,8 +192,7 @@ static void tick(void *arg)
     uint64_t stall_ms = snapshot ? snapshot->agent.stall_seconds * 1000 : 10000;
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         pool_watch(g->rooms[i].pool, stall_ms);
-    if (++g->ticks % KEEP_TICKS == 0)
-        store_keep_idle(KEEP_MS);
+    g->ticks++;
     if (g->stopping)
         end_if_quiet(g);
     else if (g->applied != 0 && g->ticks % TLS_TICKS == 0)
@@ -222,13 +222,18 @@ void service_stop(struct gateway *gateway)
 
 /* --- start and end ------------------------------------------------------------------------------------------------------------ */
 
-static void raise_descriptor_limit(void)
+/* All that there are; the last ones are kept from clients, so that those who are connected can go on. */
+static int raise_descriptor_limit(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+        return INT_MAX;
+    int most = (int)limit.rlim_cur;
+    return most - (most / 8 < 1024 ? most / 8 : 1024);
 }
 
 static unsigned loop_count(const struct service_options *options)
@@ -245,8 +250,8 @@ static void store_news(void *arg)
 
 int service_new(const struct service_options *options, struct gateway **out, struct fault *fault)
 {
-    raise_descriptor_limit();
     struct gateway *g = MEM_NEW(struct gateway);
+    g->fd_most = raise_descriptor_limit();
     g->options = options;
     g->home_count = loop_count(options);
     for (unsigned i = 0; i < g->home_count; i++) {
@@ -282,7 +287,17 @@ static void *home_main(void *arg)
     return NULL;
 }
 
-void service_run(struct gateway *gateway)
+static bool end_threads(struct gateway *g)
+{
+    bool all = pool_free(&g->look_ups);
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        all = pool_free(&g->rooms[i].pool) && all;
+    if (!all)
+        log_warning("service", "some steps do not return: they are left behind");
+    return all;
+}
+
+bool service_run(struct gateway *gateway)
 {
     for (unsigned i = 1; i < gateway->home_count; i++) {
         struct home *home = &gateway->homes[i];
@@ -297,6 +312,7 @@ void service_run(struct gateway *gateway)
     loop_run(gateway->homes[0].loop);
     for (unsigned i = 1; i < gateway->home_count; i++)
         pthread_join(gateway->homes[i].thread, NULL);
+    return end_threads(gateway);
 }
 
 void service_free(struct gateway **gateway)
@@ -310,7 +326,6 @@ void service_free(struct gateway **gateway)
     loop_timer_cancel(&g->tick);
     if (!end_threads(g))
         return;
-    store_keep_idle(0);
     tls_context_free(&g->tls);
     for (unsigned i = 0; i < LOOPS_MAX; i++)
         loop_free(&g->homes[i].loop);

@@ -41,6 +41,7 @@ struct gateway {
     struct home homes[LOOPS_MAX];         /* the first one accepts, follows the configuration, and serves the control socket */
     unsigned home_count;
     unsigned next_home;
+    int fd_most;                          /* descriptors from here on are for mail files and the directory, not for clients */
     struct room rooms[SERVICE_COUNT];
     struct pool *look_ups;                /* directory look-ups and passwords */
     struct tls_context *tls;

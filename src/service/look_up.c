@@ -8,7 +8,11 @@
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
 
-static const char logins[] = "logins", addresses[] = "addresses";
+enum { BUCKETS = 4096, WAIT_MS = 10 * 1000 };
+
+/* Their addresses are the keys: one client's look-ups take at most half of the threads, and one at a time tries the passwords of a
+ * name from one client, so that who guesses against slow hashes holds up nobody else. */
+static const char logins[BUCKETS], addresses[BUCKETS], names[BUCKETS];
 
 void look_up_free(struct look_up **look_up)
 {
@@ -102,7 +106,12 @@ static enum step_result work(struct pool_task *task)
 {
     struct conn *c = LIST_ITEM(task, struct conn, task);
     struct look_up *l = c->look_up;
-    l->result = c->action == CONN_LOGIN ? log_in(c, l) : resolve(l);
+    if (clock_monotonic_ms() - c->arrived_ms > WAIT_MS) {
+        log_warning("login", "%s session %llu: the directory is too slow", service_word(c->room->service),
+                    (unsigned long long)c->session.id);
+        l->result = ACTION_UNAVAILABLE;
+    } else
+        l->result = c->action == CONN_LOGIN ? log_in(c, l) : resolve(l);
     buf_wipe(&l->password);
     return STEP_DONE;
 }
@@ -154,12 +163,32 @@ static void done(struct pool_task *task, bool ran)
     conn_post(c, ended);
 }
 
+/* FNV-1a, without regard to case: names are compared so. */
+static uint32_t hash_more(uint32_t hash, struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        hash = (hash ^ (unsigned char)ascii_lower(text.data[i])) * 16777619u;
+    return hash;
+}
+
+/* An IPv4 address as a whole; of an IPv6 address the first four groups, since a host has all the others to choose from. */
+static struct slice network_of(struct slice address)
+{
+    unsigned colons = 0;
+    for (size_t i = 0; i < address.len; i++)
+        if (address.data[i] == ':' && (++colons == 4 || (i > 0 && address.data[i - 1] == ':')))
+            return slice_part(address, 0, i);
+    return address;
+}
+
 void look_up_start(struct conn *conn)
 {
     struct pool_task *task = &conn->task;
-    task->serial_key = NULL;
-    task->fair_key = conn->action == CONN_LOGIN ? logins : addresses;   /* neither may take all the threads */
-    task->label = task->fair_key;
+    uint32_t peer = hash_more(2166136261u, network_of(slice_from_string(conn->session.peer)));
+    bool login = conn->action == CONN_LOGIN;
+    task->serial_key = login ? &names[hash_more(peer, buf_slice(&conn->look_up->name)) % BUCKETS] : NULL;
+    task->fair_key = login ? &logins[peer % BUCKETS] : &addresses[peer % BUCKETS];
+    task->label = login ? "logins" : "addresses";
     task->work = work;
     task->done = done;
     task->stuck = NULL;

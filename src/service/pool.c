@@ -11,7 +11,7 @@
 #include "postern/base/map.h"
 #include "postern/base/memory.h"
 
-enum { STACK_BYTES = 2 * 1024 * 1024, FREE_WAIT_MS = 3000 };
+enum { STACK_BYTES = 2 * 1024 * 1024, FREE_WAIT_MS = 1000 };
 
 /* The steps of one fair key; it lives while there are any. */
 struct lane {
@@ -164,7 +164,8 @@ static void end_failed(struct list *failed)
 
 /* --- threads ----------------------------------------------------------------------------------------------------------- */
 
-/* The step that came first among those that may start, taken out; or NULL. */
+/* The step that may start: of the fair key with the fewest at work, so that one with many waiting holds up no other; among equals
+ * the one that came first. Taken out; or NULL. */
 static struct pool_task *next_task(struct pool *p)
 {
     struct pool_task *first = NULL;
@@ -173,7 +174,8 @@ static struct pool_task *next_task(struct pool *p)
         if (list_is_empty(&lane->ready) || lane->running >= lane_limit(p, lane))
             continue;
         struct pool_task *task = LIST_ITEM(lane->ready.next, struct pool_task, link);
-        if (first == NULL || task->sequence < first->sequence)
+        if (first == NULL || lane->running < first->lane->running ||
+            (lane->running == first->lane->running && task->sequence < first->sequence))
             first = task;
     }
     if (first != NULL) {
@@ -460,19 +462,20 @@ static bool stop_threads(struct pool *p)
     return all;
 }
 
-void pool_free(struct pool **pool)
+bool pool_free(struct pool **pool)
 {
     struct pool *p = *pool;
     if (p == NULL)
-        return;
+        return true;
     *pool = NULL;
     bool all = stop_threads(p);
     join_ended(p);
     if (!all)
-        return;   /* the threads that are left behind still use it */
+        return false;   /* the threads that are left behind still use it */
     map_fini(&p->lanes_by_key);
     map_fini(&p->serials);
     pthread_cond_destroy(&p->news);
     pthread_mutex_destroy(&p->lock);
     mem_free(&p);
+    return true;
 }

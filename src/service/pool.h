@@ -1,5 +1,6 @@
 /* pool: the threads of one service and the steps that wait for them. Steps start in the order they came, except that one with a
- * serial key waits while another with that key has not ended, and that the steps of one fair key take at most half (rounded up) of the threads. */
+ * serial key waits while another with that key has not ended, that the steps of one fair key take at most half (rounded up) of the
+ * threads, and that a fair key with fewer steps at work goes first. */
 #ifndef SERVICE_POOL_H
 #define SERVICE_POOL_H
 
@@ -42,8 +43,9 @@ struct pool_status {
 
 /* name: for logs, outlives the pool. */
 struct pool *pool_new(const char *name, unsigned threads);
-/* Queued steps end without having run; waits a few seconds for running ones. Threads that do not return are left behind with the pool. */
-void pool_free(struct pool **pool);
+/* Queued steps end without having run; waits a second for running ones. False: threads that do not return are left behind with the
+ * pool, and what they use has to stay. */
+bool pool_free(struct pool **pool);
 /* Grows at once; a thread too many ends after its step. */
 void pool_resize(struct pool *pool, unsigned threads);
 /* done may be called before it returns: when the fair key is stalled. Any thread. */

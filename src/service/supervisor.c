@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -20,7 +21,7 @@
 #include "crash_notes.h"
 #include "supervisor_wire.h"
 
-enum { PORTS_MAX = 128, BACK_OFF_MOST = 30, LIFE_MS = 60 * 1000, STOP_MS = 15 * 1000, EXIT_SENSELESS = 2 };
+enum { PORTS_MAX = 128, BACK_OFF_MOST = 30, LIFE_MS = 60 * 1000, STOP_MS = 15 * 1000, LOCK_MS = 5 * 1000, EXIT_SENSELESS = 2 };
 
 struct bound {
     struct endpoint address;
@@ -287,10 +288,34 @@ static int write_pid_file(const char *path)
     return 0;
 }
 
+/* A descriptor that holds the lock, which the agent inherits, or -1. The agent of a supervisor that was killed takes a moment to die. */
+static int lock_state(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        log_error("supervisor", "state directory %s: %s", dir, strerror(errno));
+        return -1;
+    }
+    uint64_t until = clock_monotonic_ms() + LOCK_MS;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || clock_monotonic_ms() >= until) {
+            log_error("supervisor", "state directory %s: %s", dir,
+                      errno == EWOULDBLOCK ? "another posternd works with it" : strerror(errno));
+            close(fd);
+            return -1;
+        }
+        poll(NULL, 0, 20);
+    }
+    return fd;
+}
+
 int supervisor_run(const struct supervisor_options *options)
 {
     struct supervisor s = { .options = options, .socket = -1 };
     sigset_t set;
+    int lock = options->state_dir != NULL ? lock_state(options->state_dir) : -1;
+    if (options->state_dir != NULL && lock < 0)
+        return EXIT_SENSELESS;
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -299,8 +324,11 @@ int supervisor_run(const struct supervisor_options *options)
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, &s.before);
     s.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (s.signals < 0 || write_pid_file(options->pid_file) < 0)
+    if (s.signals < 0 || write_pid_file(options->pid_file) < 0) {
+        if (lock >= 0)
+            close(lock);
         return 1;
+    }
     supervise(&s);
     for (size_t i = 0; i < s.port_count; i++)
         close(s.ports[i].fd);
@@ -309,6 +337,8 @@ int supervisor_run(const struct supervisor_options *options)
     close(s.signals);
     if (options->pid_file != NULL)
         unlink(options->pid_file);
+    if (lock >= 0)
+        close(lock);
     sigprocmask(SIG_SETMASK, &s.before, NULL);
     return s.exit_code;
 }

@@ -113,9 +113,13 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
     return 0;
 }
 
+static void wait_for_gate(void);
+
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault)
 {
     (void)user;
+    if (slice_is(password, "slow"))
+        wait_for_gate();
     return slice_is(password, "good") ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "invalid credentials");
 }
 
@@ -132,11 +136,6 @@ size_t queue_length(void)
 {
     return 0;
 }
-void store_keep_idle(uint64_t milliseconds)
-{
-    (void)milliseconds;
-}
-
 
 /* --- the pool ----------------------------------------------------------------------------------------------------------------- */
 
@@ -271,6 +270,27 @@ static void test_fair_keys(void)
     pool_free(&pool);
 }
 
+static void test_fewest_go_first(void)
+{
+    struct gate g, other;
+    struct job blocker, at_work, at_work_too, more, quick;
+    static const char a[] = "a", b[] = "b", x[] = "x", y[] = "y";
+    gate_init(&g);
+    gate_init(&other);
+    struct pool *pool = pool_new("test", 3);
+    submit(pool, &blocker, &other, 0, NULL, x, true);
+    submit(pool, &at_work, &g, 0, NULL, a, true);
+    submit(pool, &at_work_too, &g, 0, NULL, y, true);
+    EVENTUALLY(pool_busy(pool) == 3);
+    submit(pool, &more, &g, 1, NULL, a, true);       /* would hold the thread that becomes free */
+    submit(pool, &quick, &other, 1, NULL, b, false);
+    gate_open(&other);
+    EVENTUALLY(gate_get(&other, &other.ran) == 2);
+    gate_open(&g);
+    EVENTUALLY(gate_get(&g, &g.ran) == 3);
+    pool_free(&pool);
+}
+
 static void test_again(void)
 {
     struct gate g;
@@ -385,13 +405,19 @@ static enum step_result echo_step(struct session *s)
     return STEP_DONE;
 }
 
-static enum step_result echo_stuck(struct session *s)
+static void wait_for_gate(void)
 {
-    (void)s;
     pthread_mutex_lock(&stuck_gate.lock);
+    stuck_gate.now++;
     while (!stuck_gate.open)
         pthread_cond_wait(&stuck_gate.moved, &stuck_gate.lock);
     pthread_mutex_unlock(&stuck_gate.lock);
+}
+
+static enum step_result echo_stuck(struct session *s)
+{
+    (void)s;
+    wait_for_gate();
     return STEP_DONE;
 }
 
@@ -659,6 +685,32 @@ static void test_login(void)
     site_stop(&site);
 }
 
+/* Who guesses the password of one name from many connections, against a directory that takes its time, holds up nobody else. */
+static void test_guessers(void)
+{
+    struct site site;
+    int guessers[20];
+    site_start(&site, NULL);
+    for (size_t i = 0; i < 20; i++) {
+        guessers[i] = open_session(site.pop3_port);
+        EXPECT(guessers[i], "hello");
+        say(guessers[i], i % 2 ? "login joe slow\r\n" : "login JOE slow\r\n");
+    }
+    EVENTUALLY(gate_get(&stuck_gate, &stuck_gate.now) > 0);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    say(fd, "login joe2 good\r\n");
+    EXPECT(fd, "login ok");
+    CU_ASSERT_EQUAL(gate_get(&stuck_gate, &stuck_gate.now), 1);
+    gate_open(&stuck_gate);
+    for (size_t i = 0; i < 20; i++) {
+        EXPECT(guessers[i], "login refused");
+        close(guessers[i]);
+    }
+    close(fd);
+    site_stop(&site);
+}
+
 static void test_big_answer(void)
 {
     struct site site;
@@ -898,11 +950,13 @@ static const struct unit_test tests[] = {
     { "supervisor", test_supervisor },
     { "serial keys", test_serial_keys },
     { "fair keys", test_fair_keys },
+    { "fewest go first", test_fewest_go_first },
     { "again", test_again },
     { "stall", test_stall },
     { "resize", test_resize },
     { "session", test_session },
     { "login", test_login },
+    { "guessers", test_guessers },
     { "big answer", test_big_answer },
     { "disable", test_disable },
     { "too many", test_too_many },

@@ -8,8 +8,9 @@
 
 /* Starts the send threads (their number follows the snapshot); what lies in the spool is taken up again. */
 int queue_start(const char *state_dir, struct fault *fault);
-/* Ends after the deliveries under way have reached a state that is safe to stop in (at most a few seconds). */
-void queue_stop(void);
+/* Ends after the deliveries under way have reached a state that is safe to stop in (at most a few seconds). False: some have not, and what
+ * they use (the configuration) has to stay until the process ends. */
+bool queue_stop(void);
 /* The configuration changed: takes the new number of threads and relay host. Any thread. */
 void queue_changed(void);
 

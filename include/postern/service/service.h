@@ -1,7 +1,9 @@
-/* service: listeners, loops, threads and sessions of the agent process. One per process; config_start follows it, config_stop comes before
- * service_free. */
+/* service: listeners, loops, threads and sessions of the agent process. One per process; config_start follows service_new; config_stop comes
+ * after service_run, whose steps use it, and before service_free, which it tells of changes. */
 #ifndef POSTERN_SERVICE_SERVICE_H
 #define POSTERN_SERVICE_SERVICE_H
+
+#include <stdbool.h>
 
 #include "postern/base/fault.h"
 #include "postern/session/session.h"
@@ -20,8 +22,9 @@ struct service_options {
 
 /* options are borrowed until service_free. */
 int service_new(const struct service_options *options, struct gateway **out, struct fault *fault);
-/* Serves until service_stop; sessions hear a farewell and have ten seconds. */
-void service_run(struct gateway *gateway);
+/* Serves until service_stop; sessions hear a farewell and have ten seconds. False: threads that wait for a disk or the directory are
+ * still at work; nothing that they use may be freed, and the process should end. */
+bool service_run(struct gateway *gateway);
 /* Any thread. */
 void service_stop(struct gateway *gateway);
 /* A new snapshot was published: takes it up soon. Any thread. */

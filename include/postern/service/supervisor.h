@@ -17,6 +17,7 @@ struct supervisor_options {
     const uint16_t *allowed_ports;   /* below 1024 no others are bound */
     size_t allowed_port_count;
     const char *pid_file;            /* or NULL */
+    const char *state_dir;           /* locked as long as supervisor or agent live: two must not send the same queue; or NULL */
     struct crash_notes *notes;       /* or NULL */
     /* The agent's process: returns its exit code. 2 means that it makes no sense to start it again. */
     int (*agent)(int supervisor_fd, void *context);
