@@ -134,12 +134,29 @@ static void handle_retr(struct session *session, struct slice argument)
 {
     struct conversation *c = session->state;
     struct entry *entry = find_entry(session, argument);
-    if (entry == NULL || !begin_retrieval(session, entry))
+    if (entry == NULL)
         return;
+    uint32_t index = (uint32_t)(entry - c->drop.entries);
+    bool ready = ahead_has(&c->ahead, index);
+    if (!ready && !begin_retrieval(session, entry))
+        return;
+    ahead_note(&c->ahead, index);
     if (c->drop.options.small_sizes)
         buf_append_text(&session->out, "+OK\r\n");
     else
         buf_printf(&session->out, "+OK %llu octets\r\n", (unsigned long long)entry->size);
+    if (!ready)
+        return;
+    ahead_take(&c->ahead, index, &session->out);
+    entry->flags |= ENTRY_RETRIEVED;
+    counter_add(c->counters, COUNTER_MESSAGES_OUT, 1);
+}
+
+bool command_is_ready(struct conversation *c, const struct command *command, struct slice argument)
+{
+    uint64_t number;
+    return command->handle == handle_retr && c->state == POP3_TRANSACTION && slice_to_number(argument, UINT32_MAX, &number) && number != 0 &&
+           ahead_has(&c->ahead, (uint32_t)number - 1);
 }
 
 static void handle_top(struct session *session, struct slice argument)

@@ -2,6 +2,7 @@
 #ifndef POP3_CONVERSATION_H
 #define POP3_CONVERSATION_H
 
+#include "ahead.h"
 #include "maildrop.h"
 #include "options.h"
 #include "postern/base/buf.h"
@@ -41,6 +42,7 @@ struct conversation {
     uint32_t listing_at;             /* index of the next entry */
     bool listing_uids;
     struct retrieval retrieval;
+    struct ahead ahead;
     char *scratch;                   /* for reading messages, while a step works */
 };
 
@@ -66,6 +68,8 @@ struct command {
 
 /* NULL if the word is not known. */
 const struct command *command_find(struct slice word);
+/* A command of COMMAND_IN_STEP whose answer is in memory nevertheless. */
+bool command_is_ready(struct conversation *c, const struct command *command, struct slice argument);
 
 pop3_handler auth_handle_user, auth_handle_pass, auth_handle_auth, auth_handle_stls;
 /* A line of the AUTH exchange. */

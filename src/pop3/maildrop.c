@@ -62,7 +62,8 @@ static void list_view(struct maildrop *drop, const struct uidset *downloaded)
             break;
         for (size_t i = 0; i < got && drop->count < total; i++)
             if (!uidset_has(downloaded, messages[i].uid))
-                drop->entries[drop->count++] = (struct entry){ .uid = messages[i].uid, .size = MAILDROP_SMALL_SIZE };
+                drop->entries[drop->count++] = (struct entry){ .uid = messages[i].uid, .size = MAILDROP_SMALL_SIZE,
+                                                               .flags = messages[i].flags & MESSAGE_SEEN ? ENTRY_SEEN : 0 };
         at += (uint32_t)got;
     }
 }
@@ -249,10 +250,17 @@ void maildrop_undelete_all(struct maildrop *drop)
     }
 }
 
+/* Retrieving again what is seen and stays changes nothing. */
+static bool entry_needs_update(const struct maildrop *drop, unsigned flags)
+{
+    bool stays_as_it_is = (flags & ENTRY_SEEN) && drop->options.view == 0 && drop->options.removal == POP3_KEEP;
+    return (flags & ENTRY_DELETED) || ((flags & ENTRY_RETRIEVED) && !stays_as_it_is);
+}
+
 bool maildrop_needs_update(const struct maildrop *drop)
 {
     for (uint32_t i = 0; i < drop->count; i++)
-        if (drop->entries[i].flags & (ENTRY_DELETED | ENTRY_RETRIEVED))
+        if (entry_needs_update(drop, drop->entries[i].flags))
             return true;
     return false;
 }
@@ -276,7 +284,7 @@ static struct uidset retrieved_entries(const struct maildrop *drop)
 static int update_seen(struct maildrop *drop, struct fault *fault)
 {
     struct flag_update seen = { .change = FLAGS_ADD, .flags = MESSAGE_SEEN };
-    struct uidset uids = retrieved_entries(drop);
+    struct uidset uids = entries_with(drop, ENTRY_DELETED | ENTRY_RETRIEVED | ENTRY_SEEN, ENTRY_RETRIEVED);
     int result = 0;
     if (drop->options.removal != POP3_PURGE && uids.count != 0)
         result = mailbox_update_flags(drop->mailbox, &uids, &seen, fault);

@@ -15,6 +15,7 @@ enum entry_flag {
     ENTRY_MIME_UTF8 = 4,    /* MIME fields are added: 8-bit text that is UTF-8 */
     ENTRY_MIME_UNKNOWN = 8, /* the same, of a charset that nobody knows (RFC 1428 section 3) */
     ENTRY_PROBED = 16,      /* the two above are known */
+    ENTRY_SEEN = 32,        /* has \Seen already */
 };
 
 struct entry {

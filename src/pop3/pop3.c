@@ -140,7 +140,7 @@ static enum progress take_command(struct session *session, struct slice line, si
     struct slice argument;
     split_line(line, &command, &argument);
     if (command != NULL && (command->flags & (in_step ? COMMAND_ON_LOOP : COMMAND_IN_STEP)) &&
-        command_error(session->state, command, argument) == NULL)
+        !(!in_step && command_is_ready(session->state, command, argument)) && command_error(session->state, command, argument) == NULL)
         return PROGRESS_ELSEWHERE;
     char copy[POP3_LINE_MAX];
     size_t copied = line.len;
@@ -282,6 +282,8 @@ static enum step_result work(struct session *session)
     do
         progress = advance(session, true);
     while (progress == PROGRESS_MADE && (c->activity != ACTIVITY_OPENING || clock_monotonic_ms() < end));
+    if (c->state == POP3_TRANSACTION && c->activity == ACTIVITY_NONE)
+        ahead_fill(&c->ahead, &c->drop, conversation_scratch(c));
     mem_free(&c->scratch);
     return progress == PROGRESS_BUSY ? STEP_AGAIN : STEP_DONE;
 }
@@ -402,6 +404,7 @@ static void fini(struct session *session)
         return;
     auth_forget(c);
     retrieve_end(&c->retrieval);
+    ahead_fini(&c->ahead);
     maildrop_close(&c->drop);
     mem_free(&c->scratch);
     mem_free(&session->state);

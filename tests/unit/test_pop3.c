@@ -514,6 +514,33 @@ static void test_few_steps(void)
     fake_stop();
 }
 
+/* A client that waits for each answer: the messages behind the first are read in its step, and the others need none. */
+static void test_reading_ahead(void)
+{
+    fake_start();
+    start_with(LOGIN, LOGGED);
+    unsigned before = fake.steps;
+    start_with("RETR 1\r\n", "+OK 29 octets\r\nSubject: one\r\n\r\nHello\r\n..dot\r\n.\r\n");
+    CU_ASSERT_EQUAL(fake.steps, before + 1);
+    start_with("DELE 2\r\nRETR 2\r\nRSET\r\n", "+OK Deleted.\r\n-ERR There is no such message.\r\n+OK\r\n");
+    struct buf first = { 0 };
+    fake_sent();
+    fake_feed_text("RETR 2\r\n");
+    buf_append(&first, buf_slice(&fake.sent));
+    fake_sent();
+    fake_feed_text("RETR 3\r\n");
+    CU_ASSERT_EQUAL(fake.steps, before + 1);
+    CU_ASSERT_EQUAL(counter_get(&fake.counters, COUNTER_MESSAGES_OUT), 3);
+    /* The same again is read again, and is the same. */
+    fake_sent();
+    fake_feed_text("RETR 2\r\n");
+    CU_ASSERT_EQUAL(fake.steps, before + 2);
+    CU_ASSERT(first.len > 5 && slice_is_equal(buf_slice(&first), buf_slice(&fake.sent)));
+    buf_fini(&first);
+    start_with("QUIT\r\n", "+OK Bye.\r\n");
+    fake_stop();
+}
+
 /* More answers than a step may put into the output: lists and messages stop midway and go on when it has drained. */
 static void test_full_output(void)
 {
@@ -574,6 +601,7 @@ static const struct unit_test tests[] = {
     { "message faults", test_message_faults },
     { "end of input", test_eof },
     { "few steps", test_few_steps },
+    { "reading ahead", test_reading_ahead },
     { "full output", test_full_output },
     { "slow client", test_slow_client },
     { "farewell", test_farewell },
