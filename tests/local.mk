@@ -19,7 +19,8 @@ include tests/unit/service.mk
 endif
 
 # The layer rule, by include lines and by the linker.
-EXTRA_DIST += tests/lint/layers tests/lint/link tests/e2e
+# Not the folder itself: a build folder would add its object files.
+EXTRA_DIST += tests/lint/layers tests/lint/link tests/e2e/run $(wildcard $(srcdir)/tests/e2e/*.py)
 check-local: check-layers
 .PHONY: check-layers
 check-layers: $(noinst_LIBRARIES)
