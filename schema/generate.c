@@ -234,7 +234,7 @@ static void print_man_class(const struct object_class *class)
 
 static void print_man(void)
 {
-    printf(".\\\" Generated from the tables that the program reads.\n.TH POSTERN-SCHEMA 5 \"\" \"Postern\" \"File formats\"\n.SH NAME\n"
+    printf(".\\\" Generated from the tables that the program reads.\n.TH POSTERN-SCHEMA 5 \"2026-11-23\" \"Postern\" \"File formats\"\n.SH NAME\n"
            "postern\\-schema \\- the objects and attributes of Postern in an LDAP directory\n.SH DESCRIPTION\n"
            "All settings of\n.BR posternd (8)\nare attributes of objects in the directory. They take effect at once when an object is changed. "
            "An object with a value that is not valid keeps the last valid state of all its attributes, and the fault is logged; "

@@ -32,19 +32,27 @@ struct client_line {
     bool ending;
 };
 
+static struct slice without_end_slashes(struct slice path)
+{
+    while (path.len > 1 && path.data[path.len - 1] == '/')
+        path.len--;
+    return path;
+}
+
 static void answer_post_office(struct slice path, struct buf *out)
 {
     struct snapshot *snapshot = snapshot_current();
+    path = without_end_slashes(path);
     for (size_t i = 0; snapshot != NULL && i < snapshot->post_office_count; i++) {
         const struct post_office *office = &snapshot->post_offices[i];
-        if (office->path != NULL && slice_is(path, office->path)) {
+        if (office->path != NULL && slice_is_equal(path, without_end_slashes(slice_from_string(office->path)))) {
             buf_printf(out, "uuid: %s\n\n", office->uuid);
             snapshot_unref(&snapshot);
             return;
         }
     }
     snapshot_unref(&snapshot);
-    buf_append_text(out, "error: no post office has this path\n\n");
+    buf_append_text(out, "error: no post office has this path in the directory\n\n");
 }
 
 static void answer(struct control *control, struct slice line, struct buf *out)
