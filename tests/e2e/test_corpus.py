@@ -26,8 +26,8 @@ def without_added_fields(by_pop3, by_imap):
 class Corpus(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.site = Site()
         cls.files = corpus(COUNT)
+        cls.site = Site()
 
     @classmethod
     def tearDownClass(cls):
