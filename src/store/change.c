@@ -142,7 +142,7 @@ int mailbox_update_flags(struct mailbox *mailbox, const struct uidset *uids, con
 
 struct expunge {
     bool forced;
-    bool any;
+    bool any, any_in_new;
     struct uidset *expunged;
 };
 
@@ -159,6 +159,7 @@ static int expunge_record(struct mailbox *mailbox, struct record *record, void *
     if (result != 0)
         return error == ENOENT ? 1 : fault_set_errno(fault, error, "unlink");
     expunge->any = true;
+    expunge->any_in_new |= (record->marks & RECORD_IN_NEW) != 0;
     if (expunge->expunged != NULL)
         uidset_add(expunge->expunged, record->uid);
     sync_doom(mailbox, record);
@@ -171,6 +172,8 @@ static int expunge_pass(struct mailbox *mailbox, const struct uidset *uids, stru
     int result = run_passes(mailbox, uids, expunge_record, expunge, fault);
     sync_forget_doomed(mailbox, true);
     if (expunge->any && flush_directory(mailbox, "cur", result == 0 ? fault : NULL) != 0)
+        result = -1;
+    if (expunge->any_in_new && flush_directory(mailbox, "new", result == 0 ? fault : NULL) != 0)
         result = -1;
     return result;
 }

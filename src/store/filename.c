@@ -16,7 +16,8 @@ enum { LETTERS = sizeof(letters) / sizeof(letters[0]) };
 
 bool filename_is_usable(struct slice name)
 {
-    return name.len > 0 && name.data[0] != '.' && slice_find(name, '\n') < 0 && slice_find(name, '\r') < 0;
+    return name.len > 0 && name.data[0] != '.' && slice_find(name, '\n') < 0 && slice_find(name, '\r') < 0 &&
+           slice_find(name, '/') < 0 && !slice_has_nul(name);
 }
 
 struct slice filename_base(struct slice name)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "plain_file.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "tree.h"
@@ -125,9 +126,9 @@ int account_delete(struct account *account, struct slice name, struct fault *fau
 
 static int write_control_from(int folder, const char *disk, struct fault *fault)
 {
-    int fd = openat(folder, NAME_CONTROL_FROM, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = plain_file_make(folder, NAME_CONTROL_FROM, fault);
     if (fd < 0)
-        return fault_set_errno(fault, errno, "make " NAME_CONTROL_FROM);
+        return -1;
     size_t len = strlen(disk);
     bool good = write(fd, disk, len) == (ssize_t)len && fsync(fd) == 0;
     int error = errno;

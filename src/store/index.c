@@ -2,17 +2,19 @@
  * checksummed, replaced by rename, never flushed; anything wrong with it costs time and nothing else. Called by sync under the uidlist lock. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "filename.h"
+#include "plain_file.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "state.h"
 
 #define NAME_INDEX_TMP "postern-index.tmp"
-enum { INDEX_VERSION = 1, SAVE_MIN = 32, SAVE_MS = 60000, NAMES_SPARE = 16 };
+enum { INDEX_VERSION = 1, SAVE_MIN = 32, SAVE_MS = 60000, NAMES_SPARE = 16, INDEX_SIZE_MAX = 256 * 1024 * 1024 };
 
 struct index_header {
     char magic[8];
@@ -90,13 +92,13 @@ static bool table_load(struct table *table, int fd, uint32_t count, uint64_t nam
     return read_exactly(fd, table->records, count * sizeof(struct record)) && read_exactly(fd, table->names, names);
 }
 
-/* The checksum was right, yet nothing read may lead outside the pool. */
+/* The checksum was right, yet the user may have made it: nothing read may lead outside the pool, and no name outside the folder. */
 static bool table_is_good(const struct table *table)
 {
     for (uint32_t i = 0; i < table->count; i++) {
         const struct record *record = &table->records[i];
-        if (record->uid == 0 || (i > 0 && record->uid <= record[-1].uid) || record->name_len == 0 ||
-            (uint64_t)record->name + record->name_len > table->names_len)
+        if (record->uid == 0 || record->uid == UINT32_MAX || (i > 0 && record->uid <= record[-1].uid) || record->name_len > NAME_MAX ||
+            (uint64_t)record->name + record->name_len > table->names_len || !filename_is_usable(table_name(table, record)))
             return false;
     }
     return true;
@@ -128,11 +130,10 @@ bool index_load(struct mailbox *mailbox)
     struct index_header header;
     struct table tables[2] = { { 0 }, { 0 } };
     struct stat st;
-    int fd = openat(mailbox->place.folder, NAME_INDEX, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = plain_file_open(mailbox->place.folder, NAME_INDEX, &st, NULL);
     if (fd < 0)
         return false;
-    bool good = mailbox->live.count == 0 && mailbox->orphans.count == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-                read_exactly(fd, &header, sizeof(header)) && header_is_good(&header, &st, mailbox);
+    bool good = mailbox->live.count == 0 && mailbox->orphans.count == 0 && st.st_size <= INDEX_SIZE_MAX && read_exactly(fd, &header, sizeof(header)) && header_is_good(&header, &st, mailbox);
     for (int i = 0; i < 2 && good; i++)
         good = table_load(&tables[i], fd, header.counts[i], header.names[i]);
     close(fd);
@@ -172,7 +173,7 @@ static void table_pack(const struct table *from, struct table *to)
 
 static bool write_file(struct mailbox *mailbox, const struct index_header *header, const struct table *tables)
 {
-    int fd = openat(mailbox->place.folder, NAME_INDEX_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = plain_file_make(mailbox->place.folder, NAME_INDEX_TMP, NULL);
     if (fd < 0)
         return false;
     file_share_like(fd, mailbox->place.folder);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "plain_file.h"
 #include "postern/base/memory.h"
 #include "state.h"
 
@@ -59,13 +60,14 @@ int keywords_read(struct mailbox *mailbox, struct fault *fault)
     struct keywords fresh = { 0 };
     if (!keywords_changed_on_disk(mailbox))
         return 0;
-    int fd = openat(mailbox->place.control, NAME_KEYWORDS, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 && errno != ENOENT)
-        return fault_set_errno(fault, errno, NAME_KEYWORDS);
+    struct stat st;
+    struct fault why;
+    int fd = plain_file_open(mailbox->place.control, NAME_KEYWORDS, &st, &why);
+    if (fd < 0 && why.error != ENOENT)
+        return fault_set(fault, why.class, why.error, "%s", why.text);
     if (fd >= 0) {
-        struct stat st;
         char *text = mem_alloc(KEYWORDS_FILE_MAX);
-        ssize_t got = fstat(fd, &st) == 0 ? read(fd, text, KEYWORDS_FILE_MAX) : -1;
+        ssize_t got = read(fd, text, KEYWORDS_FILE_MAX);
         int error = errno;
         close(fd);
         if (got >= 0) {
@@ -84,9 +86,9 @@ static int write_locked(struct mailbox *mailbox, int dir, struct keywords *fresh
 {
     struct buf text = { 0 };
     struct stat st;
-    int fd = openat(dir, NAME_KEYWORDS_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = plain_file_make(dir, NAME_KEYWORDS_TMP, fault);
     if (fd < 0)
-        return fault_set_errno(fault, errno, NAME_KEYWORDS_TMP);
+        return -1;
     file_share_like(fd, mailbox->place.folder);
     for (unsigned i = 0; i < KEYWORDS_MAX; i++)
         if (fresh->names[i] != NULL)
@@ -96,7 +98,8 @@ static int write_locked(struct mailbox *mailbox, int dir, struct keywords *fresh
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = mailbox->keywords.state.seconds + 1 } };
         good = futimens(fd, times) == 0;
     }
-    good = good && fsync(fd) == 0 && fstat(fd, &st) == 0 && renameat(dir, NAME_KEYWORDS_TMP, dir, NAME_KEYWORDS) == 0;
+    good = good && fsync(fd) == 0 && fstat(fd, &st) == 0 && renameat(dir, NAME_KEYWORDS_TMP, dir, NAME_KEYWORDS) == 0 &&
+           fsync(dir) == 0;
     int error = errno;
     close(fd);
     buf_fini(&text);

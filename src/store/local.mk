@@ -4,6 +4,7 @@ src_store_libstore_a_SOURCES =
 src_store_libstore_a_SOURCES += src/store/internal.h
 src_store_libstore_a_SOURCES += src/store/uidset.c
 src_store_libstore_a_SOURCES += src/store/filename.c src/store/filename.h
+src_store_libstore_a_SOURCES += src/store/plain_file.c src/store/plain_file.h
 src_store_libstore_a_SOURCES += src/store/lock.c src/store/lock.h
 src_store_libstore_a_SOURCES += src/store/uidvalidity.c
 src_store_libstore_a_SOURCES += src/store/table.c src/store/table.h

@@ -73,7 +73,10 @@ static int lock_create(struct lock_file *lock, int like_fd, struct fault *fault)
         return fault_set_errno(fault, errno, "%s", temporary);
     file_share_like(lock->fd, like_fd);
     int error = 0;
-    if (write(lock->fd, text, (size_t)len) != len || linkat(lock->dir, temporary, lock->dir, lock->name, 0) != 0)
+    ssize_t written = write(lock->fd, text, (size_t)len);
+    if (written != len)
+        error = written < 0 ? errno : ENOSPC;
+    else if (linkat(lock->dir, temporary, lock->dir, lock->name, 0) != 0)
         error = errno;
     unlinkat(lock->dir, temporary, 0);
     lock->touched_ms = clock_monotonic_ms();

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "plain_file.h"
 #include "postern/base/log.h"
 
 #define NAME_VIEWS "postern-pop3views"
@@ -101,9 +102,9 @@ static int views_read(struct mailbox *mailbox, uint32_t uid_validity, struct vie
 
 static int write_new(int dir, mode_t mode, struct slice text, struct fault *fault)
 {
-    int fd = openat(dir, NAME_VIEWS_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = plain_file_make(dir, NAME_VIEWS_TMP, fault);
     if (fd < 0)
-        return fault_set_errno(fault, errno, "make " NAME_VIEWS_TMP);
+        return -1;
     bool good = fchmod(fd, mode) == 0;
     while (good && text.len > 0) {
         ssize_t put = write(fd, text.data, text.len);

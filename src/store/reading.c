@@ -6,6 +6,7 @@
 
 #include "postern/base/memory.h"
 #include "state.h"
+#include "tree.h"
 
 enum { OPEN_ATTEMPTS = 3, READ_BYTES = 64 * 1024, LOAD_BATCH = 256 };
 
@@ -41,9 +42,11 @@ static int open_known(struct mailbox *mailbox, uint32_t uid, struct fault *fault
             fault_set(fault, FAULT_GONE, 0, "message %u was expunged", uid);
             break;
         }
-        fd = openat(mailbox->place.folder, buf_text(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd < 0 && errno != ENOENT) {
-            fault_set_errno(fault, errno, "message %u", uid);
+        /* No link, not even in the place of cur/, leads out of the folder. */
+        struct fault why;
+        fd = tree_open(mailbox->place.folder, buf_text(&path), O_RDONLY | O_NONBLOCK, &why);
+        if (fd < 0 && why.error != ENOENT) {
+            fault_set(fault, why.class, why.error, "message %u: %s", uid, why.text);
             break;
         }
         if (fd < 0)
@@ -70,6 +73,12 @@ int mailbox_open_message(struct mailbox *mailbox, uint32_t uid, int *fd_out, uin
 
 /* --- sizes and dates --- */
 
+/* Not a file, or not ours: one octet and the oldest date, so that the rest of the folder can be read. */
+static bool is_no_message(const struct fault *fault)
+{
+    return fault->class == FAULT_CORRUPT || (fault->class == FAULT_DENIED && fault->error == ELOOP);
+}
+
 /* Octets with every line ending in CRLF. */
 static int count_octets(int fd, uint64_t *octets_out, struct fault *fault)
 {
@@ -88,30 +97,37 @@ static int count_octets(int fd, uint64_t *octets_out, struct fault *fault)
     return got < 0 ? fault_set_errno(fault, error, "message: read") : 0;
 }
 
+static void take_size(struct mailbox *mailbox, uint32_t uid, uint64_t octets, time_t date)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    struct record *record = table_find(&mailbox->live, uid);
+    if (record != NULL) {
+        record->size = octets;
+        record->date = date;
+        mailbox->unsaved++;
+    }
+    pthread_mutex_unlock(&mailbox->mutex);
+}
+
 static int load_message(struct mailbox *mailbox, const struct message *message, struct fault *fault)
 {
     int fd;
-    struct stat st;
+    struct stat st = { 0 };
     uint64_t stored, octets = message->size;
     struct fault own;
     fault = fault != NULL ? fault : &own;
-    if (mailbox_open_message(mailbox, message->uid, &fd, &stored, fault) != 0)
-        return fault->class == FAULT_GONE && !mailbox_is_gone(mailbox) ? 0 : -1;
+    if (mailbox_open_message(mailbox, message->uid, &fd, &stored, fault) != 0) {
+        if (is_no_message(fault))
+            take_size(mailbox, message->uid, octets != 0 ? octets : 1, 1);
+        return is_no_message(fault) || (fault->class == FAULT_GONE && !mailbox_is_gone(mailbox)) ? 0 : -1;
+    }
     int result = octets == 0 ? count_octets(fd, &octets, fault) : 0;
     if (result == 0 && fstat(fd, &st) != 0)
         result = fault_set_errno(fault, errno, "message");
     close(fd);
-    if (result != 0)
-        return -1;
-    pthread_mutex_lock(&mailbox->mutex);
-    struct record *record = table_find(&mailbox->live, message->uid);
-    if (record != NULL) {
-        record->size = octets;
-        record->date = st.st_mtime != 0 ? st.st_mtime : 1;
-        mailbox->unsaved++;
-    }
-    pthread_mutex_unlock(&mailbox->mutex);
-    return 0;
+    if (result == 0)
+        take_size(mailbox, message->uid, octets, st.st_mtime != 0 ? st.st_mtime : 1);
+    return result;
 }
 
 /* The next messages of the set after `uid` that something is not known of. */

@@ -13,7 +13,7 @@
 #include "postern/base/memory.h"
 #include "state.h"
 
-enum { TABLE_LIVE, TABLE_ORPHANS, TABLE_FRESH, NAME_MAX_BYTES = 255 };
+enum { TABLE_LIVE, TABLE_ORPHANS, TABLE_FRESH, NAME_MAX_BYTES = 255, LINKS_OLD_SECONDS = 30, LOOKS_MOST = 5, STILL_NS = 20000000 };
 
 struct scan {
     struct mailbox *mailbox;
@@ -38,16 +38,21 @@ void record_path_in(const struct table *table, const struct record *record, stru
     path_of(out, record->marks & RECORD_IN_NEW, table_name(table, record));
 }
 
-int directory_states(struct mailbox *mailbox, struct file_state *cur, struct file_state *new, struct fault *fault)
+/* A link in its place could lead to the mail of others. */
+static int directory_state(struct mailbox *mailbox, const char *name, struct file_state *state, struct fault *fault)
 {
     struct stat st;
-    if (fstatat(mailbox->place.folder, "new", &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return fault_set_errno(fault, errno, "new");
-    file_state_set(new, &st);
-    if (fstatat(mailbox->place.folder, "cur", &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return fault_set_errno(fault, errno, "cur");
-    file_state_set(cur, &st);
+    if (fstatat(mailbox->place.folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return fault_set_errno(fault, errno, "%s", name);
+    if (!S_ISDIR(st.st_mode))
+        return fault_set(fault, FAULT_CORRUPT, 0, "%s: not a directory", name);
+    file_state_set(state, &st);
     return 0;
+}
+
+int directory_states(struct mailbox *mailbox, struct file_state *cur, struct file_state *new, struct fault *fault)
+{
+    return directory_state(mailbox, "new", new, fault) == 0 ? directory_state(mailbox, "cur", cur, fault) : -1;
 }
 
 static bool state_is_equal(const struct file_state *a, const struct file_state *b)
@@ -84,6 +89,13 @@ static void take_name(struct mailbox *mailbox, struct table *table, struct recor
     mailbox->unsaved++;
 }
 
+/* Two names of one file may be one name that somebody changes at this moment: only links that have not changed for a while are two. */
+static bool are_old_links(const struct stat *first, const struct stat *second)
+{
+    return first->st_nlink > 1 && second->st_nlink == first->st_nlink && first->st_ctim.tv_sec == second->st_ctim.tv_sec &&
+           first->st_ctim.tv_nsec == second->st_ctim.tv_nsec && first->st_ctim.tv_sec < clock_wall().tv_sec - LINKS_OLD_SECONDS;
+}
+
 /* A second file of the same base name that really is another file gets a base name, and so a UID, of its own. */
 static void separate(struct scan *scan, bool in_new, struct slice name, const struct stat *first, const struct stat *second)
 {
@@ -91,7 +103,8 @@ static void separate(struct scan *scan, bool in_new, struct slice name, const st
     path_of(&from, in_new, name);
     int folder = scan->mailbox->place.folder;
     if (first->st_ino == second->st_ino && first->st_dev == second->st_dev) {
-        unlinkat(folder, buf_text(&from), 0);
+        if (are_old_links(first, second))
+            unlinkat(folder, buf_text(&from), 0);
     } else {
         buf_append_text(&to, in_new ? "new/" : "cur/");
         filename_unique(&to);
@@ -144,6 +157,12 @@ static void see(struct scan *scan, bool in_new, struct slice name)
     name_index_add(&scan->index, TABLE_FRESH, scan->fresh.count - 1);
 }
 
+/* Links stay messages, as with Dovecot, though none is followed: their lines must not go. */
+static bool may_be_message(unsigned char type)
+{
+    return type == DT_REG || type == DT_LNK || type == DT_UNKNOWN;
+}
+
 static int scan_directory(struct scan *scan, bool in_new, struct fault *fault)
 {
     int fd = openat(scan->mailbox->place.folder, directory_of(in_new), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -157,7 +176,7 @@ static int scan_directory(struct scan *scan, bool in_new, struct fault *fault)
     struct dirent *entry;
     while ((errno = 0, entry = readdir(entries)) != NULL) {
         struct slice name = slice_from_string(entry->d_name);
-        if (filename_is_usable(name) && filename_base(name).len > 0 && entry->d_type != DT_DIR)
+        if (filename_is_usable(name) && filename_base(name).len > 0 && may_be_message(entry->d_type))
             see(scan, in_new, name);
     }
     int error = errno;
@@ -311,15 +330,37 @@ static int scan_both(struct scan *scan, bool cur_too, struct fault *fault)
     return cur_too ? scan_directory(scan, false, fault) : 0;
 }
 
-/* After a scan that missed messages: the second one, and the verdict. */
+static bool any_line_without_file(const struct mailbox *mailbox)
+{
+    for (uint32_t i = 0; i < mailbox->orphans.count; i++)
+        if (!(mailbox->orphans.records[i].marks & (RECORD_SEEN | RECORD_ABSENT)))
+            return true;
+    return false;
+}
+
+/* Nothing was renamed while it was read, as far as the clock of the directory tells. */
+static bool was_quiet(const struct file_state *before, const struct file_state *after)
+{
+    struct timespec now = clock_wall();
+    return state_is_equal(before, after) &&
+           (now.tv_sec > after->seconds + 1 || (now.tv_sec - after->seconds) * 1000000000 + now.tv_nsec - after->nanoseconds > STILL_NS);
+}
+
+/* After a scan that missed messages: the second one, and the verdict. A line of another program whose file is missed while files are being
+ * renamed is looked for more often: as soon as a higher UID was told of, it could not be shown any more but under a new one. */
 static int look_again(struct scan *scan, bool *doubt_out, struct fault *fault)
 {
     struct mailbox *mailbox = scan->mailbox;
     struct file_state cur, new, cur_after, new_after;
-    if (directory_states(mailbox, &cur, &new, fault) != 0 || scan_both(scan, true, fault) != 0 ||
-        directory_states(mailbox, &cur_after, &new_after, fault) != 0)
-        return -1;
-    uint32_t missing = count_unseen(mailbox, true);
+    uint32_t missing;
+    bool quiet = false;
+    for (int look = 1; look == 1 || (look < LOOKS_MOST && !quiet && any_line_without_file(mailbox)); look++) {
+        if (directory_states(mailbox, &cur, &new, fault) != 0 || scan_both(scan, true, fault) != 0 ||
+            directory_states(mailbox, &cur_after, &new_after, fault) != 0 || mailbox_lock_touch(mailbox, fault) != 0)
+            return -1;
+        quiet = was_quiet(&cur, &cur_after) && was_quiet(&new, &new_after);
+    }
+    missing = count_unseen(mailbox, true);
     *doubt_out = missing > 0 && !(stood_still(&cur, &cur_after) && stood_still(&new, &new_after));
     if (missing == 0 || *doubt_out)
         return 0;

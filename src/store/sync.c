@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "filename.h"
+#include "plain_file.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
@@ -183,7 +184,7 @@ static void ask_dovecot_index(struct mailbox *mailbox, struct uidlist *list)
 {
     struct { uint8_t major, minor; uint16_t base_size; uint32_t sizes[2]; uint8_t compat[4]; uint32_t id, flags, validity, next; } header;
     struct stat st;
-    int fd = openat(mailbox->place.folder, "dovecot.index", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = plain_file_open(mailbox->place.folder, "dovecot.index", &st, NULL);
     if (fd < 0)
         return;
     bool good = pread(fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header) && header.major == 7;

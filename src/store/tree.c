@@ -93,7 +93,7 @@ int tree_make_directory(int parent, const char *name, const struct stat *like, s
 
 static int make_maildirfolder(int dir, const struct stat *like, struct fault *fault)
 {
-    int fd = openat(dir, "maildirfolder", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = openat(dir, "maildirfolder", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     if (fd < 0)
         return fault_set_errno(fault, errno, "make maildirfolder");
     int result = take_likeness(fd, "maildirfolder", (like->st_mode & 0666) | 0600, like, fault);

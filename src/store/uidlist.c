@@ -10,11 +10,12 @@
 #include "filename.h"
 #include "internal.h"
 #include "lock.h"
+#include "plain_file.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/secret.h"
 
-enum { LIST_SIZE_MAX = 1 << 30, MARK_BYTES = 96, TMP_MODE = 0600 };
+enum { LIST_SIZE_MAX = 1 << 28, MARK_BYTES = 96, TMP_MODE = 0600 };
 
 void file_state_set(struct file_state *state, const struct stat *st)
 {
@@ -59,7 +60,7 @@ static bool parse_line(struct slice text, int version, struct line *line)
             slice_to_number(slice_from(field, 1), INT64_MAX, &line->size);
     }
     line->base = filename_base(version == 3 ? slice_from(rest, 1) : rest);
-    return line->base.len > 0 && line->base.len <= 255 && filename_is_usable(line->base) && !slice_has_nul(line->base);
+    return line->base.len <= 255 && filename_is_usable(line->base);
 }
 
 static bool parse_header(struct slice text, int *version_out, uint32_t *validity_out, uint32_t *next_out)
@@ -197,17 +198,16 @@ int uidlist_read(struct uidlist *list, int control, bool *replaced_out, uidlist_
 {
     struct stat st;
     *replaced_out = false;
-    int fd = openat(control, NAME_UIDLIST, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT) {
+    struct fault why;
+    int fd = plain_file_open(control, NAME_UIDLIST, &st, &why);
+    if (fd < 0 && why.error == ENOENT) {
         *replaced_out = list->state.inode != 0;
         *list = (struct uidlist){ .next_uid = 1 };
         return 0;
     }
     if (fd < 0)
-        return fault_set_errno(fault, errno, NAME_UIDLIST);
-    int result = fstat(fd, &st) != 0 ? fault_set_errno(fault, errno, NAME_UIDLIST)
-                 : !S_ISREG(st.st_mode) ? fault_set(fault, FAULT_CORRUPT, 0, NAME_UIDLIST ": not a regular file")
-                 : read_open_file(list, fd, &st, replaced_out, record, context, fault);
+        return fault_set(fault, why.class, why.error, "%s", why.text);
+    int result = read_open_file(list, fd, &st, replaced_out, record, context, fault);
     close(fd);
     return result;
 }
@@ -249,6 +249,17 @@ static void account_lines(struct uidlist *list, struct slice lines)
         list->next_uid = list->last_uid == UINT32_MAX ? UINT32_MAX : list->last_uid + 1;
 }
 
+/* After an append that failed: whole lines stay, since Dovecot, which reads without the lock, may have seen them: their UIDs are spent. */
+static void drop_half_line(int fd, uint64_t start, struct slice lines)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || (uint64_t)st.st_size <= start)
+        return;
+    uint64_t written = (uint64_t)st.st_size - start;
+    if (written <= lines.len)
+        (void)!ftruncate(fd, (off_t)(start + whole_lines(slice_part(lines, 0, (size_t)written))));
+}
+
 static int append_open_file(struct uidlist *list, int fd, struct slice lines, struct fault *fault)
 {
     struct stat st;
@@ -258,7 +269,7 @@ static int append_open_file(struct uidlist *list, int fd, struct slice lines, st
         return fault_set(fault, FAULT_BUSY, 0, NAME_UIDLIST ": changed by somebody without the lock");
     if (write_all(fd, lines) != 0 || fdatasync(fd) != 0 || fstat(fd, &st) != 0) {
         int error = errno;
-        (void)!ftruncate(fd, (off_t)list->read_to);
+        drop_half_line(fd, list->read_to, lines);
         return fault_set_errno(fault, error, NAME_UIDLIST ": append");
     }
     list->read_to += lines.len;
@@ -270,7 +281,7 @@ static int append_open_file(struct uidlist *list, int fd, struct slice lines, st
 
 int uidlist_append(struct uidlist *list, int control, struct slice lines, struct fault *fault)
 {
-    int fd = openat(control, NAME_UIDLIST, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(control, NAME_UIDLIST, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return fault_set_errno(fault, errno, NAME_UIDLIST);
     int result = append_open_file(list, fd, lines, fault);
@@ -280,12 +291,12 @@ int uidlist_append(struct uidlist *list, int control, struct slice lines, struct
 
 static int read_file(int control, struct buf *out, struct stat *st, struct fault *fault)
 {
+    struct fault why;
     *st = (struct stat){ 0 };
-    int fd = openat(control, NAME_UIDLIST, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = plain_file_open(control, NAME_UIDLIST, st, &why);
     if (fd < 0)
-        return errno == ENOENT ? 0 : fault_set_errno(fault, errno, NAME_UIDLIST);
-    int result = fstat(fd, st) != 0 ? fault_set_errno(fault, errno, NAME_UIDLIST)
-                                    : read_bytes(fd, 0, (uint64_t)st->st_size, out, fault);
+        return why.error == ENOENT ? 0 : fault_set(fault, why.class, why.error, "%s", why.text);
+    int result = read_bytes(fd, 0, (uint64_t)st->st_size, out, fault);
     close(fd);
     return result;
 }
@@ -354,9 +365,9 @@ static void write_kept_lines(struct slice old, int version, bool (*keep)(void *c
 
 static int replace_file(struct uidlist *list, int control, int folder, struct slice bytes, const struct stat *old, struct fault *fault)
 {
-    int fd = openat(control, NAME_UIDLIST_TMP, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, TMP_MODE);
+    int fd = plain_file_make(control, NAME_UIDLIST_TMP, fault);
     if (fd < 0)
-        return fault_set_errno(fault, errno, NAME_UIDLIST_TMP);
+        return -1;
     file_share_like(fd, folder);
     struct stat st;
     bool good = write_all(fd, bytes) == 0 && fstat(fd, &st) == 0;

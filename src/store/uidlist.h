@@ -32,7 +32,8 @@ typedef void uidlist_record_fn(void *context, uint32_t uid, struct slice base, u
 /* Reads what is new. *replaced_out: the file is another one (or the first): the records that follow are all there are. The whole line is
  * the unit: a last line without LF does not exist yet. No file is no fault: state becomes zero. */
 int uidlist_read(struct uidlist *list, int control, bool *replaced_out, uidlist_record_fn *record, void *context, struct fault *fault);
-/* Appends whole lines and flushes them; all or nothing. The list must have been read to its end under the lock. */
+/* Appends whole lines and flushes them. After a failure some may stand there: their UIDs are spent, and the list must be read again. The
+ * list must have been read to its end under the lock. */
 int uidlist_append(struct uidlist *list, int control, struct slice lines, struct fault *fault);
 /* Writes the file anew: every good line for which keep() is true, byte for byte (keep NULL: all), then `more`. Unknown keys of the
  * header stay. A broken file is copied aside first. */

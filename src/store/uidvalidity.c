@@ -34,7 +34,7 @@ static bool parse_hex(struct slice text, uint32_t *value_out)
 static bool read_hint(int dir, uint32_t *value_out)
 {
     char text[VALIDITY_DIGITS];
-    int fd = openat(dir, NAME_VALIDITY, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir, NAME_VALIDITY, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return false;
     ssize_t got = pread(fd, text, sizeof(text), 0);
@@ -46,7 +46,7 @@ static void write_hint(int dir, uint32_t value)
 {
     char text[VALIDITY_DIGITS + 1];
     snprintf(text, sizeof(text), "%08x", value);
-    int fd = openat(dir, NAME_VALIDITY, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = openat(dir, NAME_VALIDITY, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return;
     file_share_like(fd, dir);
@@ -132,6 +132,9 @@ int uidvalidity_next(int control_root_fd, uint32_t *uid_validity_out, struct fau
         return fault_set_errno(fault, errno, NAME_VALIDITY);
     if (done == 0)
         return fault_set(fault, FAULT_BUSY, 0, NAME_VALIDITY ": others take numbers at this moment");
+    /* Or a power loss gives the number of a folder that was deleted to the next of its name. */
+    if (fsync(control_root_fd) != 0)
+        return fault_set_errno(fault, errno, NAME_VALIDITY ": flush");
     write_hint(control_root_fd, value);
     *uid_validity_out = value;
     return 0;

@@ -135,6 +135,22 @@ static void final_name(const struct message_writer *writer, struct buf *out)
     filename_add_sizes(out, writer->stored, writer->sent);
 }
 
+/* What will not be acknowledged goes back to tmp/, from where it is removed, or who sends it again would double it. */
+static void take_back(struct message_writer *writer, const char *directory, struct slice name)
+{
+    struct buf from = { 0 }, to = { 0 };
+    int folder = writer->mailbox->place.folder;
+    buf_printf(&from, "%s/", directory);
+    buf_append(&from, name);
+    buf_append_text(&to, "tmp/");
+    buf_append(&to, buf_slice(&writer->name));
+    writer->has_file = rename_keeping(folder, buf_text(&from), buf_text(&to)) == 0;
+    if (!writer->has_file)
+        unlinkat(folder, buf_text(&from), 0);
+    buf_fini(&from);
+    buf_fini(&to);
+}
+
 int message_writer_deliver(struct message_writer *writer, struct fault *fault)
 {
     struct buf name = { 0 };
@@ -142,9 +158,13 @@ int message_writer_deliver(struct message_writer *writer, struct fault *fault)
     if (result == 0) {
         final_name(writer, &name);
         result = writer_rename(writer, "new", buf_slice(&name), fault);
+        if (result == 0 && flush_directory(writer->mailbox, "new", fault) != 0) {
+            take_back(writer, "new", buf_slice(&name));
+            result = -1;
+        }
     }
     buf_fini(&name);
-    return result == 0 ? flush_directory(writer->mailbox, "new", fault) : -1;
+    return result;
 }
 
 /* The file stands in cur/: make it last, record its UID, show it. On failure it goes back to
@@ -152,27 +172,17 @@ int message_writer_deliver(struct message_writer *writer, struct fault *fault)
 static int record_appended(struct message_writer *writer, struct slice name, uint32_t uid, struct fault *fault)
 {
     struct mailbox *mailbox = writer->mailbox;
-    struct buf line = { 0 }, path = { 0 };
+    struct buf line = { 0 };
     struct stat st;
     uidlist_line(&line, uid, filename_base(name));
     int result = flush_directory(mailbox, "cur", fault);
     if (result == 0)
         result = sync_record(mailbox, buf_slice(&line), fault);
-    if (result == 0) {
+    if (result == 0)
         publish_message(mailbox, uid, name, fstat(writer->fd, &st) == 0 ? st.st_mtime : 0);
-    } else {
-        struct buf back = { 0 };
-        buf_append_text(&path, "cur/");
-        buf_append(&path, name);
-        buf_append_text(&back, "tmp/");
-        buf_append(&back, buf_slice(&writer->name));
-        writer->has_file = rename_keeping(mailbox->place.folder, buf_text(&path), buf_text(&back)) == 0;
-        if (!writer->has_file)
-            unlinkat(mailbox->place.folder, buf_text(&path), 0);
-        buf_fini(&back);
-    }
+    else
+        take_back(writer, "cur", name);
     buf_fini(&line);
-    buf_fini(&path);
     return result;
 }
 

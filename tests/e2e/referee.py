@@ -283,7 +283,10 @@ class PosternSide:
         except BrokenPipeError:
             pass
         self.process.stdout.close()
-        self.start()
+        try:
+            self.start()
+        except Died:        # killed again before it answered
+            return self.restart()
         return code
 
     def list(self, folder):

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../../src/store/filename.h"
+#include "../../src/store/state.h"
 #include "postern/base/memory.h"
 #include "run.h"
 #include "store_fixture.h"
@@ -340,6 +341,73 @@ static void test_index_survives_bytes(void)
     maildir_end(&maildir);
 }
 
+/* As in index.c: the rest of the header comes behind, and the tables behind that. */
+struct index_start {
+    char magic[8];
+    uint32_t version, record_size;
+    uint64_t checksum, device, inode;
+    struct uidlist list;
+    struct file_state cur, new;
+    uint32_t settled, recent_from, counts[2];
+    uint64_t names[2];
+};
+
+static uint64_t index_sum(uint64_t hash, const char *bytes, size_t len)
+{
+    uint64_t word;
+    for (; len >= sizeof(word); len -= sizeof(word), bytes += sizeof(word)) {
+        memcpy(&word, bytes, sizeof(word));
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
+    for (; len > 0; len--)
+        hash = (hash ^ (unsigned char)*bytes++) * 1099511628211u;
+    return hash;
+}
+
+/* An index that its owner made: a name in it must not lead out of the folder. */
+static void test_forged_index(void)
+{
+    static const char good[] = "1.aaaaaaaaaaaaaaaaaa", bad[] = "../secretaaaaaaaaaaa";
+    struct maildir maildir;
+    struct index_start start;
+    size_t len;
+    int fd = -1;
+    uint64_t size;
+    struct fault fault;
+    maildir_make(&maildir);
+    maildir_write(&maildir, "cur/1.aaaaaaaaaaaaaaaaaa", "mine\n");
+    maildir_write(&maildir, "secretaaaaaaaaaaa", "of others\n");
+    CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+    index_save(maildir.mailbox);
+    maildir_close(&maildir);
+    char *bytes = maildir_read(&maildir, NAME_INDEX, &len);
+    char *name = memmem(bytes, len, good, strlen(good));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(name);
+    memcpy(name, bad, strlen(bad));
+    memcpy(&start, bytes, sizeof(start));
+    size_t behind = offsetof(struct index_start, device), at = sizeof(start);
+    uint64_t sum = index_sum(1, bytes + behind, sizeof(start) - behind);
+    for (int i = 0; i < 2; i++) {
+        sum = index_sum(sum, bytes + at, start.counts[i] * sizeof(struct record));
+        at += start.counts[i] * sizeof(struct record);
+        sum = index_sum(sum, bytes + at, start.names[i]);
+        at += start.names[i];
+    }
+    CU_ASSERT_EQUAL(at, len);
+    memcpy(bytes + offsetof(struct index_start, checksum), &sum, sizeof(sum));
+    int file = openat(maildir.fd, NAME_INDEX, O_WRONLY | O_TRUNC);
+    CU_ASSERT_EQUAL(write(file, bytes, len), (ssize_t)len);
+    close(file);
+    mem_free(&bytes);
+    maildir_open(&maildir);
+    CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+    CU_ASSERT_EQUAL_FATAL(mailbox_open_message(maildir.mailbox, 1, &fd, &size, &fault), 0);
+    CU_ASSERT_EQUAL(size, 5);
+    close(fd);
+    maildir_end(&maildir);
+}
+
 static void test_cache(void)
 {
     struct maildir maildir;
@@ -379,7 +447,8 @@ static void test_cache(void)
 static const struct unit_test tests[] = {
     { "uidset", test_uidset }, { "file names", test_file_names }, { "writer split", test_writer_split }, { "delivery", test_delivery },
     { "flags and keywords", test_flags_and_keywords }, { "expunge", test_expunge }, { "copy", test_copy }, { "move", test_move },
-    { "copy busy", test_copy_busy }, { "move with busy source", test_move_with_busy_source }, { "index survives bytes", test_index_survives_bytes }, { "cache", test_cache },
+    { "copy busy", test_copy_busy }, { "move with busy source", test_move_with_busy_source }, { "index survives bytes", test_index_survives_bytes }, { "forged index", test_forged_index },
+    { "cache", test_cache },
 };
 
 UNIT_MAIN("store", tests)

@@ -191,7 +191,61 @@ static void test_duplicates(void)
     struct mailbox_status status;
     mailbox_get_status(maildir.mailbox, &status);
     CU_ASSERT_EQUAL(status.messages, 3);
-    CU_ASSERT_EQUAL(maildir_count(&maildir, "cur") + maildir_count(&maildir, "new"), 3);
+    /* Two young names of one file may be one that is being renamed back and forth: both stay. */
+    CU_ASSERT_EQUAL(maildir_count(&maildir, "cur") + maildir_count(&maildir, "new"), 4);
+    maildir_end(&maildir);
+}
+
+/* Whoever can write into the Maildir can put a FIFO, a directory or a link where a file belongs: nothing waits, nothing is followed. */
+static void test_no_plain_files(void)
+{
+    static const char *const names[] = {
+        NAME_UIDLIST_TMP, "dovecot-keywords.tmp", "postern-index.tmp", "dovecot.index", "dovecot-uidvalidity", NAME_INDEX, NAME_CACHE,
+        "postern-pop3views.tmp", "postern-pop3views", "cur/7.fifo:2,", "new/8.fifo",
+    };
+    alarm(60);
+    for (size_t i = 0; i < 2 * sizeof(names) / sizeof(names[0]); i++) {
+        const char *name = names[i / 2];
+        struct maildir maildir;
+        struct uidset set = { 0 };
+        struct fault fault;
+        maildir_make(&maildir);
+        CU_ASSERT_EQUAL(i % 2 == 0 ? mkfifoat(maildir.fd, name, 0600) : symlinkat("/dev/tty", maildir.fd, name), 0);
+        for (int k = 0; k < 40; k++)
+            maildir_append(&maildir, "x\r\n", 0, k % 20 == 0 ? (k == 0 ? "one" : "two") : NULL);
+        uidset_add_range(&set, 1, UINT32_MAX - 1);
+        CU_ASSERT_EQUAL(mailbox_load(maildir.mailbox, &set, &fault), 0);
+        mailbox_cache_put(maildir.mailbox, 1, CACHE_BODY, SLICE_LITERAL("body"));
+        pop3view_add(maildir.mailbox, 1, &set, &fault);
+        CU_ASSERT_EQUAL(expunge(&maildir, 1, 1), 0);
+        maildir_close(&maildir);
+        maildir_open(&maildir);
+        CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+        struct mailbox_status status;
+        mailbox_get_status(maildir.mailbox, &status);
+        CU_ASSERT(status.messages >= 39);
+        uidset_fini(&set);
+        maildir_end(&maildir);
+    }
+    alarm(0);
+}
+
+/* A link in place of cur/ leads to the mail of others. */
+static void test_linked_directory(void)
+{
+    struct maildir maildir;
+    struct fault fault;
+    int fd = -1;
+    uint64_t size;
+    maildir_make(&maildir);
+    maildir_append(&maildir, "mine\r\n", 0, NULL);
+    CU_ASSERT_EQUAL(renameat(maildir.fd, "cur", maildir.fd, "elsewhere"), 0);
+    CU_ASSERT_EQUAL(symlinkat("elsewhere", maildir.fd, "cur"), 0);
+    CU_ASSERT_EQUAL(mailbox_open_message(maildir.mailbox, 1, &fd, &size, &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_DENIED);
+    CU_ASSERT_EQUAL(expunge(&maildir, 1, 1), -1);
+    CU_ASSERT_EQUAL(maildir_count(&maildir, "elsewhere"), 1);
+    CU_ASSERT_EQUAL(flag(&maildir, 1, MESSAGE_SEEN), -1);
     maildir_end(&maildir);
 }
 
@@ -413,7 +467,8 @@ static void test_threads(void)
 static const struct unit_test tests[] = {
     { "views", test_views }, { "silent changes", test_silent_changes }, { "strangers", test_strangers }, { "duplicates", test_duplicates },
     { "broken lists", test_broken_lists }, { "list changed by others", test_list_changed_by_others }, { "locks", test_locks },
-    { "watch", test_watch }, { "threads", test_threads },
+    { "watch", test_watch }, { "threads", test_threads }, { "no plain files", test_no_plain_files },
+    { "linked directory", test_linked_directory },
 };
 
 UNIT_MAIN("store sharing", tests)
