@@ -17,7 +17,7 @@
 
 enum {
     TROUBLE_SECONDS = 300,   /* until the next go when our own disk makes trouble */
-    DOWN_MS = 10000,         /* a relay host that cannot be reached is left alone: its time-outs must not hold up mail for here */
+    DOWN_MS = 10000,         /* a relay host that cannot be reached is left alone */
 };
 
 static struct {
@@ -48,6 +48,14 @@ static bool is_local(const struct snapshot *snapshot, const char *address)
     struct slice s = slice_from_string(address);
     ptrdiff_t at = slice_find_last(s, '@');
     return at < 0 || snapshot_domain(snapshot, slice_from(s, (size_t)at + 1)) != NULL;
+}
+
+bool attempt_is_away(const struct envelope *envelope, const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < envelope->count; i++)
+        if (envelope->recipients[i].outcome == OUTCOME_WAITING && !is_local(snapshot, envelope->recipients[i].address))
+            return true;
+    return false;
 }
 
 /* --- recipients here ---------------------------------------------------------------------------------------------------- */
@@ -284,7 +292,7 @@ static void take_host_name(struct attempt *a)
         snprintf(a->host, sizeof(a->host), "localhost");
 }
 
-time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping)
+time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping, bool *away_out)
 {
     struct attempt a = { .spool = spool, .snapshot = snapshot, .stopping = stopping, .message = -1 };
     struct fault fault;
@@ -297,6 +305,7 @@ time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *s
         take_host_name(&a);
         deliver_all(&a);
         next = conclude(&a);
+        *away_out = attempt_is_away(&a.envelope, snapshot);
         close(a.message);
     }
     queue_envelope_fini(&a.envelope);

@@ -8,8 +8,10 @@
 
 struct snapshot;
 
-/* When the message is due again; 0: it is done and gone. */
-time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping);
+/* When the message is due again; 0: it is done and gone. *away_out: whether what waits is (also) for elsewhere; kept if nothing is known. */
+time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping, bool *away_out);
+/* True if a recipient that waits is for elsewhere. */
+bool attempt_is_away(const struct envelope *envelope, const struct snapshot *snapshot);
 
 /* Minutes until the next go after `attempts` goes, from agent.defer_minutes. */
 unsigned attempt_delay_minutes(const struct snapshot *snapshot, uint64_t attempts);

@@ -24,9 +24,11 @@ struct queue {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct spool spool;
-    struct schedule schedule;
-    size_t busy;            /* messages under work, which are not in the schedule */
-    size_t running, wanted; /* threads */
+    struct schedule here;   /* messages for mailboxes here only: they never wait for a relay host */
+    struct schedule away;   /* the others */
+    size_t busy;            /* messages under work, which are in no schedule */
+    size_t busy_away;       /* those of them for elsewhere: at most `wanted` */
+    size_t running, wanted; /* threads: one more runs than wanted, for mail for here */
     uint64_t hurry;         /* rises when the relay host changed */
     char *relay_host;
     bool started;
@@ -55,43 +57,60 @@ static void wait_until(time_t due)
     pthread_cond_timedwait(&queue.changed, &queue.lock, &until);
 }
 
-/* Takes the first due ID out of the schedule; false after a wait. */
-static bool take_due(char *id)
+static void put(const char *id, bool away, time_t due)
 {
-    const struct schedule_item *first = schedule_first(&queue.schedule);
+    schedule_put(away ? &queue.away : &queue.here, id, due);
+}
+
+/* Takes the first due ID out of a schedule; false after a wait. */
+static bool take_due(char *id, bool *away_out)
+{
+    const struct schedule_item *here = schedule_first(&queue.here);
+    const struct schedule_item *away = queue.busy_away < queue.wanted ? schedule_first(&queue.away) : NULL;
+    const struct schedule_item *first = here == NULL || (away != NULL && away->due < here->due) ? away : here;
     time_t now = clock_wall().tv_sec;
     if (first == NULL || first->due > now) {
         wait_until(first != NULL ? first->due : now + LOOK_SECONDS);
         return false;
     }
+    *away_out = first == away;
     memcpy(id, first->id, SPOOL_ID_MAX);
-    schedule_remove_first(&queue.schedule);
+    schedule_remove_first(*away_out ? &queue.away : &queue.here);
     return true;
 }
 
-static void work_on(const char *id)
+static void work_on(const char *id, bool away)
 {
     uint64_t hurry = queue.hurry;
+    bool still_away = away;
     queue.busy++;
+    queue.busy_away += away;
     pthread_mutex_unlock(&queue.lock);
     struct snapshot *snapshot = snapshot_current();
-    time_t next = snapshot == NULL ? clock_wall().tv_sec + NO_SNAPSHOT_SECONDS : attempt_run(&queue.spool, id, snapshot, &queue.stopping);
+    time_t next = clock_wall().tv_sec + NO_SNAPSHOT_SECONDS;
+    if (snapshot != NULL)
+        next = attempt_run(&queue.spool, id, snapshot, &queue.stopping, &still_away);
     if (snapshot != NULL)
         snapshot_unref(&snapshot);
     pthread_mutex_lock(&queue.lock);
     queue.busy--;
+    queue.busy_away -= away;
     if (next != 0)
-        schedule_put(&queue.schedule, id, hurry != queue.hurry ? clock_wall().tv_sec : next);
+        put(id, still_away, hurry != queue.hurry ? clock_wall().tv_sec : next);
+    /* The place for elsewhere that is free now may be another thread's to take. */
+    if (away)
+        pthread_cond_signal(&queue.changed);
 }
 
 static void *run_thread(void *unused)
 {
     char id[SPOOL_ID_MAX];
+    bool away;
     (void)unused;
     pthread_mutex_lock(&queue.lock);
-    while (!atomic_load(&queue.stopping) && queue.running <= queue.wanted)
-        if (take_due(id))
-            work_on(id);
+    while (!atomic_load(&queue.stopping) && queue.running <= queue.wanted + 1)
+        if (take_due(id, &away))
+            work_on(id, away);
     queue.running--;
     pthread_cond_broadcast(&queue.changed);
     pthread_mutex_unlock(&queue.lock);
@@ -105,7 +124,7 @@ static void start_threads(void)
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 1024 * 1024);
-    while (queue.running < queue.wanted) {
+    while (queue.running < queue.wanted + 1) {
         pthread_t thread;
         int error = pthread_create(&thread, &attributes, run_thread, NULL);
         if (error != 0) {
@@ -130,7 +149,8 @@ void queue_changed(void)
             mem_free(&queue.relay_host);
             queue.relay_host = mem_strdup(host);
             queue.hurry++;
-            schedule_hurry(&queue.schedule, clock_wall().tv_sec);
+            schedule_hurry(&queue.here, clock_wall().tv_sec);
+            schedule_hurry(&queue.away, clock_wall().tv_sec);
         }
         start_threads();
         pthread_cond_broadcast(&queue.changed);
@@ -141,6 +161,16 @@ void queue_changed(void)
 
 /* --- start and stop ----------------------------------------------------------------------------------------------------- */
 
+/* Without a configuration nobody knows what is here: the first attempt tells. */
+static bool is_away(const struct envelope *envelope)
+{
+    struct snapshot *snapshot = snapshot_current();
+    bool away = snapshot == NULL || attempt_is_away(envelope, snapshot);
+    if (snapshot != NULL)
+        snapshot_unref(&snapshot);
+    return away;
+}
+
 /* A message that waited when the process ended is due when it was due. */
 static void take_up(const char *id, void *context)
 {
@@ -148,11 +178,13 @@ static void take_up(const char *id, void *context)
     struct fault fault;
     (void)context;
     time_t due = 0;
+    bool away = false;
     if (spool_load(&queue.spool, id, &envelope, &fault) == 0) {
         due = envelope.next;
+        away = is_away(&envelope);
         queue_envelope_fini(&envelope);
     }
-    schedule_put(&queue.schedule, id, due);
+    put(id, away, due);
 }
 
 int queue_start(const char *state_dir, struct fault *fault)
@@ -166,7 +198,8 @@ int queue_start(const char *state_dir, struct fault *fault)
         return -1;
     if (spool_recover(&queue.spool, take_up, NULL, fault) < 0) {
         spool_fini(&queue.spool);
-        schedule_fini(&queue.schedule);
+        schedule_fini(&queue.here);
+        schedule_fini(&queue.away);
         return -1;
     }
     pthread_mutex_lock(&queue.lock);
@@ -174,8 +207,8 @@ int queue_start(const char *state_dir, struct fault *fault)
     queue.relay_host = mem_strdup("");
     queue.wanted = 1;
     queue.started = true;
-    if (queue.schedule.count != 0)
-        log_normal("queue", "%zu messages taken up again", queue.schedule.count);
+    if (queue.here.count + queue.away.count != 0)
+        log_normal("queue", "%zu messages taken up again", queue.here.count + queue.away.count);
     start_threads();
     pthread_mutex_unlock(&queue.lock);
     queue_changed();
@@ -195,7 +228,8 @@ bool queue_stop(void)
     bool ended = queue.running == 0;
     if (ended) {
         spool_fini(&queue.spool);
-        schedule_fini(&queue.schedule);
+        schedule_fini(&queue.here);
+        schedule_fini(&queue.away);
         mem_free(&queue.relay_host);
     } else {
         /* What is on disk is right at every moment; what these threads need stays. */
@@ -208,7 +242,7 @@ bool queue_stop(void)
 size_t queue_length(void)
 {
     pthread_mutex_lock(&queue.lock);
-    size_t length = queue.schedule.count + queue.busy;
+    size_t length = queue.here.count + queue.away.count + queue.busy;
     pthread_mutex_unlock(&queue.lock);
     return length;
 }
@@ -262,8 +296,9 @@ int queue_message_commit(struct queue_message *message, struct fault *fault)
     if (spool_commit_message(&queue.spool, envelope, message->fd, fault) < 0)
         return -1;
     message->committed = true;
+    bool away = is_away(envelope);
     pthread_mutex_lock(&queue.lock);
-    schedule_put(&queue.schedule, envelope->id, envelope->next);
+    put(envelope->id, away, envelope->next);
     pthread_cond_broadcast(&queue.changed);
     pthread_mutex_unlock(&queue.lock);
     return 0;

@@ -182,7 +182,6 @@ static bool connect_host(struct relay *r)
     struct relay_job *job = r->job;
     r->starttls = r->eight_bit_mime = r->size = false;
     if (client_connect(job->host, job->port, job->connect_ms, &r->client, &fault) < 0) {
-        job->unreachable = true;
         lose(r, fault.text);
         return false;
     }
@@ -306,6 +305,7 @@ static void converse(struct relay *r)
 {
     size_t count = 0;
     if (!open_conversation(r)) {
+        r->job->unreachable = r->reply.code == 0;
         defer_all(r);
         return;
     }

@@ -16,7 +16,7 @@ struct relay_job {
     struct envelope_recipient **recipients;  /* each gets outcome, status, text; WAITING: not now */
     size_t count;
     const atomic_bool *stopping;             /* ends waiting for the peer early */
-    bool unreachable;                        /* out: no connection came about */
+    bool unreachable;                        /* out: no conversation came about */
     bool try_again_soon;                     /* out: the host took some and no more at once (RFC 5321 4.5.3.1.10) */
 };
 

@@ -674,7 +674,9 @@ static void test_away(void)
     struct envelope envelope;
     int back = listen_again();
     CU_ASSERT_EQUAL(spool_init(&spool, state_dir, &fault), 0);
-    CU_ASSERT(attempt_run(&spool, id, &snapshot, &stopping) >= clock_wall().tv_sec + 1199);
+    bool still_away = false;
+    CU_ASSERT(attempt_run(&spool, id, &snapshot, &stopping, &still_away) >= clock_wall().tv_sec + 1199);
+    CU_ASSERT(still_away);
     CU_ASSERT_EQUAL(spool_load(&spool, id, &envelope, &fault), 0);
     CU_ASSERT_EQUAL(envelope.attempts, 1);
     queue_envelope_fini(&envelope);
@@ -715,6 +717,39 @@ static void test_local(void)
     end();
 }
 
+/* A relay host that takes the connection and says no more has all its threads: mail for here is not held up. */
+static void test_hanging(void)
+{
+    static const char *const away[] = { "bob@example.org" }, *const here[] = { "joe@example.com" };
+    struct fault fault;
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    begin();
+    int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(silent, (struct sockaddr *)&address, len), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(silent, 8), 0);
+    getsockname(silent, (struct sockaddr *)&address, &len);
+    snprintf(relay_text, sizeof(relay_text), "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
+    snapshot.agent.relay_host = relay_text;
+    snapshot.agent.smtp_greeting_minutes = 5;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    for (int i = 0; i < 4; i++)
+        CU_ASSERT_EQUAL(put_message("joe@example.com", away, 1, "x\r\n"), 0);
+    int first = accept(silent, NULL, NULL), second = accept(silent, NULL, NULL);
+    CU_ASSERT_EQUAL(put_message("a@b.c", here, 1, "Subject: here\r\n\r\n"), 0);
+    CU_ASSERT(until_length(4));
+    CU_ASSERT_EQUAL(world.delivered, 1);
+    struct pollfd more = { .fd = silent, .events = POLLIN };
+    CU_ASSERT_EQUAL(poll(&more, 1, 0), 0);   /* no more threads than wanted go there */
+    /* Hung up on before a greeting: the others do not ask there for a while. */
+    close(first);
+    close(second);
+    close(silent);
+    queue_stop();
+    CU_ASSERT_EQUAL(count_files(""), 8);
+    end();
+}
+
 static void test_give_up(void)
 {
     struct fault fault;
@@ -736,7 +771,8 @@ static void test_give_up(void)
 static const struct unit_test tests[] = {
     { "envelope", test_envelope }, { "schedule", test_schedule }, { "delays", test_delays }, { "host", test_host },
     { "crash states", test_crash_states }, { "message", test_message }, { "relay", test_relay }, { "mixed", test_mixed },
-    { "refusals", test_refusals }, { "change", test_change }, { "away", test_away }, { "local", test_local }, { "give up", test_give_up },
+    { "refusals", test_refusals }, { "change", test_change }, { "away", test_away }, { "local", test_local },
+    { "hanging", test_hanging }, { "give up", test_give_up },
 };
 
 UNIT_MAIN("queue", tests)
