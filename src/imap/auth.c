@@ -74,6 +74,14 @@ static bool begin_login(struct imap *imap, struct command *command, struct slice
     return false;
 }
 
+static bool refuse_login(struct imap *imap, struct command *command)
+{
+    if (++imap->login_failures >= LOGIN_FAILURES_MAX)
+        imap_close_after(imap, CLOSE_TOO_MANY_LOGINS);
+    imap_reply(command, REPLY_NO, "[AUTHENTICATIONFAILED] Authentication failed.");
+    return true;
+}
+
 /* The service has answered. */
 static bool end_login(struct imap *imap, struct command *command)
 {
@@ -93,10 +101,7 @@ static bool end_login(struct imap *imap, struct command *command)
         imap_reply(command, REPLY_NO, "[UNAVAILABLE] Logins cannot be verified at the moment.");
         return true;
     default:
-        if (++imap->login_failures >= LOGIN_FAILURES_MAX)
-            imap_close_after(imap, CLOSE_TOO_MANY_LOGINS);
-        imap_reply(command, REPLY_NO, "[AUTHENTICATIONFAILED] Authentication failed.");
-        return true;
+        return refuse_login(imap, command);
     }
 }
 
@@ -181,6 +186,8 @@ static bool step_sasl(struct imap *imap, struct command *command, struct slice l
     buf_fini(&challenge);
     if (result == SASL_DONE)
         return begin_login(imap, command, sasl_server_name(auth->sasl), sasl_server_password(auth->sasl));
+    if (result == SASL_REFUSED)
+        return refuse_login(imap, command);
     if (result == SASL_BAD)
         imap_reply(command, REPLY_BAD, "Invalid answer.");
     return true;

@@ -18,7 +18,18 @@ enum line_result reader_line(const struct buf *in, size_t limit, struct slice *l
     return line_out->len > limit ? LINE_TOO_LONG : LINE_DONE;
 }
 
-/* Does the line end in "{n}" or "{n+}"? *before_out: what stands before it. n is a number of RFC 3501: 32 bits. */
+/* A number that is too large is still a literal's: what follows one that came unasked must never be taken for commands. */
+static bool read_size(struct slice digits, uint64_t *size_out)
+{
+    for (size_t i = 0; i < digits.len; i++)
+        if (!ascii_is_digit(digits.data[i]))
+            return false;
+    if (!slice_to_number(digits, UINT64_MAX, size_out))
+        *size_out = UINT64_MAX;
+    return digits.len != 0;
+}
+
+/* Does the line end in "{n}" or "{n+}"? *before_out: what stands before it. */
 static bool ends_in_literal(struct slice line, struct slice *before_out, struct literal *literal_out)
 {
     ptrdiff_t open = slice_find_last(line, '{');
@@ -29,7 +40,7 @@ static bool ends_in_literal(struct slice line, struct slice *before_out, struct 
     if (literal_out->unasked)
         number.len--;
     *before_out = slice_part(line, 0, (size_t)open);
-    return slice_to_number(number, UINT32_MAX, &literal_out->size);
+    return read_size(number, &literal_out->size);
 }
 
 static void keep_tail(struct reader *reader, struct slice bytes)

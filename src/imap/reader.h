@@ -22,7 +22,7 @@ struct reader {
     size_t line;              /* where the current line begins in text: after the last literal */
     uint64_t collect;         /* bytes of a literal still to come */
     uint64_t discard;         /* bytes still to be thrown away: a literal in a command that is skipped */
-    char tail[16];            /* last bytes of a line that is skipped */
+    char tail[32];            /* last bytes of a line that is skipped */
     uint8_t tail_len;
     bool skipping;            /* up to the end of an over-long line */
 };

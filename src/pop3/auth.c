@@ -35,6 +35,14 @@ void auth_handle_user(struct session *session, struct slice argument)
     buf_append_text(&session->out, "+OK Send your password.\r\n");
 }
 
+static void refuse_login(struct session *session)
+{
+    struct conversation *c = session->state;
+    buf_append_text(&session->out, "-ERR [AUTH] Authentication failed.\r\n");
+    if (++c->failed_logins >= FAILED_LOGINS_MAX)
+        conversation_end(c, CLOSE_TOO_MANY_LOGINS);
+}
+
 static void begin_login(struct session *session, struct slice name, struct slice password)
 {
     struct conversation *c = session->state;
@@ -81,6 +89,9 @@ static void step_exchange(struct session *session, struct slice line)
         buf_append_text(&session->out, "\r\n");
     } else if (result == SASL_DONE) {
         finish_exchange(session);
+    } else if (result == SASL_REFUSED) {
+        auth_forget(c);
+        refuse_login(session);
     } else {
         auth_forget(c);
         conversation_refuse(session, "-ERR Malformed authentication data.\r\n");
@@ -146,14 +157,6 @@ void auth_handle_stls(struct session *session, struct slice argument)
     auth_forget(c);
     buf_append_text(&session->out, "+OK Begin TLS negotiation.\r\n");
     session_start_tls(session);
-}
-
-static void refuse_login(struct session *session)
-{
-    struct conversation *c = session->state;
-    buf_append_text(&session->out, "-ERR [AUTH] Authentication failed.\r\n");
-    if (++c->failed_logins >= FAILED_LOGINS_MAX)
-        conversation_end(c, CLOSE_TOO_MANY_LOGINS);
 }
 
 void auth_take_result(struct session *session, enum action_result result)

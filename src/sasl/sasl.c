@@ -14,7 +14,8 @@ struct sasl_server {
     Gsasl_session *session;
     bool is_login;
     bool started;
-    bool over;          /* DONE or BAD was said */
+    bool over;          /* DONE, BAD or REFUSED was said */
+    bool refused;
     unsigned challenges;
     char *name;
     char *password;
@@ -39,9 +40,8 @@ static int take_credentials(struct sasl_server *server, Gsasl_session *session)
     const char *name = gsasl_property_fast(session, GSASL_AUTHID);
     const char *as = gsasl_property_fast(session, GSASL_AUTHZID);
     const char *password = gsasl_property_fast(session, GSASL_PASSWORD);
-    if (name == NULL || *name == '\0' || password == NULL)
-        return GSASL_AUTHENTICATION_ERROR;
-    if (as != NULL && *as != '\0' && strcmp(as, name) != 0)
+    server->refused = name == NULL || *name == '\0' || password == NULL || (as != NULL && *as != '\0' && strcmp(as, name) != 0);
+    if (server->refused)
         return GSASL_AUTHENTICATION_ERROR;
     server->name = mem_strdup(name);
     server->password = mem_strdup(password);
@@ -109,6 +109,8 @@ static enum sasl_result step_library(struct sasl_server *server, const char *byt
         write_challenge(server, out);
         return SASL_MORE;
     }
+    if (server->refused)
+        return SASL_REFUSED;
     return result == GSASL_OK && server->name != NULL ? SASL_DONE : SASL_BAD;
 }
 
@@ -145,9 +147,12 @@ static enum sasl_result step_line(struct sasl_server *server, struct slice line,
         if (line.len == 0 || result != SASL_MORE)
             return result;
         if (slice_is(line, "="))
-            return SASL_BAD;    /* neither PLAIN's message nor LOGIN's name can be empty */
+            line.len = 0;
     }
-    return line.len == 0 ? SASL_BAD : step_base64(server, line, out);
+    /* PLAIN's message cannot be empty; LOGIN's name and password can, but are nobody's. */
+    if (line.len == 0)
+        return server->is_login ? SASL_REFUSED : SASL_BAD;
+    return step_base64(server, line, out);
 }
 
 enum sasl_result sasl_server_step(struct sasl_server *server, struct slice base64_in, struct buf *base64_out)
@@ -160,7 +165,7 @@ enum sasl_result sasl_server_step(struct sasl_server *server, struct slice base6
         server->over = true;
         buf_clear(base64_out);
     }
-    if (result == SASL_BAD) {
+    if (result == SASL_BAD || result == SASL_REFUSED) {
         secret_free(&server->name);
         secret_free(&server->password);
     }

@@ -11,9 +11,16 @@ bool smtp_auth_is_offered(const struct session *session)
     return session->clear_login && !forced && session->user == NULL;
 }
 
-static void after_login(struct session *session, enum action_result result)
+static void refuse(struct session *session)
 {
     struct smtp *st = session->state;
+    smtp_reply(session, "535 5.7.8 Authentication failed");
+    if (++st->failed_logins >= SMTP_LOGINS_MAX)
+        session_close(session, CLOSE_TOO_MANY_LOGINS);
+}
+
+static void after_login(struct session *session, enum action_result result)
+{
     if (result == ACTION_OK) {
         smtp_reply(session, "235 2.7.0 Authenticated");
         return;
@@ -22,9 +29,7 @@ static void after_login(struct session *session, enum action_result result)
         smtp_reply(session, "454 4.7.0 Cannot verify now, try again later");
         return;
     }
-    smtp_reply(session, "535 5.7.8 Authentication failed");
-    if (++st->failed_logins >= SMTP_LOGINS_MAX)
-        session_close(session, CLOSE_TOO_MANY_LOGINS);
+    refuse(session);
 }
 
 static void finish(struct session *session)
@@ -46,6 +51,9 @@ static void step(struct session *session, struct slice base64)
         smtp_reply(session, "334 %.*s", SLICE_ARG(buf_slice(&challenge)));
     } else if (result == SASL_DONE) {
         finish(session);
+    } else if (result == SASL_REFUSED) {
+        sasl_server_free(&st->sasl);
+        refuse(session);
     } else {
         sasl_server_free(&st->sasl);
         smtp_error(session, "501 5.5.2 Cannot decode that");

@@ -87,7 +87,7 @@ static void run_ehlo(struct session *session, struct slice arguments)
     smtp_reply(session, "250-PIPELINING");
     smtp_reply(session, "250-8BITMIME");
     smtp_reply(session, "250-SIZE %llu", (unsigned long long)size_limit(session));
-    if (session->tls_offered)
+    if (session->tls_offered && session->user == NULL)
         smtp_reply(session, "250-STARTTLS");
     if (smtp_auth_is_offered(session))
         smtp_reply(session, "250-AUTH %s", sasl_mechanisms());
@@ -117,7 +117,7 @@ static bool take_mail_parameter(struct session *session, struct slice key, struc
         return false;
     }
     /* RFC 4954 section 5: taken, and not believed. */
-    if (slice_is_nocase(key, "AUTH") && smtp_auth_is_offered(session) && value.len != 0)
+    if (slice_is_nocase(key, "AUTH") && (session->user != NULL || smtp_auth_is_offered(session)) && value.len != 0)
         return true;
     smtp_error(session, "555 5.5.4 Parameter not known");
     return false;
@@ -233,13 +233,16 @@ static void run_quit(struct session *session, struct slice arguments)
     session_close(session, CLOSE_LOGOUT);
 }
 
-/* RFC 3207 4.2: what was learned before is forgotten; the session drops what was already received. */
+/* RFC 3207 4.2: what was learned before is forgotten; the session drops what was already received. A login is not forgotten, so it comes
+ * after TLS. */
 static void run_starttls(struct session *session, struct slice arguments)
 {
     struct smtp *st = session->state;
     (void)arguments;
     if (session->tls) {
         smtp_error(session, "503 5.5.1 TLS is on");
+    } else if (session->user != NULL) {
+        smtp_error(session, "503 5.5.1 STARTTLS comes before AUTH");
     } else if (!session->tls_offered) {
         smtp_error(session, "454 4.7.0 TLS is not available");
     } else {

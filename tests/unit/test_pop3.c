@@ -171,6 +171,7 @@ static const struct conversation_row conversations[] = {
     { "auth malformed", "AUTH PLAIN =\r\nAUTH PLAIN !!\r\nAUTH CRAM-MD5\r\nQUIT\r\n",
       "-ERR Malformed authentication data.\r\n-ERR Malformed authentication data.\r\n"
       "-ERR Authentication mechanism not supported.\r\n+OK Bye.\r\n" },
+    { "auth as somebody else", "AUTH PLAIN YW5uAGpvZQBzZWNyZXQ=\r\nQUIT\r\n", "-ERR [AUTH] Authentication failed.\r\n+OK Bye.\r\n" },
     { "auth alone", "AUTH\r\nQUIT\r\n", "+OK Mechanisms follow.\r\nPLAIN\r\nLOGIN\r\n.\r\n+OK Bye.\r\n" },
     { "capa", "CAPA\r\n" LOGIN "CAPA\r\nQUIT\r\n",
       "+OK Capability list follows.\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE 0 USER\r\nUSER\r\n"

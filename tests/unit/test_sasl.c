@@ -23,11 +23,11 @@ static const struct exchange exchanges[] = {
     /* joe\0joe\0secret */
     { "plain, same identity", "PLAIN", { "am9lAGpvZQBzZWNyZXQ=" }, { NULL }, SASL_DONE, "joe", "secret" },
     /* ann\0joe\0secret */
-    { "plain, other identity", "PLAIN", { "YW5uAGpvZQBzZWNyZXQ=" }, { NULL }, SASL_BAD, NULL, NULL },
+    { "plain, other identity", "PLAIN", { "YW5uAGpvZQBzZWNyZXQ=" }, { NULL }, SASL_REFUSED, NULL, NULL },
     /* \0joe:v=1\0p\xc3\xa4ss w */
     { "plain, options and UTF-8", "PLAIN", { "AGpvZTp2PTEAcMOkc3Mgdw==" }, { NULL }, SASL_DONE, "joe:v=1", "p\xc3\xa4ss w" },
     /* \0\0secret */
-    { "plain, no name", "PLAIN", { "AABzZWNyZXQ=" }, { NULL }, SASL_BAD, NULL, NULL },
+    { "plain, no name", "PLAIN", { "AABzZWNyZXQ=" }, { NULL }, SASL_REFUSED, NULL, NULL },
     /* \0joe */
     { "plain, no password part", "PLAIN", { "AGpvZQ==" }, { NULL }, SASL_BAD, NULL, NULL },
     /* \0joe\0se\0cret */
@@ -39,8 +39,8 @@ static const struct exchange exchanges[] = {
     { "plain, blank in base64", "PLAIN", { "AGpv ZQBzZWNyZXQ=" }, { NULL }, SASL_BAD, NULL, NULL },
     { "login", "LOGIN", { "", "am9l", "c2VjcmV0" }, { "VXNlcm5hbWU6", "UGFzc3dvcmQ6" }, SASL_DONE, "joe", "secret" },
     { "login, initial", "login", { "am9l", "c2VjcmV0" }, { "UGFzc3dvcmQ6" }, SASL_DONE, "joe", "secret" },
-    { "login, empty initial", "LOGIN", { "=" }, { NULL }, SASL_BAD, NULL, NULL },
-    { "login, empty password", "LOGIN", { "am9l", "" }, { "UGFzc3dvcmQ6" }, SASL_BAD, NULL, NULL },
+    { "login, empty initial", "LOGIN", { "=" }, { NULL }, SASL_REFUSED, NULL, NULL },
+    { "login, empty password", "LOGIN", { "am9l", "" }, { "UGFzc3dvcmQ6" }, SASL_REFUSED, NULL, NULL },
     { "login, not base64", "LOGIN", { "", "j*e" }, { "VXNlcm5hbWU6" }, SASL_BAD, NULL, NULL },
     /* j\0e */
     { "login, NUL", "LOGIN", { "agBl" }, { NULL }, SASL_BAD, NULL, NULL },

@@ -302,6 +302,16 @@ static void test_recipients(void)
     end();
 }
 
+/* RFC 3207 4.2: what is known from before TLS is forgotten; who is logged in does not start it. */
+static void test_login_before_tls(void)
+{
+    begin(LISTENER_SUBMISSION);
+    fake.session.clear_login = true;
+    CU_ASSERT(talk("EHLO c\r\nAUTH PLAIN AGpvZQBzZWNyZXQ=\r\nSTARTTLS\r\n", "250 235 503"));
+    CU_ASSERT(!fake.tls_started);
+    end();
+}
+
 static void test_submission(void)
 {
     begin(LISTENER_SUBMISSION);
@@ -313,11 +323,12 @@ static void test_submission(void)
     CU_ASSERT(talk("MAIL FROM:<joe@example.com>\r\n", "503"));
     CU_ASSERT(talk("EHLO c\r\nAUTH NTLM\r\nAUTH PLAIN AGpvZQB3cm9uZw==\r\nSTARTTLS\r\n", "250 504 535 503"));
     CU_ASSERT(talk("AUTH LOGIN\r\nam9l\r\n*\r\n", "334 334 501"));
+    CU_ASSERT(talk("AUTH PLAIN YW5uAGpvZQBzZWNyZXQ=\r\n", "535"));   /* as ann, by joe's password */
     fake.directory_down = true;
     CU_ASSERT(talk("AUTH PLAIN\r\nAGpvZQBzZWNyZXQ=\r\n", "334 454"));
     fake.directory_down = false;
     CU_ASSERT(talk("AUTH LOGIN\r\nam9l\r\nc2VjcmV0\r\nAUTH PLAIN\r\n", "334 334 235 503"));
-    CU_ASSERT(talk("MAIL FROM:<ann@example.com>\r\nMAIL FROM:<Joseph@Example.COM> AUTH=<>\r\n", "550 555"));
+    CU_ASSERT(talk("MAIL FROM:<ann@example.com>\r\nMAIL FROM:<Joseph@Example.COM> AUTH=<>\r\nRSET\r\n", "550 250 250"));
     CU_ASSERT(talk("MAIL FROM:<Joseph@Example.COM>\r\nRCPT TO:<bob@example.org>\r\n", "250 550"));
     CU_ASSERT(heard("5.4.4"));
     snapshot.agent.relay_host = relay_text;
@@ -466,7 +477,7 @@ static void test_broken_off(void)
 static const struct unit_test tests[] = {
     { "paths", test_paths }, { "path limits", test_path_limits }, { "from", test_from }, { "data", test_data }, { "header", test_header },
     { "delivery", test_delivery }, { "every split", test_every_split }, { "order", test_order }, { "lines", test_lines },
-    { "recipients", test_recipients }, { "submission", test_submission }, { "author", test_author }, { "tls required", test_tls_required },
+    { "recipients", test_recipients }, { "submission", test_submission }, { "login before TLS", test_login_before_tls }, { "author", test_author }, { "tls required", test_tls_required },
     { "failed logins", test_failed_logins }, { "refused data", test_refused_data }, { "big", test_big },
     { "partial failures", test_partial_failures }, { "broken off", test_broken_off },
 };

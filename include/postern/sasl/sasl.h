@@ -14,7 +14,8 @@ struct sasl_server;
 enum sasl_result {
     SASL_MORE,   /* send base64_out as the challenge, then step with the client's line */
     SASL_DONE,   /* name and password are known */
-    SASL_BAD,    /* not base64, malformed, too long, or an authorization identity that is not the name: the exchange is over */
+    SASL_BAD,      /* not base64, malformed or too long: the exchange is over */
+    SASL_REFUSED,  /* understood, and a login that cannot be: no name, no password, an authorization identity that is not the name */
 };
 
 /* Longest line of base64 that a step takes, without its line end (RFC 4954 section 4 asks for 12,288 octets with it). */
