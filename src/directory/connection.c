@@ -119,6 +119,14 @@ static void keep_nonblocking(struct connection *c)
         fcntl(c->fd, F_SETFL, flags | O_NONBLOCK);
 }
 
+/* An answer is read at once instead of its head and then the rest. Not with TLS, which has its own way of reading. */
+static void read_ahead(struct connection *c)
+{
+    Sockbuf *socket = NULL;
+    if (ldap_get_option(c->ld, LDAP_OPT_SOCKBUF, &socket) == LDAP_OPT_SUCCESS && socket != NULL)
+        ber_sockbuf_add_io(socket, &ber_sockbuf_io_readahead, LBER_SBIOD_LEVEL_PROVIDER + 1, NULL);
+}
+
 int connection_open(struct connection *c, const struct directory_options *options, const char *uri, uint64_t ms, struct fault *fault)
 {
     directory_init();
@@ -143,6 +151,8 @@ int connection_open(struct connection *c, const struct directory_options *option
         return -1;
     }
     keep_nonblocking(c);
+    if (!secure && !start_tls)
+        read_ahead(c);
     return 0;
 }
 

@@ -17,6 +17,8 @@ struct append {
     struct message_writer *writer;
     uint64_t left;                      /* bytes of the message still to come */
     size_t taken;                       /* of the input, by the step under way */
+    bool piece_written;                 /* what was taken is in the file: the step is run again for the end alone */
+    bool stored;                        /* the last piece and the end went in one step */
     size_t in_limit;                    /* of the session, before */
     uint32_t uid;
     uint32_t uid_validity;
@@ -83,16 +85,6 @@ static enum step_result open_work(struct imap *imap, struct command *command)
     return STEP_DONE;
 }
 
-static enum step_result write_work(struct imap *imap, struct command *command)
-{
-    struct append *append = command->data;
-    struct slice bytes = slice_part(buf_slice(&imap->session->in), 0, append->taken);
-    struct fault fault;
-    if (message_writer_write(append->writer, bytes, &fault) < 0)
-        return fail_step(imap, command, &fault);
-    return STEP_DONE;
-}
-
 static enum step_result end_work(struct imap *imap, struct command *command)
 {
     struct append *append = command->data;
@@ -101,6 +93,24 @@ static enum step_result end_work(struct imap *imap, struct command *command)
                               (time_t)append->date, &append->uid, &append->uid_validity, &fault) < 0)
         return fail_step(imap, command, &fault);
     return STEP_DONE;
+}
+
+/* The message's last bytes are here, and the line's end behind them. */
+static bool is_whole(const struct append *append, struct slice in)
+{
+    return append->taken == append->left && slice_starts_with(slice_from(in, append->taken), "\r\n");
+}
+
+static enum step_result write_work(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    struct slice in = buf_slice(&imap->session->in);
+    struct fault fault;
+    if (!append->piece_written && message_writer_write(append->writer, slice_part(in, 0, append->taken), &fault) < 0)
+        return fail_step(imap, command, &fault);
+    append->piece_written = true;
+    append->stored = is_whole(append, in);
+    return append->stored ? end_work(imap, command) : STEP_DONE;
 }
 
 static bool begin(struct imap *imap, struct command *command)
@@ -156,6 +166,7 @@ static bool written(struct imap *imap, struct command *command)
     struct append *append = command->data;
     buf_consume(&imap->session->in, append->taken);
     append->left -= append->taken;
+    append->piece_written = false;
     command->stage = STAGE_MESSAGE;
     return true;
 }
@@ -184,7 +195,7 @@ static bool take_line(struct imap *imap, struct command *command)
     buf_consume(&imap->session->in, total);
     imap->session->in_limit = append->in_limit;
     command->stage = STAGE_END;
-    return append->reply == REPLY_NONE ? imap_step(imap, end_work) : true;
+    return append->reply == REPLY_NONE && !append->stored ? imap_step(imap, end_work) : true;
 }
 
 static bool ended(struct imap *imap, struct command *command)

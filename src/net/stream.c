@@ -289,6 +289,7 @@ static void happened(struct ev_loop *ev, ev_io *io, int events)
             s->callback(s, STREAM_FAILED, s->context);
         return;
     }
+    bool ignored = events & EV_READ && !s->handshaking && !may_read(s);
     if (s->handshaking)
         do_handshake(s);
     else {
@@ -300,7 +301,7 @@ static void happened(struct ev_loop *ev, ev_io *io, int events)
         if (read && s->failure == STREAM_NO_FAILURE && may_read(s))
             take_input(s);
     }
-    update_interest(s, true);
+    update_interest(s, ignored);
 }
 
 void stream_init(struct stream *stream, struct loop *loop, int fd, struct buf *in, size_t in_limit,

@@ -557,5 +557,10 @@ void conn_open(struct gateway *gateway, struct room *room, enum listener_kind ki
     atomic_fetch_add(&gateway->sessions, 1);
     atomic_fetch_add(&room->sessions, 1);
     counter_add(&room->counters, COUNTER_SESSIONS, 1);
-    conn_post(c, begin);
+    if (c->home != &gateway->homes[0])
+        conn_post(c, begin);
+    else {
+        atomic_fetch_add(&c->holds, 1);
+        begin(c);
+    }
 }

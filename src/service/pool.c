@@ -93,13 +93,12 @@ static unsigned lane_limit(const struct pool *p, const struct lane *lane)
     return lane->key == NULL ? p->wanted : (p->wanted + 1) / 2;
 }
 
-static void make_ready(struct pool *p, struct pool_task *task)
+static void make_ready(struct pool_task *task)
 {
     struct list *at = &task->lane->ready;
     while (at->prev != &task->lane->ready && LIST_ITEM(at->prev, struct pool_task, link)->sequence > task->sequence)
         at = at->prev;
     list_append(at, &task->link);   /* before `at` */
-    pthread_cond_signal(&p->news);
 }
 
 /* False: another step holds the key, and the task waits for it. */
@@ -129,7 +128,8 @@ static void release_serial(struct pool *p, struct pool_task *task)
         struct pool_task *next = LIST_ITEM(serial->waiting.next, struct pool_task, link);
         list_remove(&next->link);
         next->holds_serial = true;
-        make_ready(p, next);
+        make_ready(next);
+        pthread_cond_signal(&p->news);
         return;
     }
     map_remove(&p->serials, key_bytes(&task->serial_key));
@@ -194,7 +194,8 @@ static void take_due(struct pool *p)
         if (task->again_ms > now)
             return;
         list_remove(&task->link);
-        make_ready(p, task);
+        make_ready(task);
+        pthread_cond_signal(&p->news);
     }
 }
 
@@ -264,8 +265,7 @@ static void run_task(struct pool *p, struct pool_task *task)
         release_serial(p, task);
         leave_lane(p, task);
     }
-    if (p->queued > 0)
-        pthread_cond_signal(&p->news);   /* the lane has room again */
+    /* The lane has room again: this thread itself looks for what may start now. */
     if (again)
         return;
     pthread_mutex_unlock(&p->lock);
@@ -368,6 +368,7 @@ void pool_submit(struct pool *pool, struct pool_task *task)
     struct lane *lane = lane_of(pool, task);
     task->lane = lane;
     lane->tasks++;
+    bool ready = false;
     bool refused = pool->stopping || (lane->stuck > 0 && lane->key != NULL);
     if (refused)
         leave_lane(pool, task);
@@ -375,10 +376,14 @@ void pool_submit(struct pool *pool, struct pool_task *task)
         task->sequence = ++pool->sequence;
         list_append(&lane->queued, &task->lane_link);
         pool->queued++;
-        if (take_serial(pool, task))
-            make_ready(pool, task);
+        ready = take_serial(pool, task);
+        if (ready)
+            make_ready(task);
     }
     pthread_mutex_unlock(&pool->lock);
+    /* A thread that is woken before the lock is free only waits again. */
+    if (ready)
+        pthread_cond_signal(&pool->news);
     if (refused)
         task->done(task, false);
 }

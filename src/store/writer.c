@@ -68,26 +68,56 @@ static int writer_flush(struct message_writer *writer, struct fault *fault)
     return 0;
 }
 
+/* A run of bytes of which only the last may be a line's end. */
+static int put_run(struct message_writer *writer, const char *bytes, size_t len, struct fault *fault)
+{
+    bool ends_line = len > 0 && bytes[len - 1] == '\n';
+    bool after_cr = len > 1 ? bytes[len - 2] == '\r' : writer->last_was_cr;
+    writer->stored += len;
+    writer->sent += len + (ends_line && !after_cr);
+    if (len > 0)
+        writer->last_was_cr = bytes[len - 1] == '\r';
+    while (len > 0) {
+        if (writer->used == WRITER_BUFFER && writer_flush(writer, fault) != 0)
+            return -1;
+        size_t part = len < WRITER_BUFFER - writer->used ? len : WRITER_BUFFER - writer->used;
+        memcpy(writer->buffer + writer->used, bytes, part);
+        writer->used += part;
+        bytes += part;
+        len -= part;
+    }
+    return 0;
+}
+
 static int put(struct message_writer *writer, char byte, struct fault *fault)
 {
-    if (writer->used == WRITER_BUFFER && writer_flush(writer, fault) != 0)
+    return put_run(writer, &byte, 1, fault);
+}
+
+/* A line, or what there is of it, without a CR before its LF: a CR at the very end is held back. */
+static int put_line(struct message_writer *writer, struct slice line, bool has_lf, struct fault *fault)
+{
+    if (writer->pending_cr && !(line.len == 0 && has_lf) && put(writer, '\r', fault) != 0)
         return -1;
-    writer->buffer[writer->used++] = byte;
-    writer->stored++;
-    writer->sent += byte == '\n' && !writer->last_was_cr ? 2 : 1;
-    writer->last_was_cr = byte == '\r';
-    return 0;
+    writer->pending_cr = line.len > 0 && line.data[line.len - 1] == '\r';
+    if (writer->pending_cr)
+        line.len--;
+    if (put_run(writer, line.data, line.len, fault) != 0)
+        return -1;
+    if (!has_lf)
+        return 0;
+    writer->pending_cr = false;
+    return put(writer, '\n', fault);
 }
 
 int message_writer_write(struct message_writer *writer, struct slice bytes, struct fault *fault)
 {
-    for (size_t i = 0; i < bytes.len; i++) {
-        char byte = bytes.data[i];
-        if (writer->pending_cr && byte != '\n' && put(writer, '\r', fault) != 0)
+    while (bytes.len > 0) {
+        const char *lf = memchr(bytes.data, '\n', bytes.len);
+        size_t len = lf != NULL ? (size_t)(lf - bytes.data) : bytes.len;
+        if (put_line(writer, slice_part(bytes, 0, len), lf != NULL, fault) != 0)
             return -1;
-        writer->pending_cr = byte == '\r';
-        if (byte != '\r' && put(writer, byte, fault) != 0)
-            return -1;
+        bytes = slice_from(bytes, lf != NULL ? len + 1 : len);
     }
     return 0;
 }
@@ -175,9 +205,10 @@ static int record_appended(struct message_writer *writer, struct slice name, uin
     struct buf line = { 0 };
     struct stat st;
     uidlist_line(&line, uid, filename_base(name));
-    int result = flush_directory(mailbox, "cur", fault);
+    /* In this order most file systems have one flush to do and not two. A line without a file does no harm. */
+    int result = sync_record(mailbox, buf_slice(&line), fault);
     if (result == 0)
-        result = sync_record(mailbox, buf_slice(&line), fault);
+        result = flush_directory(mailbox, "cur", fault);
     if (result == 0)
         publish_message(mailbox, uid, name, fstat(writer->fd, &st) == 0 ? st.st_mtime : 0);
     else
