@@ -2,6 +2,9 @@
  * what belongs to a step while one is under way. */
 #include "conn.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "crash_notes.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
@@ -500,8 +503,7 @@ static bool is_too_many(struct conn *c)
 {
     struct service_settings settings;
     service_settings_of(c->session.snapshot, c->room->service, &settings);
-    return c->stream.fd >= c->gateway->fd_most ||
-           (settings.max_connections > 0 && atomic_load(&c->room->sessions) > settings.max_connections);
+    return settings.max_connections > 0 && atomic_load(&c->room->sessions) > settings.max_connections;
 }
 
 static void begin(void *arg)
@@ -536,8 +538,24 @@ static void begin(void *arg)
     }
 }
 
+/* With descriptors this few there is no time for a session: the words are sent if the kernel takes them. */
+static void turn_down(struct room *room, enum listener_kind kind, int fd)
+{
+    struct session s = { .busy = true };
+    struct slice words = room->protocol->farewell(&s, CLOSE_TOO_MANY_CONNECTIONS);
+    if (kind != LISTENER_TLS && kind != LISTENER_SUBMISSIONS && words.len > 0)
+        (void)!send(fd, words.data, words.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+    counter_add(&room->counters, COUNTER_SESSIONS, 1);
+    atomic_fetch_add(&room->closed[CLOSE_TOO_MANY_CONNECTIONS], 1);
+}
+
 void conn_open(struct gateway *gateway, struct room *room, enum listener_kind kind, int fd)
 {
+    if (fd >= gateway->fd_most) {
+        turn_down(room, kind, fd);
+        return;
+    }
     struct conn *c = MEM_NEW(struct conn);
     c->gateway = gateway;
     c->room = room;
