@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ordinary clients against a whole site: Python's libraries, curl, mbsync, fetchmail and swaks read, send and change mail."""
+"""Ordinary clients against a whole site: Python's libraries, curl, mbsync, offlineimap, getmail, fetchmail, mutt, msmtp and swaks read, send and change mail."""
 import email
 import email.policy
 import imaplib
@@ -298,6 +298,192 @@ class Clients(unittest.TestCase):
         client = site.pop3_client("fetch")
         self.assertEqual(client.stat()[0], 0)
         client.quit()
+
+    def run_client(self, command, check=True, timeout=120, **more):
+        """Runs a program; its output."""
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, **more)
+        if check:
+            self.assertEqual(done.returncode, 0, done.stdout.decode(errors="replace")[-4000:])
+        return done.stdout.decode(errors="replace")
+
+    def home(self, name):
+        home = os.path.join(self.site.dir, "home-" + name)
+        os.makedirs(home)
+        return home, {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "XDG_DATA_HOME": home, "XDG_CACHE_HOME": home}
+
+    def test_fetchmail_idle(self):
+        """fetchmail waits in IDLE and brings what comes, by IMAP with STARTTLS."""
+        need("fetchmail")
+        site = self.site
+        site.add_user("fidle")
+        home, env = self.home("fidle")
+        rc = os.path.join(home, "rc")
+        with open(rc, "w") as file:
+            file.write(f'poll localhost protocol imap port {site.imap} user "fidle" password "secret" sslproto "auto" sslcertfile "{site.env["POSTERN_CA_FILE"]}"\n'
+                       f'  mda "cat >> {home}/out" idle keep\n')
+        os.chmod(rc, 0o600)
+        with open(f"{home}/log", "w") as log:
+            process = subprocess.Popen(["fetchmail", "-v", "-f", rc, "--nosyslog", "--nodetach", "--pidfile", f"{home}/pid"],
+                                       stdout=log, stderr=subprocess.STDOUT, env={**env, "FETCHMAILHOME": home})
+
+        def text(name):
+            try:
+                with open(os.path.join(home, name)) as file:
+                    return file.read()
+            except FileNotFoundError:
+                return ""
+        try:
+            for number in range(3):
+                poll(lambda: text("log").count(" IDLE") > number and text("log").rstrip().endswith("+ idling"), what="fetchmail's IDLE")
+                site.send(MESSAGE % b"idle %d" % number, to=("fidle@example.org",))
+                poll(lambda: f"Subject: idle {number}" in text("out"), what="the message")
+            self.assertIn("STARTTLS", text("log"))
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{text('log')[-3000:]}")
+        finally:
+            process.terminate()
+            process.wait()
+
+    def test_msmtp(self):
+        need("msmtp")
+        site = self.site
+        site.add_user("msm")
+        home, env = self.home("msm")
+        for name, port, starttls in (("starttls", site.submission, "on"), ("tls", site.submissions, "off")):
+            rc = os.path.join(home, "rc-" + name)
+            with open(rc, "w") as file:
+                file.write(f"account default\nhost localhost\nport {port}\ntls on\ntls_starttls {starttls}\ntls_trust_file {site.env['POSTERN_CA_FILE']}\n"
+                           "auth on\nuser msm\npassword secret\nfrom msm@example.org\n")
+            os.chmod(rc, 0o600)
+            for auth in ("plain", "login"):
+                self.run_client(["msmtp", "-C", rc, f"--auth={auth}", "msm@example.org"], env=env,
+                                input=f"From: msm@example.org\nSubject: {name} {auth}\n\n.dot\n".encode())
+            out = self.run_client(["msmtp", "-C", rc, "nobody@example.org"], check=False, env=env, input=b"Subject: x\n\nx\n")
+            self.assertIn("5.1.1", out)
+            self.assertIn("SIZE", self.run_client(["msmtp", "-C", rc, "--serverinfo"], env=env))
+        imap = site.imap_client("msm")
+        self.assertEqual(imap.select()[1], [b"4"])
+        self.assertTrue(imap.fetch("4", "(BODY.PEEK[TEXT])")[1][0][1].endswith(b".dot\r\n"))
+        imap.logout()
+
+    def test_getmail(self):
+        need("getmail")
+        site = self.site
+        site.add_user("get")
+        for number in range(3):
+            self.deliver("get", f"getmail {number}")
+        home, env = self.home("get")
+        for name, retriever, port in (("imap", "SimpleIMAPRetriever", site.imap), ("pop3", "SimplePOP3Retriever", site.pop3),
+                                      ("pop3s", "SimplePOP3SSLRetriever", site.pop3s)):
+            out = os.path.join(home, name + ".out")
+            ssl_options = f"ca_certs = {site.env['POSTERN_CA_FILE']}\n" if name.endswith("s") else ""
+            with open(os.path.join(home, "rc-" + name), "w") as file:
+                file.write(f"[retriever]\ntype = {retriever}\nserver = localhost\nport = {port}\nusername = get\npassword = secret\n{ssl_options}"
+                           f"[destination]\ntype = MDA_external\npath = /usr/bin/tee\narguments = ('-a', '{out}')\nallow_root_commands = true\n[options]\nread_all = false\ndelete = {'true' if name == 'pop3s' else 'false'}\n")
+            command = ["getmail", "--getmaildir", home, "--rcfile", "rc-" + name]
+            for _ in range(2):      # the second time nothing is new: it knows them by UIDL or UID
+                self.run_client(command, env=env)
+                with open(out) as file:
+                    self.assertEqual(file.read().count("Subject: getmail"), 3)
+        client = site.pop3_client("get")
+        self.assertEqual(client.stat()[0], 0)
+        client.quit()
+
+    def test_offlineimap(self):
+        need("offlineimap")
+        site = self.site
+        site.add_user("off")
+        for number in range(3):
+            self.deliver("off", f"offline {number}")
+        imap = site.imap_client("off")
+        imap.create("Caf&AOk-")
+        imap.append("Caf&AOk-", "(\\Seen \\Flagged)", None, MESSAGE % b"in a folder")
+        imap.logout()
+        home, env = self.home("off")
+        rc = os.path.join(home, "rc")
+        with open(rc, "w") as file:
+            file.write(f"[general]\naccounts = a\nmetadata = {home}/meta\nui = basic\n[Account a]\nlocalrepository = near\nremoterepository = far\n"
+                       f"[Repository near]\ntype = Maildir\nlocalfolders = {home}/mail\n[Repository far]\ntype = IMAP\nremotehost = localhost\n"
+                       f"remoteport = {site.imaps}\nssl = yes\nsslcacertfile = {site.env['POSTERN_CA_FILE']}\nremoteuser = off\nremotepass = secret\n")
+        command = ["offlineimap", "-o", "-c", rc]
+        self.run_client(command, env=env)
+        inbox = os.path.join(home, "mail", "INBOX")
+
+        def messages():
+            return [os.path.join(inbox, sub, name) for sub in ("cur", "new") for name in os.listdir(os.path.join(inbox, sub))]
+        self.assertEqual(len(messages()), 3)
+        self.assertEqual(len(os.listdir(os.path.join(home, "mail", "Caf&AOk-", "cur"))), 1)
+        os.remove(messages()[0])
+        first = messages()[0]
+        os.rename(first, os.path.join(inbox, "cur", os.path.basename(first).split(":")[0] + ":2,FS"))
+        with open(os.path.join(inbox, "new", "1700000000.local.x"), "wb") as file:
+            file.write(b"From: off@example.org\nSubject: pushed\n\nup\n")
+        self.run_client(command, env=env)
+        self.run_client(command, env=env)
+        self.assertEqual(len(messages()), 3)
+        imap = site.imap_client("off")
+        imap.select()
+        self.assertEqual(len(imap.search(None, "ALL")[1][0].split()), 3)
+        self.assertEqual(len(imap.search(None, "SUBJECT pushed")[1][0].split()), 1)
+        self.assertEqual(len(imap.search(None, "FLAGGED SEEN SUBJECT offline")[1][0].split()), 1)
+        imap.logout()
+
+    def test_mutt(self):
+        """mutt without a terminal: keys come from its configuration."""
+        need("mutt")
+        site = self.site
+        site.add_user("mutt")
+        for number in range(3):
+            self.deliver("mutt", f"mutt {number}")
+        home, env = self.home("mutt")
+        rc = os.path.join(home, "rc")
+        with open(rc, "w") as file:
+            file.write(f'set folder="imap://mutt@localhost:{site.imap}/"\nset spoolfile="+INBOX"\nset imap_pass="secret"\nset smtp_pass="secret"\n'
+                       f'set smtp_url="smtp://mutt@localhost:{site.submission}/"\nset from="mutt@example.org"\nset use_from=yes\n'
+                       f'set ssl_starttls=yes\nset ssl_force_tls=yes\nset certificate_file="{site.env["POSTERN_CA_FILE"]}"\nset ssl_verify_host=no\n'
+                       f'set header_cache=""\nset copy=yes\nset record="+Sent"\nset mail_check=1\nset delete=yes\nset confirmappend=no\nset confirmcreate=no\n'
+                       "set wait_key=no\nset move=no\nset quit=yes\nset sort=threads\nset imap_idle=yes\n")
+        with open(os.path.join(home, "body"), "w") as file:
+            file.write("written in mutt\n.\n")
+        # Sending and the copy in Sent, which mutt makes by APPEND.
+        self.run_client(["mutt", "-F", rc, "-s", "by mutt", "mutt@example.org"], env={**env, "TERM": "dumb"}, stdin=open(os.path.join(home, "body")))
+        imap = site.imap_client("mutt")
+        imap.select()
+        poll(lambda: imap.noop() and len(imap.search(None, 'SUBJECT "by mutt"')[1][0].split()) == 1, what="the message in INBOX")
+        self.assertEqual(imap.select("Sent")[1], [b"1"])
+        self.assertIn(b"\\Seen", imap.fetch("1", "(FLAGS)")[1][0])
+        # Reading: delete the first, flag the second, save the third to a new folder, sync, quit.
+        keys = "<first-entry><delete-message><jump>2<enter><flag-message><jump>3<enter><save-message>=Kept<enter><sync-mailbox><quit>"
+        out = self.run_client(["script", "-qec", f"mutt -F {rc} -e 'push {keys}'", "/dev/null"], env={**env, "TERM": "xterm"}, stdin=subprocess.DEVNULL, timeout=60)
+        imap.select()
+        left = [imap.search(None, key)[1][0].split() for key in ("ALL", 'SUBJECT "mutt 0"', 'FLAGGED SUBJECT "mutt 1"', 'SUBJECT "mutt 2"')]
+        self.assertEqual([len(found) for found in left], [2, 0, 1, 0], out[-2000:])
+        self.assertEqual(imap.select("Kept")[1], [b"1"])
+        imap.logout()
+
+    def test_curl_commands(self):
+        """curl's own ways: EXAMINE, SEARCH, sections, APPEND by upload, POP3's TOP and UIDL, an SMTP upload to two recipients."""
+        need("curl")
+        site = self.site
+        site.add_user("curl2")
+        uid = self.deliver("curl2", "curl two")
+        curl = ["curl", "-sS", "--cacert", site.env["POSTERN_CA_FILE"], "-u", "curl2:secret"]
+        far = f"imaps://localhost:{site.imaps}/INBOX"
+        self.assertIn(f"* SEARCH {uid}", self.run_client([*curl, f"{far}?UID%20SEARCH%20SUBJECT%20two", "-X", "UID SEARCH SUBJECT two"]))
+        self.assertIn("Hello.", self.run_client([*curl, f"{far};UID={uid};SECTION=TEXT"]))
+        upload = os.path.join(site.dir, "upload")
+        with open(upload, "wb") as file:
+            file.write(MESSAGE % b"uploaded")
+        self.run_client([*curl, "-T", upload, far])
+        self.assertIn("2 EXISTS", self.run_client([*curl, "-X", "EXAMINE INBOX", f"imaps://localhost:{site.imaps}/"]))
+        self.assertIn("Subject: uploaded", self.run_client([*curl, "-X", "TOP 2", f"pop3://localhost:{site.pop3}/0", "--ssl-reqd"]))
+        self.assertEqual(self.run_client([*curl, "-X", "UIDL", f"pop3s://localhost:{site.pop3s}/"]).count("\n"), 2)
+        out = self.run_client([*curl, "--login-options", "AUTH=LOGIN", f"pop3s://localhost:{site.pop3s}/"])
+        self.assertEqual(len(out.split("\n")), 3)
+        with open(upload, "wb") as file:
+            file.write(b"From: curl2@example.org\r\nSubject: two of them\r\n\r\n.x\r\n")
+        self.run_client([*curl, "--ssl-reqd", "--mail-from", "curl2@example.org", "--mail-rcpt", "curl2@example.org", "--mail-rcpt", "alice@example.org",
+                         "--login-options", "AUTH=LOGIN", "-T", upload, f"smtp://localhost:{site.submission}"])
 
     def test_swaks(self):
         need("swaks")
