@@ -36,6 +36,39 @@ static size_t emit(struct stream *s, const char *bytes, size_t len, struct buf *
     return len;
 }
 
+/* Converts the whole chunk at once; false, with nothing done, unless all of it is wanted and it has no NUL. */
+static bool convert_whole(struct stream *s, const char *chunk, size_t len, struct buf *out)
+{
+    char *start = s->at.sent < s->start || s->at.owes_lf || memchr(chunk, '\0', len) != NULL ? NULL : buf_reserve(out, 2 * len);
+    if (start == NULL)
+        return false;
+    char *to = start;
+    bool after_cr = s->at.after_cr;
+    for (const char *at = chunk, *end = chunk + len; at < end;) {
+        const char *lf = memchr(at, '\n', (size_t)(end - at));
+        size_t run = (size_t)((lf != NULL ? lf : end) - at);
+        memcpy(to, at, run);
+        to += run;
+        if (run > 0)
+            after_cr = at[run - 1] == '\r';
+        at += run;
+        if (lf == NULL)
+            break;
+        if (!after_cr)
+            *to++ = '\r';
+        *to++ = '\n';
+        after_cr = false;
+        at++;
+    }
+    if ((uint64_t)(to - start) > s->end - s->at.sent)
+        return false;
+    buf_extend(out, (size_t)(to - start));
+    s->at.sent += (uint64_t)(to - start);
+    s->at.stored += len;
+    s->at.after_cr = after_cr;
+    return true;
+}
+
 /* Converts from the chunk until it or the literal ends. */
 static void convert(struct stream *s, const char *chunk, size_t len, struct buf *out)
 {
@@ -78,10 +111,10 @@ bool fetch_stream_write(struct stream *s, int fd, struct buf *out)
             return false;
         uint64_t left = s->extent.to > s->at.stored ? s->extent.to - s->at.stored : 0;
         ssize_t got = left == 0 ? 0 : read_at(fd, chunk, left < CHUNK ? (size_t)left : CHUNK, s->at.stored);
-        if (got > 0)
-            convert(s, chunk, (size_t)got, out);
-        else
+        if (got <= 0)
             pad(s, out);
+        else if (!convert_whole(s, chunk, (size_t)got, out))
+            convert(s, chunk, (size_t)got, out);
     }
     return true;
 }

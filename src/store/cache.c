@@ -10,7 +10,7 @@
 #include "state.h"
 
 #define NAME_CACHE_TMP "postern-cache.tmp"
-enum { CACHE_VERSION = 1, VALUE_MAX = 64 * 1024, FLUSH_BYTES = 256 * 1024, CACHE_FILE_MAX = 128 * 1024 * 1024, COMPACT_MIN = 1024 * 1024,
+enum { CACHE_VERSION = 2, VALUE_MAX = 64 * 1024, FLUSH_BYTES = 256 * 1024, CACHE_FILE_MAX = 128 * 1024 * 1024, COMPACT_MIN = 1024 * 1024,
        WINDOW_BYTES = 128 * 1024 };
 
 struct cache_header { char magic[8]; uint32_t version, uid_validity; };
@@ -36,10 +36,15 @@ static const char magic[8] = "PSTNCCH";
 
 static uint32_t check_of(const struct cache_record *record, struct slice value)
 {
-    uint32_t hash = 2166136261u ^ record->uid * 2654435761u ^ record->kind << 20 ^ record->len;
+    uint64_t hash = 2166136261u ^ record->uid * 2654435761u ^ record->kind << 20 ^ record->len, word;
+    for (; value.len >= sizeof(word); value = slice_from(value, sizeof(word))) {
+        memcpy(&word, value.data, sizeof(word));
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
     for (size_t i = 0; i < value.len; i++)
-        hash = (hash ^ (unsigned char)value.data[i]) * 16777619u;
-    return hash;
+        hash = (hash ^ (unsigned char)value.data[i]) * 1099511628211u;
+    return (uint32_t)(hash * 0x9e3779b97f4a7c15u >> 32);
 }
 
 static struct place_of *slot_of(struct cache *cache, uint32_t uid, uint32_t kind)

@@ -296,27 +296,43 @@ bool mailbox_is_dirty(struct mailbox *mailbox)
     return due;
 }
 
+/* Counted again only when flags, sizes or messages have changed: UIDs only rise, so that no other messages have the same count and last UID. */
+const struct summary *mailbox_summary(struct mailbox *mailbox)
+{
+    const struct table *live = &mailbox->live;
+    const struct summary *known = &mailbox->summary;
+    struct summary now = { .change = mailbox->change, .loads = mailbox->loads, .count = live->count,
+                           .last = live->count > 0 ? live->records[live->count - 1].uid : 0 };
+    if (known->change == now.change && known->loads == now.loads && known->count == now.count && known->last == now.last)
+        return known;
+    for (uint32_t i = 0; i < live->count; i++) {
+        const struct record *record = &live->records[i];
+        bool seen = (record->flags & MESSAGE_SEEN) != 0;
+        now.keywords |= record->keywords;
+        now.size += record->size;
+        now.unseen += !seen;
+        if (!seen && now.first_unseen == 0)
+            now.first_unseen = record->uid;
+    }
+    mailbox->summary = now;
+    return &mailbox->summary;
+}
+
 void mailbox_get_status(struct mailbox *mailbox, struct mailbox_status *status_out)
 {
     pthread_mutex_lock(&mailbox->mutex);
+    const struct summary *summary = mailbox_summary(mailbox);
     *status_out = (struct mailbox_status){
         .uid_validity = mailbox->list.uid_validity, .uid_next = mailbox->list.next_uid, .messages = mailbox->live.count,
-        .recent = mailbox->live.count - table_below(&mailbox->live, mailbox->recent_from) };
-    for (uint32_t i = 0; i < mailbox->live.count; i++) {
-        status_out->unseen += (mailbox->live.records[i].flags & MESSAGE_SEEN) == 0;
-        status_out->size += mailbox->live.records[i].size;
-    }
+        .recent = mailbox->live.count - table_below(&mailbox->live, mailbox->recent_from), .unseen = summary->unseen, .size = summary->size };
     pthread_mutex_unlock(&mailbox->mutex);
 }
 
 /* --- keywords: what memory knows --- */
 
-static uint32_t keywords_used(const struct mailbox *mailbox)
+static uint32_t keywords_used(struct mailbox *mailbox)
 {
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < mailbox->live.count; i++)
-        used |= mailbox->live.records[i].keywords;
-    return used;
+    return mailbox_summary(mailbox)->keywords;
 }
 
 bool mailbox_keyword_name(struct mailbox *mailbox, unsigned number, char *name_out)
@@ -333,7 +349,7 @@ bool mailbox_keyword_name(struct mailbox *mailbox, unsigned number, char *name_o
     return known;
 }
 
-static int number_of_unknown(const struct mailbox *mailbox, struct slice name)
+static int number_of_unknown(struct mailbox *mailbox, struct slice name)
 {
     uint64_t number;
     if (!slice_starts_with_nocase(name, "unknown-") || !slice_to_number(slice_from(name, 8), KEYWORDS_MAX - 1, &number))

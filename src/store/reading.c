@@ -103,6 +103,7 @@ static void take_size(struct mailbox *mailbox, uint32_t uid, uint64_t octets, ti
     struct record *record = table_find(&mailbox->live, uid);
     if (record != NULL) {
         record->size = octets;
+        mailbox->loads++;
         record->date = date;
         mailbox->unsaved++;
     }

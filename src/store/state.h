@@ -21,6 +21,14 @@ struct keywords {
     uint64_t version;
 };
 
+/* What all live messages have together, and when that was counted. */
+struct summary {
+    uint64_t change, loads;
+    uint32_t count, last;
+    uint32_t keywords, unseen, first_unseen;   /* letters in use; messages without \Seen, and the UID of the first */
+    uint64_t size;
+};
+
 /* A message that was expunged, kept until every view has taken it over. */
 struct ghost {
     struct message message;
@@ -51,6 +59,8 @@ struct mailbox {
     uint64_t rescan_ms;             /* clock_monotonic_ms at which to scan again although nothing seems changed; 0: never */
     struct table live;
     struct keywords keywords;
+    struct summary summary;
+    uint64_t loads;                 /* rises when sizes become known */
     uint64_t change;                /* rises with every change of flags */
     uint64_t flags_changed;         /* `change` of the last change of flags */
     uint32_t told;                  /* highest UID that any view was ever told of */
@@ -78,6 +88,8 @@ enum {
 /* mailbox.c */
 void mailbox_set_gone(struct mailbox *mailbox);
 bool mailbox_is_gone(struct mailbox *mailbox);
+/* Under mutex. */
+const struct summary *mailbox_summary(struct mailbox *mailbox);
 /* Gives back the reference held for `unlinks`. The caller has one of its own. */
 void mailbox_release_unlinks(struct mailbox *mailbox);
 

@@ -238,15 +238,15 @@ size_t view_read(struct view *view, uint32_t first, struct message *messages_out
 
 uint32_t view_first_unseen(struct view *view)
 {
-    uint32_t sequence = 0, found = 0;
+    uint32_t found = 0;
     struct message message;
     enter(view);
-    struct walk walk = walk_from(view, 1);
-    while (found == 0 && walk_next(&walk, &message)) {
-        sequence++;
+    /* Among the messages that live none before that one can be it. */
+    uint32_t unseen = mailbox_summary(view->mailbox)->first_unseen;
+    uint32_t sequence = view->ghost_count > 0 ? 1 : unseen == 0 ? total(view) + 1 : sequence_at_or_above(view, unseen);
+    for (struct walk walk = walk_from(view, sequence); found == 0 && walk_next(&walk, &message); sequence++)
         if (!(message.flags & MESSAGE_SEEN))
             found = sequence;
-    }
     leave(view);
     return found;
 }
