@@ -239,8 +239,9 @@ static void flush(struct conn *c)
         stream_send(&c->stream, &s->out);
     }
     buf_shrink(&s->out);
-    if (stream_pending(&c->stream) > OUT_FULL)
-        s->out_full = true;
+    /* What the kernel took at once makes no event: only here is there room again. */
+    size_t pending = stream_pending(&c->stream);
+    s->out_full = pending > OUT_FULL || (s->out_full && pending >= OUT_LOW);
 }
 
 static enum step_result step_work(struct pool_task *task)

@@ -133,6 +133,40 @@ class BadInput(unittest.TestCase):
                 raise OSError("closed")
         s.close()
 
+    def test_bombs(self):
+        """Messages made to cost much: each is answered, whole and soon, also where one answer is larger than what is kept for a client."""
+        site = self.site
+        site.add_user("bomb")
+        mixed = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        bombs = {
+            "nested multiparts": b"MIME-Version: 1.0\r\n" + b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (i, i) for i in range(20000)),
+            "nested messages": b"MIME-Version: 1.0\r\n" + b"Content-Type: message/rfc822\r\n\r\n" * 20000,
+            "one boundary": mixed + b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 20000,
+            "many parts": mixed + b"--b\r\n\r\nx\r\n" * 100000,
+            "many fields": b"".join(b"X-%d: y\r\n" % i for i in range(100000)) + b"\r\nx\r\n",
+            "one field": b"Subject: " + b"a" * 4_000_000 + b"\r\n\r\nx\r\n",
+            "folds": b"Subject: " + b"a\r\n " * 500000 + b"\r\n\r\nx\r\n",
+            "addresses": b"To: " + b"a@b.c, " * 100000 + b"\r\n\r\nx\r\n",
+            "comments": b"To: " + b"(" * 100000 + b" a@b\r\nFrom: " + b"<" * 100000 + b"\r\n\r\nx\r\n",
+            "encoded words": b"Subject: " + b"=?utf-8?B?w6k=?= " * 100000 + b"\r\n\r\nx\r\n",
+            "parameters": b"MIME-Version: 1.0\r\nContent-Type: text/plain" + b"".join(b"; a*%d=c" % i for i in range(20000, 0, -1)) + b"\r\n\r\nx\r\n",
+            "escapes": b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=iso-2022-jp\r\n\r\n" + b"\x1b$B" * 300000 + b"\r\n",
+            "one line": b"Subject: x\r\n\r\n" + b"z" * 4_000_000,
+        }
+        client = site.imap_client("bomb")
+        client.select()
+        for name, message in bombs.items():
+            with self.subTest(bomb=name):
+                client.append("INBOX", None, None, message)
+                client.noop()
+                began = time.monotonic()
+                for items in ("BODYSTRUCTURE", "ENVELOPE", "BODY.PEEK[1.1.1.1.1]", "BODY.PEEK[HEADER.FIELDS (SUBJECT TO)]", "BODY.PEEK[]"):
+                    self.assertEqual(client.fetch("*", f"({items})")[0], "OK")
+                for key in ("BODY nothing", "TEXT nothing", "SUBJECT nothing"):
+                    self.assertEqual(client.search(None, "*", key), ("OK", [b""]))
+                self.assertLess(time.monotonic() - began, 15)
+        client.logout()
+
     def test_corrupt_uidlist_keeps_mail(self):
         site = self.site
         site.add_user("corrupt")
