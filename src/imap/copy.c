@@ -101,8 +101,7 @@ static enum step_result copy_to(struct imap *imap, struct command *command, stru
     /* So that its UIDVALIDITY is known. */
     if (mailbox_sync(target, &fault) < 0)
         return fail(imap, command, &fault);
-    uidset_clear(&copy->sources);
-    uidset_clear(&copy->targets);
+    /* The sets stay from call to call: a MOVE that found its source busy goes on with them. */
     if (copy->uids.count > 0 && mailbox_copy(source, &copy->uids, target, move, &copy->sources, &copy->targets, &fault) < 0)
         return fail(imap, command, &fault);
     mailbox_get_status(target, &status);

@@ -59,6 +59,7 @@ static enum step_result open_mailbox(struct imap *imap, struct command *command,
         return imap_fail(imap, command, &fault);
     }
     imap->view = view_open(mailbox, read_only, wake, imap->session);
+    view_limit(imap->view, (uint32_t)imap->session->snapshot->agent.imap4_read_limit);
     mailbox_unref(&mailbox);
     imap->read_only = read_only;
     write_opened(imap);

@@ -6,9 +6,10 @@
 #include <unistd.h>
 
 #include "filename.h"
+#include "postern/base/clock.h"
 #include "state.h"
 
-enum { ATTEMPTS = 3, FILE_NAME_MAX = 255 };
+enum { ATTEMPTS = 3, FILE_NAME_MAX = 255, BATCH_US = 50000 };
 
 int flush_directory(struct mailbox *mailbox, const char *name, struct fault *fault)
 {
@@ -28,30 +29,49 @@ void publish_message(struct mailbox *mailbox, uint32_t uid, struct slice name, t
     mailbox->unsaved++;
 }
 
+/* A part of a long change: the lock is held for one part, so that others come to work in between (maildir.md, rule 1). */
+struct batch {
+    uint32_t after;      /* everything up to this UID is done */
+    uint32_t reached;    /* in this part */
+    uint64_t end_us;
+    bool more;           /* there may be something behind `reached` */
+};
+
 /* Calls back for each live message of the set (NULL: all). The callback returns 1 for a file that is not where it should be, -1 for a fault. */
 typedef int message_fn(struct mailbox *mailbox, struct record *record, void *context, struct fault *fault);
 
-static int for_range(struct mailbox *mailbox, uint32_t from, uint32_t end, message_fn *visit, void *context, struct fault *fault)
+static int for_range(struct mailbox *mailbox, struct uid_range range, struct batch *batch, message_fn *visit, void *context,
+                     struct fault *fault)
 {
     int missing = 0;
-    for (uint32_t at = from; at < end; at++) {
-        int result = visit(mailbox, &mailbox->live.records[at], context, fault);
+    uint32_t first = range.first > batch->after ? range.first : batch->after + 1;
+    for (uint32_t at = table_below(&mailbox->live, first); at < mailbox->live.count && !batch->more; at++) {
+        struct record *record = &mailbox->live.records[at];
+        if (record->uid > range.last)
+            break;
+        int result = visit(mailbox, record, context, fault);
         if (result < 0 || mailbox_lock_touch(mailbox, fault) != 0)
             return -1;
         missing |= result;
+        batch->reached = record->uid;
+        batch->more = clock_monotonic_us() >= batch->end_us;
     }
     return missing;
 }
 
-static int for_each(struct mailbox *mailbox, const struct uidset *uids, message_fn *visit, void *context, struct fault *fault)
+static int for_each(struct mailbox *mailbox, const struct uidset *uids, struct batch *batch, message_fn *visit, void *context,
+                    struct fault *fault)
 {
     int missing = 0;
+    batch->more = false;
+    batch->reached = batch->after;
+    batch->end_us = clock_monotonic_us() + BATCH_US;
     if (uids == NULL)
-        return for_range(mailbox, 0, mailbox->live.count, visit, context, fault);
-    for (size_t i = 0; i < uids->count && missing >= 0; i++) {
-        uint32_t last = uids->ranges[i].last;
-        uint32_t end = last == UINT32_MAX ? mailbox->live.count : table_below(&mailbox->live, last + 1);
-        int result = for_range(mailbox, table_below(&mailbox->live, uids->ranges[i].first), end, visit, context, fault);
+        return for_range(mailbox, (struct uid_range){ 1, UINT32_MAX }, batch, visit, context, fault);
+    for (size_t i = 0; i < uids->count && missing >= 0 && !batch->more; i++) {
+        if (uids->ranges[i].last <= batch->after)
+            continue;
+        int result = for_range(mailbox, uids->ranges[i], batch, visit, context, fault);
         missing = result < 0 ? -1 : missing | result;
     }
     return missing;
@@ -109,32 +129,44 @@ static int update_record(struct mailbox *mailbox, struct record *record, void *c
     return rename_record(mailbox, record, flags, keywords, fault);
 }
 
-/* Runs one pass of changes; a rescan and another pass while files were not where they should be. */
-static int run_passes(struct mailbox *mailbox, const struct uidset *uids, message_fn *visit, void *context, struct fault *fault)
+/* Runs one part of the changes; a rescan and another pass while files were not where they should be. */
+static int run_passes(struct mailbox *mailbox, const struct uidset *uids, struct batch *batch, message_fn *visit, void *context,
+                      struct fault *fault)
 {
     int result = 1;
     for (int attempt = 0; result == 1 && attempt < ATTEMPTS; attempt++) {
         struct own_change own;
         if ((attempt > 0 && sync_locked(mailbox, true, fault) != 0) || own_change_begin(mailbox, &own, fault) != 0)
             return -1;
-        result = for_each(mailbox, uids, visit, context, fault);
+        result = for_each(mailbox, uids, batch, visit, context, fault);
         own_change_end(mailbox, &own);
     }
+    batch->after = batch->reached;
     return result < 0 ? -1 : 0;
 }
 
-int mailbox_update_flags(struct mailbox *mailbox, const struct uidset *uids, const struct flag_update *update, struct fault *fault)
+static int update_batch(struct mailbox *mailbox, const struct uidset *uids, const struct flag_update *update, struct batch *batch,
+                        struct fault *fault)
 {
     struct flags_wanted wanted = { .change = update->change, .flags = update->flags & MESSAGE_STORED_FLAGS };
     if (sync_begin(mailbox, fault) != 0)
         return -1;
     int result = keywords_bits(mailbox, update->keywords, update->keyword_count, update->change != FLAGS_REMOVE, &wanted.keywords, fault);
     if (result == 0)
-        result = run_passes(mailbox, uids, update_record, &wanted, fault);
+        result = run_passes(mailbox, uids, batch, update_record, &wanted, fault);
     pthread_mutex_lock(&mailbox->mutex);
     table_sort(&mailbox->live);
     pthread_mutex_unlock(&mailbox->mutex);
     sync_end(mailbox);
+    return result;
+}
+
+int mailbox_update_flags(struct mailbox *mailbox, const struct uidset *uids, const struct flag_update *update, struct fault *fault)
+{
+    struct batch batch = { .more = true };
+    int result = 0;
+    while (result == 0 && batch.more)
+        result = update_batch(mailbox, uids, update, &batch, fault);
     return result;
 }
 
@@ -167,9 +199,11 @@ static int expunge_record(struct mailbox *mailbox, struct record *record, void *
 }
 
 /* After the pass: what was unlinked goes, whatever became of the rest. */
-static int expunge_pass(struct mailbox *mailbox, const struct uidset *uids, struct expunge *expunge, struct fault *fault)
+static int expunge_pass(struct mailbox *mailbox, const struct uidset *uids, struct batch *batch, struct expunge *expunge,
+                        struct fault *fault)
 {
-    int result = run_passes(mailbox, uids, expunge_record, expunge, fault);
+    expunge->any = expunge->any_in_new = false;
+    int result = run_passes(mailbox, uids, batch, expunge_record, expunge, fault);
     sync_forget_doomed(mailbox, true);
     if (expunge->any && flush_directory(mailbox, "cur", result == 0 ? fault : NULL) != 0)
         result = -1;
@@ -181,9 +215,13 @@ static int expunge_pass(struct mailbox *mailbox, const struct uidset *uids, stru
 int mailbox_expunge(struct mailbox *mailbox, const struct uidset *uids, bool forced, struct uidset *expunged_out, struct fault *fault)
 {
     struct expunge expunge = { .forced = forced, .expunged = expunged_out };
-    if (sync_begin(mailbox, fault) != 0)
-        return -1;
-    int result = expunge_pass(mailbox, uids, &expunge, fault);
-    sync_end(mailbox);
+    struct batch batch = { .more = true };
+    int result = 0;
+    while (result == 0 && batch.more) {
+        if (sync_begin(mailbox, fault) != 0)
+            return -1;
+        result = expunge_pass(mailbox, uids, &batch, &expunge, fault);
+        sync_end(mailbox);
+    }
     return result;
 }

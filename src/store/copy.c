@@ -21,9 +21,6 @@ struct copied {
     struct buf name;         /* in the target: base name; once placed with flags */
 };
 
-/* How long a MOVE whose targets are safe waits for the lock of its source. */
-enum { SOURCE_BUSY_MS = 1000, SOURCE_PAUSE_NS = 2000000 };
-
 struct copy {
     struct mailbox *from, *to;
     struct copied *items;
@@ -248,23 +245,16 @@ static int commit(struct copy *copy, struct uidset *sources_out, struct uidset *
     return result;
 }
 
-/* The targets are safe. A source whose lock stays busy is unlinked by the next sync instead, for which the object lives on: the worst
- * that a crash can leave is a message in both folders. */
-static void remove_sources(struct copy *copy, const struct uidset *sources)
+/* --- MOVE: the sources, once the targets are safe --- */
+
+/* Whoever syncs next unlinks them, should the caller not come back: the object lives on for it. */
+static void leave_to_sync(struct mailbox *from, const struct uidset *sources)
 {
-    struct mailbox *from = copy->from;
-    struct fault why;
-    uint64_t end = clock_monotonic_ms() + SOURCE_BUSY_MS;
-    int result;
-    while ((result = mailbox_expunge(from, sources, true, NULL, &why)) != 0 && why.class == FAULT_BUSY && clock_monotonic_ms() < end)
-        nanosleep(&(struct timespec){ .tv_nsec = SOURCE_PAUSE_NS }, NULL);
-    if (result == 0 || why.class == FAULT_GONE)
-        return;
     pthread_mutex_lock(&from->mutex);
     bool held = from->unlinks_held;
     from->unlinks_held = true;
-    for (size_t i = 0; i < copy->count; i++)
-        table_append(&from->unlinks, copy->items[i].uid, buf_slice(&copy->items[i].name));
+    for (size_t i = 0; i < sources->count; i++)
+        uidset_add_range(&from->unlinks, sources->ranges[i].first, sources->ranges[i].last);
     from->rescan_ms = clock_monotonic_ms() + 1;
     pthread_mutex_unlock(&from->mutex);
     if (!held)
@@ -272,10 +262,70 @@ static void remove_sources(struct copy *copy, const struct uidset *sources)
     watch_rescan(from);
 }
 
+/* The i-th target is of the i-th source, both rising: the targets whose source is still there. */
+static void targets_of_remaining(struct mailbox *from, const struct uidset *sources, const struct uidset *targets, struct uidset *out)
+{
+    size_t range = 0;
+    uint32_t target = targets->ranges[0].first;
+    pthread_mutex_lock(&from->mutex);
+    for (size_t i = 0; i < sources->count; i++)
+        for (uint64_t uid = sources->ranges[i].first; uid <= sources->ranges[i].last && range < targets->count; uid++) {
+            if (table_find(&from->live, (uint32_t)uid) != NULL)
+                uidset_add(out, target);
+            if (target++ == targets->ranges[range].last && ++range < targets->count)
+                target = targets->ranges[range].first;
+        }
+    pthread_mutex_unlock(&from->mutex);
+}
+
+/* RFC 6851 section 3.3: what cannot leave the source must not stay in the target. */
+static void undo_move(struct mailbox *from, struct mailbox *to, const struct uidset *sources, const struct uidset *targets)
+{
+    struct uidset undone = { 0 };
+    pthread_mutex_lock(&from->mutex);
+    uidset_fini(&from->unlinks);
+    pthread_mutex_unlock(&from->mutex);
+    targets_of_remaining(from, sources, targets, &undone);
+    if (undone.count > 0)
+        (void)mailbox_expunge(to, &undone, true, NULL, NULL);
+    uidset_fini(&undone);
+}
+
+static int remove_sources(struct mailbox *from, struct mailbox *to, const struct uidset *sources, const struct uidset *targets,
+                          struct fault *fault)
+{
+    struct fault why;
+    if (mailbox_expunge(from, sources, true, NULL, &why) == 0 || why.class == FAULT_GONE)
+        return 0;
+    if (why.class == FAULT_BUSY)
+        leave_to_sync(from, sources);
+    else
+        undo_move(from, to, sources, targets);
+    return fault_set(fault, why.class, why.error, "%s", why.text);
+}
+
+/* Sources of an earlier MOVE that wait for the lock are no messages any more. */
+static int finish_earlier_moves(struct mailbox *from, struct fault *fault)
+{
+    pthread_mutex_lock(&from->mutex);
+    bool any = from->unlinks.count > 0;
+    pthread_mutex_unlock(&from->mutex);
+    if (!any)
+        return 0;
+    if (sync_begin(from, fault) != 0)
+        return -1;
+    sync_end(from);
+    return 0;
+}
+
 int mailbox_copy(struct mailbox *from, const struct uidset *uids, struct mailbox *to, bool move,
                  struct uidset *sources_out, struct uidset *targets_out, struct fault *fault)
 {
     struct copy copy = { .from = from, .to = to };
+    if (move && targets_out->count > 0)
+        return remove_sources(from, to, sources_out, targets_out, fault);
+    if (finish_earlier_moves(from, fault) != 0)
+        return -1;
     choose(&copy, uids);
     int result = copy.count == 0 ? 0 : stage_all(&copy, fault);
     if (result == 0 && copy.count > 0)
@@ -286,8 +336,6 @@ int mailbox_copy(struct mailbox *from, const struct uidset *uids, struct mailbox
     }
     result = commit(&copy, sources_out, targets_out, fault);
     sync_end(to);
-    if (result == 0 && move)
-        remove_sources(&copy, sources_out);
     copy_fini(&copy, false);
-    return result;
+    return result == 0 && move ? remove_sources(from, to, sources_out, targets_out, fault) : result;
 }

@@ -108,7 +108,7 @@ static void mailbox_destroy(struct mailbox *mailbox)
     cache_free(mailbox);
     table_fini(&mailbox->live);
     table_fini(&mailbox->orphans);
-    table_fini(&mailbox->unlinks);
+    uidset_fini(&mailbox->unlinks);
     keywords_fini(&mailbox->keywords);
     mem_free(&mailbox->ghosts);
     pthread_mutex_destroy(&mailbox->work);

@@ -66,7 +66,7 @@ struct mailbox {
     uint32_t told;                  /* highest UID that any view was ever told of */
     uint32_t recent_from;           /* messages from this UID on are \Recent for the first session that is told of them */
     struct list views;
-    struct table unlinks;           /* moved messages whose file is still to be unlinked */
+    struct uidset unlinks;          /* moved messages whose file is still to be unlinked */
     struct ghost *ghosts;           /* expunged messages that some view has not taken over yet; the first has number ghosts_gone */
     size_t ghost_count, ghost_size;
     uint64_t ghosts_gone;

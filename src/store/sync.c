@@ -49,7 +49,7 @@ int sync_is_needed(struct mailbox *mailbox, bool *needed_out, struct fault *faul
     known_cur = mailbox->cur;
     known_new = mailbox->new;
     struct uidlist list = mailbox->list;
-    bool needed = !mailbox->loaded || (mailbox->rescan_ms != 0 && clock_monotonic_ms() >= mailbox->rescan_ms);
+    bool needed = !mailbox->loaded || mailbox->unlinks.count > 0 || (mailbox->rescan_ms != 0 && clock_monotonic_ms() >= mailbox->rescan_ms);
     struct file_state keywords = mailbox->keywords.state;
     pthread_mutex_unlock(&mailbox->mutex);
     struct stat st;
@@ -278,21 +278,24 @@ static int list_take(struct mailbox *mailbox, bool *changed_out, struct fault *f
 static void unlink_moved(struct mailbox *mailbox)
 {
     pthread_mutex_lock(&mailbox->mutex);
-    struct table moved = mailbox->unlinks;
-    mailbox->unlinks = (struct table){ 0 };
+    struct uidset moved = mailbox->unlinks;
+    mailbox->unlinks = (struct uidset){ 0 };
     pthread_mutex_unlock(&mailbox->mutex);
-    for (uint32_t i = 0; i < moved.count; i++) {
-        struct record *record = table_find(&mailbox->live, moved.records[i].uid);
+    for (uint32_t i = 0; moved.count > 0 && i < mailbox->live.count; i++) {
+        struct record *record = &mailbox->live.records[i];
         struct buf path = { 0 };
-        if (record != NULL)
-            record_path_in(&mailbox->live, record, &path);
-        if (record != NULL && unlinkat(mailbox->place.folder, buf_text(&path), 0) == 0)
+        if (!uidset_has(&moved, record->uid))
+            continue;
+        record_path_in(&mailbox->live, record, &path);
+        if (unlinkat(mailbox->place.folder, buf_text(&path), 0) == 0)
             sync_doom(mailbox, record);
         buf_fini(&path);
     }
-    if (moved.count > 0)
+    if (moved.count > 0) {
         sync_forget_doomed(mailbox, true);
-    table_fini(&moved);
+        (void)flush_directory(mailbox, "cur", NULL);
+    }
+    uidset_fini(&moved);
     mailbox_release_unlinks(mailbox);
 }
 

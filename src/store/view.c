@@ -12,6 +12,7 @@ struct view {
     void (*notify)(void *context);
     void *context;
     bool read_only;
+    uint32_t first;                 /* lowest UID shown: view_limit */
     uint32_t last;                  /* highest UID told of */
     uint32_t count_told, recent_told;
     uint64_t ghosts_seen;           /* ghosts before this number are taken over */
@@ -67,7 +68,7 @@ static void absorb(struct view *view)
     uint32_t before = view->ghost_count;
     for (uint64_t at = view->ghosts_seen; at < end; at++) {
         const struct message *ghost = &mailbox->ghosts[at - mailbox->ghosts_gone].message;
-        if (ghost->uid > view->last)
+        if (ghost->uid > view->last || ghost->uid < view->first)
             continue;
         if (view->ghost_count == view->ghost_size) {
             view->ghost_size = view->ghost_size * 2 + 8;
@@ -95,7 +96,14 @@ static void leave(struct view *view)
 
 /* --- positions --- */
 
-static uint32_t live_count(const struct view *view)
+/* Live messages that the view does not show: they come before all others. */
+static uint32_t hidden(const struct view *view)
+{
+    return view->first == 0 ? 0 : table_below(&view->mailbox->live, view->first);
+}
+
+/* Where the view's live messages end in the array. */
+static uint32_t live_end(const struct view *view)
 {
     return view->last == UINT32_MAX ? view->mailbox->live.count : table_below(&view->mailbox->live, view->last + 1);
 }
@@ -115,14 +123,16 @@ static uint32_t ghosts_below(const struct view *view, uint32_t uid)
 
 static uint32_t total(const struct view *view)
 {
-    return live_count(view) + view->ghost_count;
+    return live_end(view) - hidden(view) + view->ghost_count;
 }
 
 static uint32_t sequence_at_or_above(const struct view *view, uint32_t uid)
 {
     if (uid > view->last)
         return total(view) + 1;
-    return table_below(&view->mailbox->live, uid) + ghosts_below(view, uid) + 1;
+    if (uid < view->first)
+        uid = view->first;
+    return table_below(&view->mailbox->live, uid) - hidden(view) + ghosts_below(view, uid) + 1;
 }
 
 static struct message message_of(const struct view *view, const struct record *record)
@@ -164,8 +174,8 @@ uint32_t view_sequence_of(struct view *view, uint32_t uid)
 {
     enter(view);
     uint32_t ghost = ghosts_below(view, uid);
-    bool there = uid <= view->last && (table_find(&view->mailbox->live, uid) != NULL ||
-                                       (ghost < view->ghost_count && view->ghosts[ghost].uid == uid));
+    bool there = uid <= view->last && uid >= view->first && (table_find(&view->mailbox->live, uid) != NULL ||
+                                                              (ghost < view->ghost_count && view->ghosts[ghost].uid == uid));
     uint32_t sequence = there ? sequence_at_or_above(view, uid) : 0;
     leave(view);
     return sequence;
@@ -188,17 +198,17 @@ struct walk {
 /* Positions on sequence number `first`: the split of first - 1 messages between both arrays. */
 static struct walk walk_from(const struct view *view, uint32_t first)
 {
-    struct walk walk = { view, 0, 0, live_count(view) };
-    uint32_t skip = first - 1, low = 0, high = view->ghost_count;
+    struct walk walk = { view, 0, 0, live_end(view) };
+    uint32_t skip = first - 1, low = 0, high = view->ghost_count, before = hidden(view);
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (table_below(&view->mailbox->live, view->ghosts[middle].uid) + middle < skip)
+        if (table_below(&view->mailbox->live, view->ghosts[middle].uid) - before + middle < skip)
             low = middle + 1;
         else
             high = middle;
     }
     walk.ghost = low;
-    walk.live = skip - low;
+    walk.live = before + skip - low;
     return walk;
 }
 
@@ -295,6 +305,32 @@ struct view *view_open(struct mailbox *mailbox, bool read_only, void (*notify)(v
     return view;
 }
 
+/* \Recent is only what is shown. */
+static void clip_recent(struct view *view)
+{
+    struct uidset kept = { 0 };
+    for (size_t i = 0; i < view->recent.count; i++) {
+        struct uid_range range = view->recent.ranges[i];
+        if (range.last >= view->first)
+            uidset_add_range(&kept, range.first > view->first ? range.first : view->first, range.last);
+    }
+    uidset_fini(&view->recent);
+    view->recent = kept;
+}
+
+void view_limit(struct view *view, uint32_t most)
+{
+    struct mailbox *mailbox = enter(view);
+    uint32_t end = live_end(view);
+    if (most > 0 && end > most) {
+        view->first = mailbox->live.records[end - most].uid;
+        clip_recent(view);
+    }
+    view->count_told = total(view);
+    view->recent_told = recent_count(view);
+    leave(view);
+}
+
 void view_close(struct view **view)
 {
     struct view *v = *view;
@@ -350,8 +386,8 @@ static const struct record *next_changed(struct view *view)
             view->pass_end = mailbox->change;
             view->pass_uid = 0;
         }
-        uint32_t end = live_count(view);
-        for (uint32_t at = table_below(&mailbox->live, view->pass_uid + 1); at < end; at++) {
+        uint32_t end = live_end(view), from = view->pass_uid + 1 > view->first ? view->pass_uid + 1 : view->first;
+        for (uint32_t at = table_below(&mailbox->live, from); at < end; at++) {
             const struct record *record = &mailbox->live.records[at];
             if (record->changed <= view->flags_seen || record->changed > view->pass_end || is_silent(view, record))
                 continue;

@@ -179,9 +179,15 @@ static int copy_run(struct mailbox *from)
     struct mailbox *to;
     if (account_mailbox(account, words[3], &to, &fault) != 0)
         return -1;
+    uint64_t end = clock_monotonic_ms() + BUSY_LIMIT_MS;
     int result = parse_uids(words[2], &uids) ? 0 : fault_set(&fault, FAULT_INVALID, 0, "uids");
-    if (result == 0)
-        result = mailbox_copy(from, &uids, to, slice_is(words[0], "move"), &sources, &targets, &fault);
+    bool move = slice_is(words[0], "move"), again = result == 0;
+    while (again) {
+        result = mailbox_copy(from, &uids, to, move, &sources, &targets, &fault);
+        again = result != 0 && fault.class == FAULT_BUSY && clock_monotonic_ms() < end;
+        if (again)
+            nanosleep(&(struct timespec){ 0, 5000000 }, NULL);
+    }
     if (result == 0)
         printf("C %llu %llu\n", (unsigned long long)uidset_size(&sources), (unsigned long long)uidset_size(&targets));
     mailbox_unref(&to);

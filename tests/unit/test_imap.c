@@ -581,6 +581,21 @@ static void test_ends(void)
     }
 }
 
+/* "IMAP4 read limit": the newest messages only, and what comes later; the others are as if they were not there. */
+static void test_read_limit(void)
+{
+    struct client a;
+    fake_set_up();
+    fake_agent()->imap4_read_limit = 2;
+    start(&a);
+    client_say(&a, "S SELECT INBOX\r\n1 FETCH 1:* UID\r\n2 UID FETCH 1 FLAGS\r\n3 UID SEARCH ALL\r\n4 COPY 1 INBOX\r\n");
+    expect("read limit", client_heard(&a), OPENED("2", "0", "* OK [UNSEEN 1] First unseen.\r\n", "4") "S OK [READ-WRITE] Opened.\r\n"
+           "* 1 FETCH (UID 2)\r\n* 2 FETCH (UID 3)\r\n" OK("1") OK("2") "* SEARCH 2 3\r\n" OK("3")
+           "* 3 EXISTS\r\n* 1 RECENT\r\n4 OK [COPYUID V 2 4] Completed.\r\n");
+    client_fini(&a);
+    fake_tear_down();
+}
+
 /* What comes unasked after an APPEND's message is never taken for commands. */
 static void test_second_message(void)
 {
@@ -619,6 +634,7 @@ static const struct unit_test tests[] = {
     { "STARTTLS", test_starttls }, { "logged in", test_logged_in }, { "two sessions", test_two_sessions }, { "new mail", test_new_mail },
     { "idle time", test_idle_time }, { "mailbox gone", test_mailbox_gone }, { "unavailable", test_unavailable }, { "no post office", test_no_post_office },
     { "locked", test_locked }, { "bounded", test_bounded }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
+    { "read limit", test_read_limit },
 };
 
 UNIT_MAIN("imap", tests)

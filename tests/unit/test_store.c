@@ -9,6 +9,7 @@
 
 #include "../../src/store/filename.h"
 #include "../../src/store/state.h"
+#include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "run.h"
 #include "store_fixture.h"
@@ -281,8 +282,8 @@ static void test_copy_busy(void)
     maildir_end(&to);
 }
 
-/* The source's lock is held by another program when the target is safe already: the sources go with the next sync. */
-static void test_move_with_busy_source(void)
+/* The source's lock is held by another program when the target is safe already. The caller comes back, or leaves the rest to the next sync. */
+static void check_busy_source(bool comes_back)
 {
     struct maildir from, to;
     struct fault fault;
@@ -293,14 +294,54 @@ static void test_move_with_busy_source(void)
     maildir_append(&from, "b\r\n", 0, NULL);
     uidset_add(&all, 1);
     maildir_write(&from, NAME_UIDLIST_LOCK, "1:elsewhere");
-    CU_ASSERT_EQUAL(mailbox_copy(from.mailbox, &all, to.mailbox, true, &sources, &targets, &fault), 0);
+    uint64_t start = clock_monotonic_ms();
+    CU_ASSERT_EQUAL(mailbox_copy(from.mailbox, &all, to.mailbox, true, &sources, &targets, &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_BUSY);
+    CU_ASSERT(clock_monotonic_ms() - start < 900);
     ASSERT_DESCRIBES(&to, "1:");
     CU_ASSERT_EQUAL(maildir_count(&from, "cur"), 2);
+    CU_ASSERT(uidset_has(&sources, 1) && uidset_has(&targets, 1));
+    CU_ASSERT_EQUAL(mailbox_copy(from.mailbox, &all, to.mailbox, true, &sources, &targets, &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_BUSY);
     CU_ASSERT_EQUAL(unlinkat(from.fd, NAME_UIDLIST_LOCK, 0), 0);
-    for (int i = 0; i < 1000 && maildir_count(&from, "cur") == 2; i++)
+    if (comes_back)
+        CU_ASSERT_EQUAL(mailbox_copy(from.mailbox, &all, to.mailbox, true, &sources, &targets, &fault), 0)
+    else
         CU_ASSERT_EQUAL(maildir_sync(&from), 0);
+    ASSERT_DESCRIBES(&to, "1:");
     ASSERT_DESCRIBES(&from, "2:");
     CU_ASSERT_EQUAL(maildir_count(&from, "cur"), 1);
+    uidset_fini(&all);
+    uidset_fini(&sources);
+    uidset_fini(&targets);
+    maildir_end(&from);
+    maildir_end(&to);
+}
+
+static void test_move_with_busy_source(void)
+{
+    check_busy_source(true);
+    check_busy_source(false);
+}
+
+/* A source that cannot be unlinked is in one place after a refused MOVE: where it was. */
+static void test_move_refused(void)
+{
+    struct maildir from, to;
+    struct fault fault;
+    struct uidset all = { 0 }, sources = { 0 }, targets = { 0 };
+    if (geteuid() == 0)
+        return;
+    maildir_make(&from);
+    maildir_make(&to);
+    maildir_append(&from, "a\r\n", 0, NULL);
+    uidset_add(&all, 1);
+    CU_ASSERT_EQUAL(fchmodat(from.fd, "cur", 0500, 0), 0);
+    CU_ASSERT_EQUAL(mailbox_copy(from.mailbox, &all, to.mailbox, true, &sources, &targets, &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_DENIED);
+    ASSERT_DESCRIBES(&from, "1:");
+    ASSERT_DESCRIBES(&to, "");
+    CU_ASSERT_EQUAL(fchmodat(from.fd, "cur", 0700, 0), 0);
     uidset_fini(&all);
     uidset_fini(&sources);
     uidset_fini(&targets);
@@ -447,7 +488,8 @@ static void test_cache(void)
 static const struct unit_test tests[] = {
     { "uidset", test_uidset }, { "file names", test_file_names }, { "writer split", test_writer_split }, { "delivery", test_delivery },
     { "flags and keywords", test_flags_and_keywords }, { "expunge", test_expunge }, { "copy", test_copy }, { "move", test_move },
-    { "copy busy", test_copy_busy }, { "move with busy source", test_move_with_busy_source }, { "index survives bytes", test_index_survives_bytes }, { "forged index", test_forged_index },
+    { "copy busy", test_copy_busy }, { "move with busy source", test_move_with_busy_source },
+    { "move refused", test_move_refused }, { "index survives bytes", test_index_survives_bytes }, { "forged index", test_forged_index },
     { "cache", test_cache },
 };
 

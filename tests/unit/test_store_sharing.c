@@ -102,6 +102,49 @@ static void test_views(void)
     maildir_end(&maildir);
 }
 
+/* The newest two, and what comes later; what is hidden changes no number. */
+static void test_limited_view(void)
+{
+    struct maildir maildir;
+    struct message messages[8];
+    maildir_make(&maildir);
+    for (int i = 0; i < 5; i++)
+        maildir_append(&maildir, "x\r\n", i == 3 ? MESSAGE_SEEN : 0, NULL);
+    struct view *view = view_open(maildir.mailbox, false, NULL, NULL), *all = view_open(maildir.mailbox, false, NULL, NULL);
+    view_limit(view, 2);
+    view_limit(all, 0);
+    CU_ASSERT_EQUAL(view_count(all), 5);
+    CU_ASSERT_EQUAL(view_count(view), 2);
+    CU_ASSERT_EQUAL(view_recent(view), 2);
+    CU_ASSERT_EQUAL(view_first_unseen(view), 2);
+    ASSERT_DRAINS(view, true, "");
+    CU_ASSERT_EQUAL(view_read(view, 1, messages, 8), 2);
+    CU_ASSERT(messages[0].uid == 4 && messages[1].uid == 5);
+    CU_ASSERT_EQUAL(view_sequence_of(view, 3), 0);
+    CU_ASSERT_EQUAL(view_sequence_of(view, 4), 1);
+    CU_ASSERT_EQUAL(view_sequence_at_or_above(view, 1), 1);
+    CU_ASSERT_EQUAL(view_sequence_at_or_above(view, 5), 2);
+    /* Changes of hidden messages are no news. */
+    CU_ASSERT_EQUAL(flag(&maildir, 2, MESSAGE_SEEN), 0);
+    CU_ASSERT_EQUAL(flag(&maildir, 5, MESSAGE_SEEN), 0);
+    CU_ASSERT_EQUAL(expunge(&maildir, 1, 2), 0);
+    CU_ASSERT_EQUAL(expunge(&maildir, 4, 4), 0);
+    maildir_append(&maildir, "y\r\n", 0, NULL);
+    CU_ASSERT_EQUAL(view_sequence_of(view, 4), 1);
+    ASSERT_DRAINS(view, false, "E3 R3 F2:1");
+    CU_ASSERT_EQUAL(view_read(view, 1, messages, 8), 3);
+    CU_ASSERT(messages[0].uid == 4 && messages[1].uid == 5 && messages[2].uid == 6);
+    CU_ASSERT_EQUAL(view_read(view, 2, messages, 8), 2);
+    CU_ASSERT_EQUAL(messages[0].uid, 5);
+    ASSERT_DRAINS(view, true, "X1");
+    CU_ASSERT_EQUAL(view_count(view), 2);
+    CU_ASSERT_EQUAL(view_recent(view), 2);
+    ASSERT_DRAINS(all, true, "X4 X2 X1 E3 F2:1");
+    view_close(&view);
+    view_close(&all);
+    maildir_end(&maildir);
+}
+
 static void test_silent_changes(void)
 {
     struct maildir maildir;
@@ -124,6 +167,59 @@ static void test_silent_changes(void)
     ASSERT_DRAINS(view, true, "F1:0");
     uidset_fini(&set);
     view_close(&view);
+    maildir_end(&maildir);
+}
+
+/* Another thread comes to work while very many messages are changed; everything is done in the end. */
+struct part { struct maildir *maildir; _Atomic bool over; };
+
+static void *lock_now_and_then(void *context)
+{
+    struct part *part = context;
+    while (!part->over) {
+        if (mailbox_lock(part->maildir->mailbox, NULL) == 0) {
+            poll(NULL, 0, 5);
+            mailbox_unlock(part->maildir->mailbox);
+        }
+        poll(NULL, 0, 1);
+    }
+    return NULL;
+}
+
+enum { VERY_MANY = 6000 };
+
+static void test_parts(void)
+{
+    struct maildir maildir;
+    struct uidset all = { 0 }, gone = { 0 };
+    struct fault fault = { 0 };
+    struct flag_update update = { .change = FLAGS_ADD, .flags = MESSAGE_SEEN };
+    struct mailbox_status status;
+    maildir_make(&maildir);
+    for (int i = 0; i < VERY_MANY; i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "cur/%d.a:2,", i);
+        int fd = openat(maildir.fd, name, O_WRONLY | O_CREAT, 0600);
+        close(fd);
+    }
+    CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+    uidset_add_range(&all, 1, VERY_MANY);
+    for (int round = 0; round < 2; round++) {
+        struct part part = { .maildir = &maildir };
+        pthread_t thread;
+        CU_ASSERT_EQUAL(pthread_create(&thread, NULL, lock_now_and_then, &part), 0);
+        while ((round == 0 ? mailbox_update_flags(maildir.mailbox, &all, &update, &fault)
+                           : mailbox_expunge(maildir.mailbox, &all, true, &gone, &fault)) != 0 && fault.class == FAULT_BUSY)
+            poll(NULL, 0, 2);
+        part.over = true;
+        pthread_join(thread, NULL);
+        mailbox_get_status(maildir.mailbox, &status);
+        CU_ASSERT_EQUAL(status.unseen, 0);
+        CU_ASSERT_EQUAL(status.messages, round == 0 ? VERY_MANY : 0);
+    }
+    CU_ASSERT_EQUAL(uidset_size(&gone), VERY_MANY);
+    uidset_fini(&all);
+    uidset_fini(&gone);
     maildir_end(&maildir);
 }
 
@@ -465,9 +561,9 @@ static void test_threads(void)
 }
 
 static const struct unit_test tests[] = {
-    { "views", test_views }, { "silent changes", test_silent_changes }, { "strangers", test_strangers }, { "duplicates", test_duplicates },
+    { "views", test_views }, { "limited view", test_limited_view }, { "silent changes", test_silent_changes }, { "strangers", test_strangers }, { "duplicates", test_duplicates },
     { "broken lists", test_broken_lists }, { "list changed by others", test_list_changed_by_others }, { "locks", test_locks },
-    { "watch", test_watch }, { "threads", test_threads }, { "no plain files", test_no_plain_files },
+    { "parts", test_parts }, { "watch", test_watch }, { "threads", test_threads }, { "no plain files", test_no_plain_files },
     { "linked directory", test_linked_directory },
 };
 

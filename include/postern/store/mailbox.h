@@ -73,6 +73,8 @@ uint64_t mailbox_keywords_version(struct mailbox *mailbox);
 /* [L] After a mailbox_sync. read_only claims no \Recent (EXAMINE). notify is called from any thread when mailbox has news for this
  * view or is dirty; never after view_close returned. Holds a reference to the mailbox. */
 struct view *view_open(struct mailbox *mailbox, bool read_only, void (*notify)(void *context), void *context);
+/* [L] Right after view_open: the view shows only its newest `most` messages (0: all), and what arrives later. Not for a view that was read. */
+void view_limit(struct view *view, uint32_t most);
 /* [L] */
 void view_close(struct view **view);
 struct mailbox *view_mailbox(struct view *view);
@@ -111,14 +113,16 @@ struct flag_update {
     const struct slice *keywords;   /* names; new ones are made when added; FAULT_LIMIT for the 27th */
     size_t keyword_count;
 };
-/* Vanished messages are skipped and become expunged. Survives kill -9 when it returns. */
+/* Vanished messages are skipped and become expunged. Survives kill -9 when it returns. Very many messages are worked on in parts, the lock
+ * free in between: FAULT_BUSY may come after some, and the call repeated does the rest. So with mailbox_expunge. */
 int mailbox_update_flags(struct mailbox *mailbox, const struct uidset *uids, const struct flag_update *update, struct fault *fault);
 /* Removes the messages of `uids` (NULL: all) that have \Deleted, or, if forced, whether they have it or not (POP3). Flushed.
  * expunged_out (may be NULL) receives the UIDs. */
 int mailbox_expunge(struct mailbox *mailbox, const struct uidset *uids, bool forced, struct uidset *expunged_out, struct fault *fault);
 /* Copies (hard links where the file system allows) or moves messages with flags, keywords and internal date: all or none.
  * sources_out[i] became targets_out[i], both in rising order; vanished messages are skipped. Caller owns and uidset_fini's the sets.
- * MOVE links into the target, flushes, records, then unlinks (RFC 6851). */
+ * MOVE links into the target, flushes, records, then unlinks (RFC 6851). FAULT_BUSY with targets_out filled: the targets are safe, the lock of
+ * the source is held; called again with the same sets it goes on there. A caller that does not come back leaves that to the next sync. */
 int mailbox_copy(struct mailbox *from, const struct uidset *uids, struct mailbox *to, bool move,
                  struct uidset *sources_out, struct uidset *targets_out, struct fault *fault);
 
