@@ -2,6 +2,7 @@
 """Bad input from clients and disks: a clear answer in the protocol's own terms, nothing lost, everybody else served."""
 import imaplib
 import os
+import re
 import signal
 import smtplib
 import socket
@@ -201,7 +202,8 @@ class BadInput(unittest.TestCase):
         client = site.imap_client("gone")
         uids = sorted(uid_map(client))
         box = os.path.join(site.maildir("gone"), "cur")
-        names = sorted(os.listdir(box))
+        # in the order of arrival: the microseconds in the names have no leading zeros
+        names = sorted(os.listdir(box), key=lambda name: [int(word) for word in re.match(r"(\d+)\.M(\d+)P", name).groups()])
         os.remove(os.path.join(box, names[1]))
         kind, data = client.uid("FETCH", str(uids[1]), "(BODY.PEEK[])")
         self.assertTrue(kind == "NO" or data == [None], (kind, data))
