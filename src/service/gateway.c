@@ -14,7 +14,7 @@
 #include "postern/base/memory.h"
 #include "postern/store/mailbox.h"
 
-enum { TICK_MS = 250, TLS_TICKS = 20, RETRY_TICKS = 8, STOP_TICK_MS = 20, STOP_MS = 10 * 1000 };
+enum { TICK_MS = 250, KEEP_TICKS = 4, KEEP_MS = 10 * 1000, TLS_TICKS = 20, RETRY_TICKS = 8, STOP_TICK_MS = 20, STOP_MS = 10 * 1000 };
 
 void service_settings_of(const struct snapshot *snapshot, enum service service, struct service_settings *out)
 {
@@ -192,7 +192,8 @@ static void tick(void *arg)
     uint64_t stall_ms = snapshot ? snapshot->agent.stall_seconds * 1000 : 10000;
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         pool_watch(g->rooms[i].pool, stall_ms);
-    g->ticks++;
+    if (++g->ticks % KEEP_TICKS == 0)
+        store_keep_idle(KEEP_MS);
     if (g->stopping)
         end_if_quiet(g);
     else if (g->applied != 0 && g->ticks % TLS_TICKS == 0)
@@ -326,6 +327,7 @@ void service_free(struct gateway **gateway)
     loop_timer_cancel(&g->tick);
     if (!end_threads(g))
         return;
+    store_keep_idle(0);
     tls_context_free(&g->tls);
     for (unsigned i = 0; i < LOOPS_MAX; i++)
         loop_free(&g->homes[i].loop);
