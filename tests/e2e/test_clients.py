@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Ordinary clients against a whole site: Python's libraries, curl, mbsync, offlineimap, getmail, fetchmail, mutt, msmtp and swaks read, send and change mail."""
+"""Ordinary clients against a whole site: Python's libraries, curl, mbsync, offlineimap, getmail, fetchmail, mutt, Thunderbird, msmtp and swaks read, send and change mail."""
 import email
 import email.policy
 import imaplib
 import os
 import poplib
 import shutil
+import signal
 import smtplib
 import subprocess
 import unittest
@@ -484,6 +485,70 @@ class Clients(unittest.TestCase):
             file.write(b"From: curl2@example.org\r\nSubject: two of them\r\n\r\n.x\r\n")
         self.run_client([*curl, "--ssl-reqd", "--mail-from", "curl2@example.org", "--mail-rcpt", "curl2@example.org", "--mail-rcpt", "alice@example.org",
                          "--login-options", "AUTH=LOGIN", "-T", upload, f"smtp://localhost:{site.submission}"])
+
+    def test_thunderbird(self):
+        """Thunderbird without a screen: opens the account, keeps copies of all bodies, waits in IDLE and fetches what comes."""
+        need("thunderbird")
+        site = self.site
+        site.add_user("tb")
+        uids = [self.deliver("tb", f"bird {number}") for number in range(3)]
+        home, env = self.home("tb")
+        app, profile, log = (os.path.join(home, name) for name in ("app", "profile", "log"))
+        os.mkdir(profile)
+        # An application directory of its own, where a configuration file may stand that knows the password.
+        installed = "/usr/lib/thunderbird"
+        os.mkdir(app)
+        for name in os.listdir(installed):
+            if name not in ("defaults", "thunderbird", "thunderbird-bin"):
+                os.symlink(os.path.realpath(os.path.join(installed, name)), os.path.join(app, name))
+        shutil.copy(os.path.join(installed, "thunderbird-bin"), app)
+        shutil.copytree(os.path.join(installed, "defaults"), os.path.join(app, "defaults"))
+        os.makedirs(os.path.join(app, "defaults", "pref"), exist_ok=True)
+        with open(os.path.join(app, "defaults", "pref", "own.js"), "w") as file:
+            file.write('pref("general.config.filename", "own.cfg");\npref("general.config.obscure_value", 0);\npref("general.config.sandbox_enabled", false);\n')
+        with open(os.path.join(app, "own.cfg"), "w") as file:
+            file.write('//\nServices.obs.addObserver({observe: function() {\n'
+                       '  var login = Cc["@mozilla.org/login-manager/loginInfo;1"].createInstance(Ci.nsILoginInfo);\n'
+                       '  login.init("imap://localhost", null, "imap://localhost", "tb", "secret", "", "");\n'
+                       '  Services.logins.addLoginAsync(login);\n}}, "profile-after-change");\n')
+        server = {"type": "imap", "hostname": "localhost", "port": site.imap, "userName": "tb", "name": "tb", "socketType": 0, "authMethod": 3,
+                  "login_at_startup": True, "check_new_mail": True, "use_idle": True, "offline_download": True, "autosync_offline_stores": True}
+        settings = {"mail.accountmanager.accounts": "account1", "mail.accountmanager.defaultaccount": "account1", "mail.account.account1.server": "server1",
+                    "mail.account.account1.identities": "id1", "mail.identity.id1.useremail": "tb@example.org", "mail.identity.id1.valid": True,
+                    "mail.startup.enabledMailCheckOnce": True, "mailnews.start_page.enabled": False, "mail.shell.checkDefaultClient": False,
+                    "mail.rights.version": 1, "datareporting.policy.dataSubmissionEnabled": False, "app.update.enabled": False,
+                    "network.captive-portal-service.enabled": False, **{f"mail.server.server1.{name}": value for name, value in server.items()}}
+        with open(os.path.join(profile, "prefs.js"), "w") as file:
+            for name, value in settings.items():
+                text = str(value).lower() if isinstance(value, bool) else value if isinstance(value, int) else f'"{value}"'
+                file.write(f'user_pref("{name}", {text});\n')
+        env = {name: value for name, value in env.items() if name != "DISPLAY"}
+        with open(os.path.join(home, "out"), "w") as out:
+            process = subprocess.Popen([os.path.join(app, "thunderbird-bin"), "--headless", "--no-remote", "--profile", profile, "-mail"], stdout=out,
+                                       stderr=subprocess.STDOUT, start_new_session=True,
+                                       env={**env, "MOZ_HEADLESS": "1", "MOZ_LOG": "sync,IMAP:5", "MOZ_LOG_FILE": log})
+
+        def text(path):
+            try:
+                with open(path, errors="replace") as file:
+                    return file.read()
+            except FileNotFoundError:
+                return ""
+
+        def store():
+            return text(os.path.join(profile, "ImapMail", "localhost", "INBOX"))
+        try:
+            poll(lambda: all(f"Subject: bird {number}" in store() for number in range(3)), 90, "Thunderbird's copies")
+            poll(lambda: "+ idling" in text(log + ".moz_log"), 30, "Thunderbird's IDLE")
+            self.deliver("tb", "bird late")
+            poll(lambda: "Subject: bird late" in store(), 60, "the late one")
+            self.assertNotRegex(text(log + ".moz_log"), r"CreateNewLineFromSocket: \d+ (NO|BAD)")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{text(os.path.join(home, 'out'))[-1000:]}\n{text(log + '.moz_log')[-3000:]}")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.assertEqual(len(uids), 3)
 
     def test_swaks(self):
         need("swaks")
