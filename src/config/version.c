@@ -1,5 +1,7 @@
 /* One version of one configuration object: its settings by the tables, then the checks of its class that need no other object. Called by
  * objects.c for what the watch tells and what is kept on disk. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "parse.h"
@@ -39,6 +41,39 @@ static void check_agent_ports(struct version *v, const struct parse_bounds *boun
     }
 }
 
+/* Two services that are both enabled cannot share a port. */
+static void check_shared_ports(struct version *v)
+{
+    const struct agent_settings *a = v->settings;
+    const struct { bool enabled; uint64_t port; const char *attribute; } ports[] = {
+        { a->pop3_enabled, a->pop3_port, "posternPop3Port" },       { a->pop3_enabled, a->pop3s_port, "posternPop3sPort" },
+        { a->imap4_enabled, a->imap4_port, "posternImap4Port" },    { a->imap4_enabled, a->imap4s_port, "posternImap4sPort" },
+        { a->smtp_enabled, a->smtp_port, "posternSmtpPort" },       { a->smtp_enabled, a->submission_port, "posternSubmissionPort" },
+        { a->smtp_enabled, a->submissions_port, "posternSubmissionsPort" },
+    };
+    for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
+        for (size_t j = 0; j < i; j++)
+            if (ports[i].enabled && ports[j].enabled && ports[i].port != 0 && ports[i].port == ports[j].port)
+                add_complaint(v, ports[i].attribute, arena_printf(&v->arena, "the same port as %s", ports[j].attribute));
+}
+
+/* As the listeners take them: numeric, IPv6 also in brackets, or * for all. */
+static bool address_is_valid(const char *text)
+{
+    struct slice address = slice_from_string(text);
+    char plain[INET6_ADDRSTRLEN];
+    unsigned char binary[sizeof(struct in6_addr)];
+    if (slice_is(address, "*"))
+        return true;
+    if (address.len > 2 && address.data[0] == '[' && address.data[address.len - 1] == ']')
+        address = slice_part(address, 1, address.len - 2);
+    if (address.len == 0 || address.len >= sizeof(plain))
+        return false;
+    memcpy(plain, address.data, address.len);
+    plain[address.len] = '\0';
+    return inet_pton(AF_INET, plain, binary) == 1 || inet_pton(AF_INET6, plain, binary) == 1;
+}
+
 /* One value: numbers of minutes separated by blanks. A directory does not keep the order of several values. */
 static bool minutes_are_valid(struct slice text)
 {
@@ -67,6 +102,10 @@ static void check_agent(struct version *v, const struct parse_bounds *bounds)
     struct agent_settings *agent = v->settings;
     agent->dn = v->entry->dn;
     check_agent_ports(v, bounds);
+    check_shared_ports(v);
+    for (size_t i = 0; i < agent->bind_addresses.count; i++)
+        if (!address_is_valid(agent->bind_addresses.values[i]))
+            add_complaint(v, "posternBindAddress", arena_printf(&v->arena, "%s is not an IP address", agent->bind_addresses.values[i]));
     if (agent->defer_minutes.count > 1)
         add_complaint(v, "posternDeferMinutes", "has more than one value");
     else if (agent->defer_minutes.count == 1 && !minutes_are_valid(slice_from_string(agent->defer_minutes.values[0])))

@@ -273,10 +273,9 @@ int stream_start_tls(struct stream *stream, struct tls_context *context)
     SSL_set_read_ahead(ssl, 1);
     SSL_set_accept_state(ssl);
     stream->handshaking = true;
-    if (stream->failure == STREAM_NO_FAILURE) {
+    /* The client speaks first (RFC 8446, section 2): until it does, OpenSSL allocates no buffers for it. */
+    if (stream->failure == STREAM_NO_FAILURE)
         update_interest(stream, false);
-        ev_feed_event(loop_ev(stream->loop), watcher(stream), EV_READ);
-    }
     return 0;
 }
 
