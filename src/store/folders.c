@@ -195,15 +195,21 @@ static int move_folder(struct account *account, const char *from, const char *to
 
 struct family {
     struct slice parent;     /* without the leading dot */
+    struct slice target;     /* likewise: what lies there already was moved before FAULT_BUSY */
     char (*names)[TREE_NAME_SIZE];
     size_t count;
 };
+
+static bool is_at_or_below(struct slice disk, struct slice parent)
+{
+    return slice_is_equal(slice_part(disk, 0, parent.len), parent) && (disk.len == parent.len || disk.data[parent.len] == '.');
+}
 
 static int add_member(struct slice disk, void *context)
 {
     struct family *family = context;
     size_t len = family->parent.len;
-    if (!slice_is_equal(slice_part(disk, 0, len), family->parent) || (disk.len > len && disk.data[len] != '.'))
+    if (!is_at_or_below(disk, family->parent) || (family->target.len > len && is_at_or_below(disk, family->target)))
         return 0;
     if ((family->count & (family->count + 1)) == 0)
         family->names = mem_resize(family->names, (2 * family->count + 2) * sizeof(family->names[0]));
@@ -262,7 +268,7 @@ static int move_family(struct account *account, struct family *family, const cha
 
 static int rename_folder(struct account *account, const char *from, const char *to, struct fault *fault)
 {
-    struct family family = { .parent = slice_from_string(from + 1) };
+    struct family family = { .parent = slice_from_string(from + 1), .target = slice_from_string(to + 1) };
     int result = account_each_folder(account, add_member, &family, fault);
     if (result == 0)
         result = move_family(account, &family, to, fault);

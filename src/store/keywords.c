@@ -112,11 +112,11 @@ static int write_locked(struct mailbox *mailbox, int dir, struct keywords *fresh
 /* Dovecot writes into the lock file. Here it keeps its PID, so that the lock of a process killed in between is known to be dead. */
 static int keywords_write(struct mailbox *mailbox, struct keywords *fresh, struct fault *fault)
 {
-    struct lock_file lock;
-    if (lock_take(&lock, mailbox->place.control, NAME_KEYWORDS_LOCK, NAME_KEYWORDS, mailbox->place.folder, LOCK_STALE_SECONDS, fault) != 0)
+    struct lock_file *lock = &mailbox->keywords_lock;
+    if (lock_take(lock, mailbox->place.control, NAME_KEYWORDS_LOCK, NAME_KEYWORDS, mailbox->place.folder, LOCK_STALE_SECONDS, fault) != 0)
         return -1;
-    int result = write_locked(mailbox, lock.dir, fresh, fault);
-    lock_drop(&lock);
+    int result = lock_check(&mailbox->lock, fault) == 0 ? write_locked(mailbox, lock->dir, fresh, fault) : -1;
+    lock_drop(lock);
     return result;
 }
 

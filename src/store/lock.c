@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "postern/base/clock.h"
@@ -38,27 +39,47 @@ static bool is_older(const struct stat *st, int seconds)
     return st->st_mtime + seconds < clock_wall().tv_sec;
 }
 
-/* Unlinks a lock that nobody can hold any more: true if a new attempt makes sense. */
-static bool override_stale(int dir, const char *name, const char *guarded, int stale_seconds)
+/* True if the same lock was seen already LOCK_WATCH_MS ago: a clock that jumped makes every lock look old. */
+static bool was_watched(struct lock_file *lock, const struct stat *st)
 {
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    uint64_t now = clock_monotonic_ms();
+    if (lock->suspect.since_ms == 0 || lock->suspect.inode != st->st_ino || lock->suspect.seconds != st->st_mtim.tv_sec ||
+        lock->suspect.nanoseconds != st->st_mtim.tv_nsec) {
+        lock->suspect.inode = st->st_ino;
+        lock->suspect.seconds = st->st_mtim.tv_sec;
+        lock->suspect.nanoseconds = st->st_mtim.tv_nsec;
+        lock->suspect.since_ms = now;
+    }
+    return now - lock->suspect.since_ms >= LOCK_WATCH_MS;
+}
+
+static bool is_stale(struct lock_file *lock, int fd, const struct stat *st, const char *guarded, int stale_seconds)
+{
+    char text[256];
+    struct stat guarded_st;
+    ssize_t got = read(fd, text, sizeof(text));
+    if (is_older(st, LOCK_DEAD_SECONDS) && got > 0 && owner_is_dead(slice_make(text, (size_t)got)))
+        return true;
+    return is_older(st, stale_seconds) &&
+           (fstatat(lock->dir, guarded, &guarded_st, AT_SYMLINK_NOFOLLOW) != 0 || is_older(&guarded_st, stale_seconds)) &&
+           was_watched(lock, st);
+}
+
+/* Unlinks a lock that nobody can hold any more: true if a new attempt makes sense. Two that find it stale at once agree by flock: the second
+ * finds another file in its place, and leaves it. */
+static bool override_stale(struct lock_file *lock, const char *guarded, int stale_seconds)
+{
+    struct stat st, now;
+    int fd = openat(lock->dir, lock->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT;
-    char text[256];
-    struct stat st, now, guarded_st;
-    ssize_t got = read(fd, text, sizeof(text));
-    bool stale = got >= 0 && fstat(fd, &st) == 0;
+    bool gone = fstat(fd, &st) == 0 && is_stale(lock, fd, &st, guarded, stale_seconds) &&
+                (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK);
+    if (gone && fstatat(lock->dir, lock->name, &now, AT_SYMLINK_NOFOLLOW) == 0)
+        gone = now.st_ino == st.st_ino && now.st_dev == st.st_dev && now.st_mtim.tv_sec == st.st_mtim.tv_sec &&
+               now.st_mtim.tv_nsec == st.st_mtim.tv_nsec && (unlinkat(lock->dir, lock->name, 0) == 0 || errno == ENOENT);
     close(fd);
-    if (!stale)
-        return false;
-    stale = is_older(&st, LOCK_DEAD_SECONDS) && owner_is_dead(slice_make(text, (size_t)got));
-    if (!stale && is_older(&st, stale_seconds))
-        stale = fstatat(dir, guarded, &guarded_st, AT_SYMLINK_NOFOLLOW) != 0 || is_older(&guarded_st, stale_seconds);
-    if (!stale || fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) != 0)
-        return stale;
-    if (now.st_ino != st.st_ino || now.st_dev != st.st_dev || now.st_mtime != st.st_mtime)
-        return false;
-    return unlinkat(dir, name, 0) == 0 || errno == ENOENT;
+    return gone;
 }
 
 /* Linked into place with its content: the lock of a process killed at any moment names that process. 1: somebody else has it. */
@@ -90,13 +111,15 @@ static int lock_create(struct lock_file *lock, int like_fd, struct fault *fault)
 int lock_take(struct lock_file *lock, int dir, const char *name, const char *guarded, int like_fd, int stale_seconds,
               struct fault *fault)
 {
-    *lock = (struct lock_file){ .dir = dir, .fd = -1, .name = name };
+    lock->dir = dir;
+    lock->fd = -1;
+    lock->name = name;
     for (int attempt = 0; attempt < 2; attempt++) {
         struct stat st;
         int result = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? 1 : lock_create(lock, like_fd, fault);
         if (result != 1)
             return result;
-        if (!override_stale(dir, name, guarded, stale_seconds))
+        if (!override_stale(lock, guarded, stale_seconds))
             break;
     }
     return fault_set(fault, FAULT_BUSY, EEXIST, "%s: held by somebody else", name);
@@ -109,13 +132,18 @@ static bool is_ours(const struct lock_file *lock)
            mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
 }
 
+int lock_check(const struct lock_file *lock, struct fault *fault)
+{
+    return is_ours(lock) ? 0 : fault_set(fault, FAULT_BUSY, 0, "%s: taken away by somebody else", lock->name);
+}
+
 int lock_touch(struct lock_file *lock, struct fault *fault)
 {
     uint64_t now = clock_monotonic_ms();
     if (now - lock->touched_ms < LOCK_TOUCH_MS)
         return 0;
-    if (!is_ours(lock))
-        return fault_set(fault, FAULT_BUSY, 0, "%s: taken away by somebody else", lock->name);
+    if (lock_check(lock, fault) != 0)
+        return -1;
     if (futimens(lock->fd, NULL) != 0)
         return fault_set_errno(fault, errno, "%s: touch", lock->name);
     lock->touched_ms = now;

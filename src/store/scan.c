@@ -283,6 +283,7 @@ static void adopt(struct mailbox *mailbox, struct table *from)
             live->size = record->size;
         record->marks |= RECORD_DOOMED;
         mailbox->unsaved++;
+        mailbox->loads++;
     }
 }
 

@@ -43,7 +43,7 @@ struct mailbox {
     uint64_t device, inode;
 
     pthread_mutex_t work;
-    struct lock_file lock;
+    struct lock_file lock, keywords_lock;
     struct table orphans;           /* lines of the uidlist without a file; only under `work` */
     uint64_t scan_us;               /* how long the last full scan took */
     _Atomic uint32_t unsaved;               /* changes since the index file was written */

@@ -70,6 +70,7 @@ void sync_doom(struct mailbox *mailbox, struct record *record)
 {
     pthread_mutex_lock(&mailbox->mutex);
     record->marks |= RECORD_DOOMED;
+    mailbox->loads++;
     if (any_view(mailbox)) {
         if (mailbox->ghost_count == mailbox->ghost_size) {
             mailbox->ghost_size = mailbox->ghost_size * 2 + 16;
@@ -154,7 +155,8 @@ static bool keep_known(void *context, uint32_t uid, struct slice base)
 static int list_rewrite(struct mailbox *mailbox, struct slice more, struct fault *fault)
 {
     struct uidlist list = mailbox->list;
-    if (uidlist_rewrite(&list, mailbox->place.control, mailbox->place.folder, keep_known, mailbox, more, fault) != 0)
+    if (lock_check(&mailbox->lock, fault) != 0 ||
+        uidlist_rewrite(&list, mailbox->place.control, mailbox->place.folder, keep_known, mailbox, more, fault) != 0)
         return -1;
     for (uint32_t i = 0; i < mailbox->orphans.count; i++)
         if ((mailbox->orphans.records[i].marks & (RECORD_ABSENT | RECORD_SEEN)) == RECORD_ABSENT)
@@ -170,7 +172,7 @@ int sync_record(struct mailbox *mailbox, struct slice lines, struct fault *fault
     struct uidlist list = mailbox->list;
     if (list.broken || list.stale || list.state.size != list.read_to)
         return list_rewrite(mailbox, lines, fault);
-    if (uidlist_append(&list, mailbox->place.control, lines, fault) != 0)
+    if (lock_check(&mailbox->lock, fault) != 0 || uidlist_append(&list, mailbox->place.control, lines, fault) != 0)
         return -1;
     pthread_mutex_lock(&mailbox->mutex);
     mailbox->list = list;

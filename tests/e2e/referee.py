@@ -367,6 +367,9 @@ class Ledger:
     def add(self, folder, marker, number):
         with self.lock:
             self.counts[folder, marker] += number
+            if (folder, marker) in self.doubts:
+                low, high = self.doubts[folder, marker]
+                self.doubts[folder, marker] = (low + number, high + number)
 
     def doubt(self, folder, marker, number):
         """Maybe `number` more (or, negative, fewer)."""

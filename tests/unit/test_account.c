@@ -541,6 +541,26 @@ static void test_delete(void)
     end();
 }
 
+/* A folder moved below itself whose lock is taken after its child was moved: the call repeated moves no child twice. */
+static void test_rename_below_itself_busy(void)
+{
+    begin();
+    struct account *account = open_with('.', "");
+    CU_ASSERT_EQUAL(account_create(account, text("a"), &fault), 0);
+    CU_ASSERT_EQUAL(account_create(account, text("a.c"), &fault), 0);
+    char host[256], lock[400];
+    gethostname(host, sizeof(host));
+    snprintf(lock, sizeof(lock), "%d:%s", (int)getppid(), host);
+    write_file(at("joe/Maildir/.a/dovecot-uidlist.lock"), lock);
+    CU_ASSERT_EQUAL(class_of(account_rename(account, text("a"), text("a.b"), &fault)), FAULT_BUSY);
+    CU_ASSERT_EQUAL(class_of(account_rename(account, text("a"), text("a.b"), &fault)), FAULT_BUSY);
+    CU_ASSERT_EQUAL(unlink(at("joe/Maildir/.a/dovecot-uidlist.lock")), 0);
+    CU_ASSERT_EQUAL(class_of(account_rename(account, text("a"), text("a.b"), &fault)), FAULT_NONE);
+    CU_ASSERT_STRING_EQUAL(listing_of(account), "INBOX (a)+ a.b+ a.b.c");
+    account_unref(&account);
+    end();
+}
+
 static void test_rename(void)
 {
     begin();
@@ -892,7 +912,7 @@ static const struct unit_test tests[] = {
     { "special use", test_special_use },
     { "modes", test_modes },
     { "delete", test_delete },
-    { "rename", test_rename },
+    { "rename", test_rename }, { "rename below itself", test_rename_below_itself_busy },
     { "rename inbox", test_rename_inbox },
     { "control", test_control },
     { "sweep", test_sweep },

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../../src/store/filename.h"
+#include "../../src/store/state.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "run.h"
@@ -445,9 +446,9 @@ static long dead_pid(void)
 
 static void test_locks(void)
 {
-    struct { char text[128]; int age; int list_age; bool busy; } rows[] = {
-        { "", 0, 0, true }, { "1:elsewhere", 60, 60, true }, { "1:elsewhere", 130, 60, true }, { "1:elsewhere", 130, 130, false },
-        { "", 130, 130, false }, { "dead", 0, 0, true }, { "dead", 5, 0, false }, { "own", 60, 60, true },
+    struct { char text[128]; int age; int list_age; bool busy, watched; } rows[] = {
+        { "", 0, 0, true, false }, { "1:elsewhere", 60, 60, true, false }, { "1:elsewhere", 130, 60, true, false }, { "1:elsewhere", 130, 130, false, true },
+        { "", 130, 130, false, true }, { "dead", 0, 0, true, false }, { "dead", 5, 0, false, false }, { "own", 60, 60, true, false },
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct maildir maildir;
@@ -460,6 +461,16 @@ static void test_locks(void)
         maildir_age(&maildir, NAME_UIDLIST_LOCK, rows[i].age);
         maildir_age(&maildir, NAME_UIDLIST, rows[i].list_age);
         int result = mailbox_lock(maildir.mailbox, &fault);
+        /* Old by the clock alone: watched first, for clocks jump. */
+        if (rows[i].watched) {
+            CU_ASSERT_EQUAL(result, -1);
+            uint64_t start = clock_monotonic_ms();
+            while (result != 0 && clock_monotonic_ms() < start + 10000) {
+                poll(NULL, 0, 20);
+                result = mailbox_lock(maildir.mailbox, &fault);
+            }
+            CU_ASSERT(clock_monotonic_ms() - start > 1500);
+        }
         CU_ASSERT_EQUAL(result, rows[i].busy ? -1 : 0);
         if (rows[i].busy)
             CU_ASSERT_EQUAL(fault.class, FAULT_BUSY);
@@ -468,6 +479,28 @@ static void test_locks(void)
         CU_ASSERT_EQUAL(maildir_has(&maildir, NAME_UIDLIST_LOCK), rows[i].busy);
         maildir_end(&maildir);
     }
+}
+
+/* Somebody took the lock away while we held it: nothing is written, and his is left alone. */
+static void test_lost_lock(void)
+{
+    struct maildir maildir;
+    struct fault fault;
+    maildir_make(&maildir);
+    maildir_append(&maildir, "x\r\n", 0, NULL);
+    CU_ASSERT_EQUAL(sync_begin(maildir.mailbox, &fault), 0);
+    CU_ASSERT_EQUAL(unlinkat(maildir.fd, NAME_UIDLIST_LOCK, 0), 0);
+    maildir_write(&maildir, NAME_UIDLIST_LOCK, "1:elsewhere");
+    char *before = maildir_read(&maildir, NAME_UIDLIST, NULL);
+    CU_ASSERT_EQUAL(sync_record(maildir.mailbox, SLICE_LITERAL("2 :2.b\n"), &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_BUSY);
+    char *after = maildir_read(&maildir, NAME_UIDLIST, NULL);
+    CU_ASSERT_STRING_EQUAL(before, after);
+    sync_end(maildir.mailbox);
+    CU_ASSERT(maildir_has(&maildir, NAME_UIDLIST_LOCK));
+    mem_free(&before);
+    mem_free(&after);
+    maildir_end(&maildir);
 }
 
 /* --- waking and threads --- */
@@ -563,6 +596,7 @@ static void test_threads(void)
 static const struct unit_test tests[] = {
     { "views", test_views }, { "limited view", test_limited_view }, { "silent changes", test_silent_changes }, { "strangers", test_strangers }, { "duplicates", test_duplicates },
     { "broken lists", test_broken_lists }, { "list changed by others", test_list_changed_by_others }, { "locks", test_locks },
+    { "lost lock", test_lost_lock },
     { "parts", test_parts }, { "watch", test_watch }, { "threads", test_threads }, { "no plain files", test_no_plain_files },
     { "linked directory", test_linked_directory },
 };
