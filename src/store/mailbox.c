@@ -58,8 +58,6 @@ static struct mailbox *mailbox_make(const struct mailbox_place *place, const str
     mailbox->inode = st->st_ino;
     mailbox->list.next_uid = 1;
     mailbox->lock.fd = -1;
-    for (size_t i = 0; i < sizeof(mailbox->watches) / sizeof(mailbox->watches[0]); i++)
-        mailbox->watches[i] = -1;
     pthread_mutex_init(&mailbox->work, NULL);
     pthread_mutex_init(&mailbox->mutex, NULL);
     pthread_mutex_init(&mailbox->notify, NULL);
@@ -105,6 +103,7 @@ struct mailbox *mailbox_ref(struct mailbox *mailbox)
 static void mailbox_destroy(struct mailbox *mailbox)
 {
     CHECK(list_is_empty(&mailbox->views));
+    watch_end(mailbox, false);
     cache_free(mailbox);
     table_fini(&mailbox->live);
     table_fini(&mailbox->orphans);
@@ -168,6 +167,14 @@ void mailbox_unref(struct mailbox **mailbox)
     }
     pthread_mutex_unlock(&registry_mutex);
     destroy_all(&ended);
+}
+
+bool mailbox_is_kept(void)
+{
+    pthread_mutex_lock(&registry_mutex);
+    bool kept = idle_keep_ms != 0;
+    pthread_mutex_unlock(&registry_mutex);
+    return kept;
 }
 
 void mailbox_keep_idle(uint64_t milliseconds)

@@ -70,7 +70,7 @@ struct mailbox {
     struct ghost *ghosts;           /* expunged messages that some view has not taken over yet; the first has number ghosts_gone */
     size_t ghost_count, ghost_size;
     uint64_t ghosts_gone;
-    int watches[3];
+    struct watched *watched;        /* under watch.c's mutex */
 
     pthread_mutex_t notify;         /* held while views are called back; never together with the others */
     _Atomic bool dirty;
@@ -88,6 +88,8 @@ enum {
 /* mailbox.c */
 void mailbox_set_gone(struct mailbox *mailbox);
 bool mailbox_is_gone(struct mailbox *mailbox);
+/* Whether mailboxes that nobody has open are kept for a while. */
+bool mailbox_is_kept(void);
 /* Under mutex. */
 const struct summary *mailbox_summary(struct mailbox *mailbox);
 /* Gives back the reference held for `unlinks`. The caller has one of its own. */
@@ -147,7 +149,8 @@ void index_save(struct mailbox *mailbox);
 void cache_flush(struct mailbox *mailbox);
 void cache_free(struct mailbox *mailbox);
 void watch_begin(struct mailbox *mailbox);
-void watch_end(struct mailbox *mailbox);
+/* When a view was closed; the watch ends with the last one unless the mailbox is kept. At the latest before it is freed, with is_kept false. */
+void watch_end(struct mailbox *mailbox, bool is_kept);
 /* Asks for a wake-up of the mailbox's views at rescan_ms. */
 void watch_rescan(struct mailbox *mailbox);
 

@@ -346,7 +346,7 @@ void view_close(struct view **view)
     pthread_mutex_unlock(&mailbox->mutex);
     pthread_mutex_unlock(&mailbox->notify);
     if (last)
-        watch_end(mailbox);
+        watch_end(mailbox, mailbox_is_kept());
     uidset_fini(&v->silent);
     uidset_fini(&v->recent);
     mem_free(&v->ghosts);

@@ -45,14 +45,6 @@ int store_watch_fd(void)
     return epoll_fd;
 }
 
-static struct watched *find(const struct mailbox *mailbox)
-{
-    LIST_FOR_EACH(&all, at)
-        if (LIST_ITEM(at, struct watched, link)->mailbox == mailbox)
-            return LIST_ITEM(at, struct watched, link);
-    return NULL;
-}
-
 static int add_watch(int directory, const char *name)
 {
     struct buf path = { 0 };
@@ -83,8 +75,9 @@ void watch_begin(struct mailbox *mailbox)
     struct watched *watched = MEM_NEW(struct watched);
     watched->mailbox = mailbox;
     pthread_mutex_lock(&mutex);
-    struct watched *old = find(mailbox);
+    struct watched *old = mailbox->watched;
     if (old == NULL) {
+        mailbox->watched = watched;
         watched->numbers[0] = add_watch(mailbox->place.folder, "new");
         watched->numbers[1] = add_watch(mailbox->place.folder, "cur");
         watched->numbers[2] = mailbox->place.control != mailbox->place.folder ? add_watch(mailbox->place.control, ".") : -1;
@@ -96,14 +89,20 @@ void watch_begin(struct mailbox *mailbox)
     watch_rescan(mailbox);
 }
 
-void watch_end(struct mailbox *mailbox)
+static bool has_views(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    bool any = !list_is_empty(&mailbox->views);
+    pthread_mutex_unlock(&mailbox->mutex);
+    return any;
+}
+
+void watch_end(struct mailbox *mailbox, bool is_kept)
 {
     pthread_mutex_lock(&mutex);
-    pthread_mutex_lock(&mailbox->mutex);
-    bool still = !list_is_empty(&mailbox->views);
-    pthread_mutex_unlock(&mailbox->mutex);
-    struct watched *watched = still ? NULL : find(mailbox);
+    struct watched *watched = is_kept || has_views(mailbox) ? NULL : mailbox->watched;
     if (watched != NULL) {
+        mailbox->watched = NULL;
         for (size_t i = 0; i < 3; i++)
             if (watched->numbers[i] >= 0)
                 inotify_rm_watch(inotify_fd, watched->numbers[i]);
@@ -119,8 +118,8 @@ void watch_rescan(struct mailbox *mailbox)
     uint64_t due = mailbox->rescan_ms;
     pthread_mutex_unlock(&mailbox->mutex);
     pthread_mutex_lock(&mutex);
-    struct watched *watched = find(mailbox);
-    if (watched != NULL) {
+    struct watched *watched = mailbox->watched;
+    if (watched != NULL && watched->due_ms != due) {
         watched->due_ms = due;
         set_timer();
     }
@@ -172,10 +171,14 @@ static struct mailbox *next_woken(void)
     pthread_mutex_lock(&mutex);
     LIST_FOR_EACH(&all, at) {
         struct watched *watched = LIST_ITEM(at, struct watched, link);
-        if (mailbox == NULL && watched->woken) {
-            watched->woken = false;
+        if (mailbox != NULL || !watched->woken)
+            continue;
+        watched->woken = false;
+        /* A view holds a reference until watch_end has returned, and that needs the mutex. One that is only kept has nobody to wake. */
+        if (has_views(watched->mailbox))
             mailbox = mailbox_ref(watched->mailbox);
-        }
+        else
+            atomic_store(&watched->mailbox->dirty, true);
     }
     pthread_mutex_unlock(&mutex);
     return mailbox;
