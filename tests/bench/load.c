@@ -1,9 +1,11 @@
 /* load: a client that loads a mail server; bench.py runs it against posternd and Dovecot alike. Each connection is a thread with a
- * blocking socket. Prints "COUNT SECONDS BYTES" of what was completed.
+ * blocking socket. Prints "COUNT SECONDS BYTES" of what was completed. USERS is N for u0..uN-1, or FIRST:N for N users from uFIRST on;
+ * the password is secret.
  *
- * load login PROTOCOL PORT USERS CONNECTIONS SECONDS      connect, log in, log out, again and again; users u0..uN-1, password secret
+ * load login PROTOCOL PORT USERS CONNECTIONS SECONDS      connect, log in, log out, again and again
  * load session PORT USERS CONNECTIONS SECONDS             POP3: log in, STAT, RETR of all messages, QUIT
- * load imap PORT USER ROUNDS COMMAND...                   log in, run the commands once, then the last one ROUNDS times, timed
+ * load imap PORT USER ROUNDS COMMAND...                   log in, run the commands once but for the last, print "ready", wait for a
+ *                                                        line of input, then run the last one ROUNDS times, timed
  * load append PORT USERS CONNECTIONS ROUNDS SIZE          IMAP APPEND
  * load deliver PROTOCOL PORT USERS CONNECTIONS ROUNDS SIZE    SMTP or LMTP, one recipient each, connections kept
  * load idle PORT USERS CONNECTIONS                        log in, SELECT, IDLE; prints "ready", ends at the end of standard input
@@ -39,7 +41,7 @@ struct job {
 };
 
 static const char *protocol = "imap";
-static int port, users, connections, rounds, message_size;
+static int port, first_user, users, connections, rounds, message_size;
 static double seconds;
 static const char *raw_dir;
 static char *message_text;
@@ -199,7 +201,7 @@ static void pop3_login(struct client *c, int user)
 
 static int some_user(void)
 {
-    return next_user++ % users;
+    return first_user + next_user++ % users;
 }
 
 static void *run_login(void *context)
@@ -250,7 +252,7 @@ static void *run_append(void *context)
 {
     struct job *job = context;
     struct client *c = calloc(1, sizeof(*c));
-    imap_login(c, job->number % users);
+    imap_login(c, first_user + job->number % users);
     for (int i = 0; i < rounds; i++) {
         client_command(c, "+", "t APPEND INBOX {%d}\r\n", message_size);
         client_send(c, message_text, (size_t)message_size);
@@ -275,7 +277,7 @@ static void *run_deliver(void *context)
         ;
     for (int i = 0; i < rounds; i++) {
         client_command(c, "250", "MAIL FROM:<a@elsewhere.example>\r\n");
-        client_command(c, "250", "RCPT TO:<u%d@example.org>\r\n", job->number % users);
+        client_command(c, "250", "RCPT TO:<u%d@example.org>\r\n", first_user + job->number % users);
         client_command(c, "354", "DATA\r\n");
         client_send(c, message_text, (size_t)message_size);
         client_send(c, ".\r\n", 3);
@@ -337,6 +339,9 @@ static void run_imap(char **commands, int command_count, const char *user)
     imap_command(c, line);
     for (int i = 0; i + 1 < command_count; i++)
         imap_command(c, commands[i]);
+    puts("ready");
+    fflush(stdout);
+    getchar();
     unsigned long long before = c->bytes;
     double began = now();
     for (int i = 0; i < rounds; i++)
@@ -351,7 +356,7 @@ static void run_idle(void)
     struct client *c = calloc(1, sizeof(*c));
     int *fds = calloc((size_t)connections, sizeof(*fds));
     for (int i = 0; i < connections; i++) {
-        imap_login(c, i % users);
+        imap_login(c, first_user + i % users);
         imap_command(c, "SELECT INBOX");
         client_command(c, "+", "t IDLE\r\n");
         fds[i] = c->fd;
@@ -387,6 +392,13 @@ static int number(const char *text)
     return (int)strtol(text, NULL, 10);
 }
 
+static void take_users(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    first_user = colon != NULL ? number(text) : 0;
+    users = number(colon != NULL ? colon + 1 : text);
+}
+
 int main(int argc, char **argv)
 {
     struct rlimit limit;
@@ -397,25 +409,25 @@ int main(int argc, char **argv)
     const char *mode = argc > 1 ? argv[1] : "";
     message_size = 4096;
     if (strcmp(mode, "login") == 0 && argc == 7) {
-        protocol = argv[2], port = number(argv[3]), users = number(argv[4]), connections = number(argv[5]), seconds = strtod(argv[6], NULL);
+        protocol = argv[2], port = number(argv[3]), take_users(argv[4]), connections = number(argv[5]), seconds = strtod(argv[6], NULL);
         run_threads(run_login);
     } else if (strcmp(mode, "session") == 0 && argc == 6) {
-        port = number(argv[2]), users = number(argv[3]), connections = number(argv[4]), seconds = strtod(argv[5], NULL);
+        port = number(argv[2]), take_users(argv[3]), connections = number(argv[4]), seconds = strtod(argv[5], NULL);
         run_threads(run_session);
     } else if (strcmp(mode, "imap") == 0 && argc >= 6) {
         port = number(argv[2]), rounds = number(argv[4]);
         run_imap(argv + 5, argc - 5, argv[3]);
     } else if (strcmp(mode, "append") == 0 && argc == 7) {
-        port = number(argv[2]), users = number(argv[3]), connections = number(argv[4]), rounds = number(argv[5]), message_size = number(argv[6]);
+        port = number(argv[2]), take_users(argv[3]), connections = number(argv[4]), rounds = number(argv[5]), message_size = number(argv[6]);
         make_message();
         run_threads(run_append);
     } else if (strcmp(mode, "deliver") == 0 && argc == 8) {
-        protocol = argv[2], port = number(argv[3]), users = number(argv[4]), connections = number(argv[5]), rounds = number(argv[6]),
+        protocol = argv[2], port = number(argv[3]), take_users(argv[4]), connections = number(argv[5]), rounds = number(argv[6]),
         message_size = number(argv[7]);
         make_message();
         run_threads(run_deliver);
     } else if (strcmp(mode, "idle") == 0 && argc == 5) {
-        port = number(argv[2]), users = number(argv[3]), connections = number(argv[4]);
+        port = number(argv[2]), take_users(argv[3]), connections = number(argv[4]);
         run_idle();
     } else if (strcmp(mode, "raw") == 0 && argc == 6) {
         raw_dir = argv[2], connections = number(argv[3]), rounds = number(argv[4]), message_size = number(argv[5]);
