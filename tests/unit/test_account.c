@@ -194,6 +194,11 @@ static void test_unmarked(void)
     end();
 }
 
+static void no_notice(void *context)
+{
+    (void)context;
+}
+
 /* What nobody has open is found again while it is kept, and is looked at again when it is not. */
 static void test_kept(void)
 {
@@ -205,8 +210,15 @@ static void test_kept(void)
     CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text("INBOX"), &mailbox, &fault), 0);
     CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
     struct mailbox *kept = mailbox;
-    deliver(account, "INBOX", "one");
+    /* Changes are noticed without a view, too. */
+    struct view *view = view_open(mailbox, false, no_notice, NULL);
+    view_close(&view);
+    store_watch_read();
+    CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
     mailbox_unref(&mailbox);
+    deliver(account, "INBOX", "one");
+    store_watch_read();
+    CU_ASSERT(mailbox_is_dirty(kept));
     account_unref(&account);
     account = account_find(&where);
     CU_ASSERT_PTR_EQUAL_FATAL(account, first);
