@@ -27,6 +27,8 @@ static void write_head(struct buf *out, const struct envelope *envelope, const s
     buf_printf(out, "To: <%s>\r\nSubject: Undelivered mail returned to sender\r\nDate: ", envelope->sender);
     write_date(out, clock_wall().tv_sec);
     buf_printf(out, "Message-ID: <%s@%s>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n", boundary, host);
+    /* The original's header may hold 8-bit bytes, though it should not. */
+    buf_append_text(out, "Content-Transfer-Encoding: 8bit\r\n");
     buf_printf(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n\r\n", boundary);
 }
 
@@ -83,7 +85,7 @@ static int write_header(struct buf *out, int message, const char *boundary, stru
     ptrdiff_t end = slice_find_text(text, SLICE_LITERAL("\r\n\r\n"));
     if (end < 0)
         end = slice_find_last(text, '\n') - 1;
-    buf_printf(out, "--%s\r\nContent-Type: text/rfc822-headers\r\n\r\n", boundary);
+    buf_printf(out, "--%s\r\nContent-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", boundary);
     if (end > 0)
         buf_append(out, slice_part(text, 0, (size_t)end + 2));
     buf_printf(out, "\r\n--%s--\r\n", boundary);

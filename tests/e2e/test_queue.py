@@ -258,13 +258,15 @@ class Queue(unittest.TestCase):
     def test_refused_for_good(self):
         relay = self.relay()
         relay.refuse[f"gone@{ELSEWHERE}"] = "550 5.1.1 <gone> has left"
-        self.submit([f"gone@{ELSEWHERE}"], subject="to nobody")
+        self.submit([f"gone@{ELSEWHERE}"], subject="to nobody, né")
         notice = self.notice("alice", f"gone@{ELSEWHERE}")
         self.assertEqual(notice.get_content_type(), "multipart/report")
         self.assertEqual(notice.get_param("report-type"), "delivery-status")
         self.assertEqual(notice["Auto-Submitted"], "auto-replied")
         self.assertEqual(notice["Return-Path"], "<>")
         self.assertFalse(notice.defects)
+        self.assertFalse([part.defects for part in notice.walk() if part.defects])
+        self.assertEqual(notice["Content-Transfer-Encoding"], "8bit")
         text, status, headers = notice.iter_parts()
         self.assertIn("has left", text.get_content())
         message, recipient = status.get_payload()
@@ -273,8 +275,9 @@ class Queue(unittest.TestCase):
         self.assertEqual(recipient["Status"], "5.1.1")
         self.assertEqual(recipient["Diagnostic-Code"], "smtp; 550 5.1.1 <gone> has left")
         self.assertEqual(headers.get_content_type(), "text/rfc822-headers")
-        self.assertIn("Subject: to nobody", headers.get_content())
-        self.assertNotIn("Hello.", headers.get_content())
+        returned = headers.get_payload(decode=True).decode()
+        self.assertIn("Subject: to nobody, né", returned)
+        self.assertNotIn("Hello.", returned)
         poll(lambda: not self.spool(), what="an empty spool")
         self.assertEqual(relay.messages, [])
 
