@@ -73,7 +73,6 @@ class Kills(unittest.TestCase):
     def expunge(self, _):
         """Removes messages whose UIDs APPENDUID told."""
         client = self.site.imap_client("victim")
-        client.select()
         for _ in range(5):
             with self.lock:
                 there = [uid for uid, marker in self.uids.items() if marker not in self.gone]
@@ -81,9 +80,14 @@ class Kills(unittest.TestCase):
                     break
                 uid = random.choice(there)
                 self.gone.add(self.uids[uid])
-            client.uid("STORE", str(uid), "+FLAGS.SILENT", "(\\Deleted)")
+            client.select()     # only now: a session need not know what was appended after its SELECT
+            marked, _ = client.uid("STORE", str(uid), "+FLAGS", "(\\Deleted)")
+            told = client.response("FETCH")[1]
             kind, _ = client.uid("EXPUNGE", str(uid))
-            if kind == "OK":
+            expunged = client.response("EXPUNGE")[1]
+            if marked == "OK" and kind == "OK" and expunged == [None]:
+                self.errors.append(f"UID {uid} was acknowledged, marked ({told}) and yet not expunged")
+            if marked == "OK" and kind == "OK":
                 with self.lock:
                     self.removed.add(uid)
         client.logout()
