@@ -16,7 +16,7 @@ struct record {
     uint32_t keywords;
     uint16_t name_len;
     uint8_t flags;
-    uint8_t marks;
+    _Atomic uint8_t marks;   /* RECORD_SEEN changes under `work` alone, while readers under the mutex look at the others */
 };
 
 struct table {
