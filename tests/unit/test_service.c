@@ -132,6 +132,11 @@ void store_watch_read(void)
 {
 }
 
+void store_keep_idle(uint64_t milliseconds)
+{
+    (void)milliseconds;
+}
+
 size_t queue_length(void)
 {
     return 0;
