@@ -10,6 +10,7 @@ import os
 import pwd
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -149,7 +150,8 @@ def main():
         try:
             list(dovecot.command("LOGIN postern secret"))
             list(dovecot.command("EXAMINE INBOX"))
-            driver = Driver(program, base, user)
+            # It runs as another user, who may not be able to see the build folder.
+            driver = Driver(shutil.copy(program, base), base, user)
             commands = [("FETCH " + f, "UID FETCH 1:* " + f) for f in FETCHES] * 2
             commands += [("SEARCH " + s, "UID SEARCH " + s) for s in SEARCHES]
             for ours, theirs in commands:

@@ -711,6 +711,8 @@ def main():
     print(f"seed {options.seed}", flush=True)
     top = tempfile.mkdtemp(prefix="referee.")
     os.chmod(top, 0o755)
+    # It runs as another user, who may not be able to see the build folder.
+    options.driver = shutil.copy(options.driver, os.path.join(top, "maildir_driver"))
     referee = None
     try:
         referee = Referee(options, top)
