@@ -20,7 +20,7 @@ endif
 
 # The layer rule, by include lines and by the linker.
 # Not the folder itself: a build folder would add its object files.
-EXTRA_DIST += tests/lint/layers tests/lint/link tests/e2e/run $(wildcard $(srcdir)/tests/e2e/*.py)
+EXTRA_DIST += tests/lint/layers tests/lint/link tests/e2e/run tests/e2e/crash_preload.c $(wildcard $(srcdir)/tests/e2e/*.py)
 check-local: check-layers
 .PHONY: check-layers
 check-layers: $(noinst_LIBRARIES)
@@ -43,4 +43,4 @@ include tests/fuzz/local.mk
 check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c
 tests_bench_load_LDADD =
-EXTRA_DIST += tests/bench/bench.py
+EXTRA_DIST += tests/bench/README.md tests/bench/run tests/bench/bench.py tests/bench/latency.py

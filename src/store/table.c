@@ -148,12 +148,20 @@ static struct slice slot_base(const struct name_index *index, uint32_t slot)
     return filename_base(table_name(table, &table->records[slot & 0x3fffffff]));
 }
 
+static uint32_t slot_uid(const struct name_index *index, uint32_t slot)
+{
+    return index->tables[(slot >> 30) - 1]->records[slot & 0x3fffffff].uid;
+}
+
+/* A base name that two lines of a list have is that of the higher UID, as with Dovecot. */
 static void slot_put(struct name_index *index, uint32_t slot)
 {
-    size_t at = hash_name(slot_base(index, slot)) & index->mask;
-    while (index->slots[at] != 0)
+    struct slice base = slot_base(index, slot);
+    size_t at = hash_name(base) & index->mask;
+    while (index->slots[at] != 0 && !slice_is_equal(slot_base(index, index->slots[at]), base))
         at = (at + 1) & index->mask;
-    index->slots[at] = slot;
+    if (index->slots[at] == 0 || slot_uid(index, slot) > slot_uid(index, index->slots[at]))
+        index->slots[at] = slot;
 }
 
 static void index_grow(struct name_index *index, size_t needed)
