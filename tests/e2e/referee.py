@@ -427,7 +427,11 @@ class Referee:
             f.write(UUID + "\n")
         self.dovecot = Dovecot(top, self.mail, control)
         self.dovecot.start()
-        self.postern = PosternSide([options.driver, self.mail, UUID, "joe/Maildir", control + "/joe" if control else "-", "."], as_user)
+        try:
+            self.postern = PosternSide([options.driver, self.mail, UUID, "joe/Maildir", control + "/joe" if control else "-", "."], as_user)
+        except BaseException:       # nobody else knows of it yet
+            self.dovecot.stop()
+            raise
         self.other = DovecotSide(self.dovecot)
         for folder in FOLDERS[1:]:
             self.random.choice([self.postern, self.other]).create(folder)
