@@ -115,19 +115,46 @@ static const char *unreadable_reply(const struct fault *fault)
     }
 }
 
-static bool begin_retrieval(struct session *session, struct entry *entry)
+static void answer_retr(struct session *session, const struct entry *entry)
+{
+    const struct conversation *c = session->state;
+    if (c->drop.options.small_sizes)
+        buf_append_text(&session->out, "+OK\r\n");
+    else
+        buf_printf(&session->out, "+OK %llu octets\r\n", (unsigned long long)entry->size);
+}
+
+bool command_begin_retrieval(struct session *session)
 {
     struct conversation *c = session->state;
     struct fault fault;
-    if (retrieve_begin(&c->retrieval, &c->drop, entry, conversation_scratch(c), &fault) < 0) {
-        log_warning("pop3", "session %llu: message %u: %s", (unsigned long long)c->id, entry->uid, fault.text);
+    if (retrieve_begin(&c->retrieval, &c->drop, c->wanted, conversation_scratch(c), &fault) < 0) {
+        if (fault.class == FAULT_BUSY)
+            return false;
+        log_warning("pop3", "session %llu: message %u: %s", (unsigned long long)c->id, c->wanted->uid, fault.text);
         if (fault.class != FAULT_GONE)
             counter_add(c->counters, COUNTER_STORE_RETRIEVAL_ERROR, 1);
         buf_append_text(&session->out, unreadable_reply(&fault));
-        return false;
+        c->activity = ACTIVITY_NONE;
+        return true;
     }
     c->activity = ACTIVITY_RETRIEVING;
+    if (c->wanted_top) {
+        buf_append_text(&session->out, "+OK\r\n");
+        retrieve_only_top(&c->retrieval, c->wanted_lines);
+    } else {
+        ahead_note(&c->ahead, (uint32_t)(c->wanted - c->drop.entries));
+        answer_retr(session, c->wanted);
+    }
     return true;
+}
+
+static void want(struct conversation *c, struct entry *entry, bool top, uint64_t lines)
+{
+    c->wanted = entry;
+    c->wanted_top = top;
+    c->wanted_lines = lines;
+    c->activity = ACTIVITY_FINDING;
 }
 
 static void handle_retr(struct session *session, struct slice argument)
@@ -137,16 +164,12 @@ static void handle_retr(struct session *session, struct slice argument)
     if (entry == NULL)
         return;
     uint32_t index = (uint32_t)(entry - c->drop.entries);
-    bool ready = ahead_has(&c->ahead, index);
-    if (!ready && !begin_retrieval(session, entry))
+    if (!ahead_has(&c->ahead, index)) {
+        want(c, entry, false, 0);
         return;
+    }
     ahead_note(&c->ahead, index);
-    if (c->drop.options.small_sizes)
-        buf_append_text(&session->out, "+OK\r\n");
-    else
-        buf_printf(&session->out, "+OK %llu octets\r\n", (unsigned long long)entry->size);
-    if (!ready)
-        return;
+    answer_retr(session, entry);
     ahead_take(&c->ahead, index, &session->out);
     entry->flags |= ENTRY_RETRIEVED;
     counter_add(c->counters, COUNTER_MESSAGES_OUT, 1);
@@ -169,10 +192,8 @@ static void handle_top(struct session *session, struct slice argument)
         return;
     }
     struct entry *entry = find_entry(session, slice_part(argument, 0, (size_t)blank));
-    if (entry == NULL || !begin_retrieval(session, entry))
-        return;
-    buf_append_text(&session->out, "+OK\r\n");
-    retrieve_only_top(&c->retrieval, lines);
+    if (entry != NULL)
+        want(c, entry, true, lines);
 }
 
 static void handle_dele(struct session *session, struct slice argument)

@@ -21,6 +21,7 @@ enum pop3_activity {
     ACTIVITY_LOGIN,        /* session_login is under way */
     ACTIVITY_OPENING,      /* the maildrop is being opened, in steps */
     ACTIVITY_LISTING,      /* LIST or UIDL goes on */
+    ACTIVITY_FINDING,      /* RETR or TOP opens its message, in a step: the lock may be held */
     ACTIVITY_RETRIEVING,   /* RETR or TOP goes on, in steps */
     ACTIVITY_UPDATING,     /* QUIT, in steps */
 };
@@ -41,6 +42,9 @@ struct conversation {
     struct maildrop drop;
     uint32_t listing_at;             /* index of the next entry */
     bool listing_uids;
+    struct entry *wanted;            /* what FINDING opens */
+    bool wanted_top;
+    uint64_t wanted_lines;           /* of TOP */
     struct retrieval retrieval;
     struct ahead ahead;
     char *scratch;                   /* for reading messages, while a step works */
@@ -81,6 +85,9 @@ void auth_forget(struct conversation *c);
 
 /* For reading messages, while a step works. */
 char *conversation_scratch(struct conversation *c);
+
+/* Opens the message that RETR or TOP wants and answers; false: a lock is held, nothing was done. In a step. */
+bool command_begin_retrieval(struct session *session);
 
 /* Goes on with LIST or UIDL until it is over or out is full. */
 void command_continue_listing(struct session *session);

@@ -256,6 +256,8 @@ static enum progress continue_activity(struct session *session, bool in_step)
         return PROGRESS_ELSEWHERE;
     if (c->activity == ACTIVITY_OPENING)
         return continue_opening(session);
+    if (c->activity == ACTIVITY_FINDING)
+        return command_begin_retrieval(session) ? PROGRESS_MADE : PROGRESS_BUSY;
     return c->activity == ACTIVITY_RETRIEVING ? continue_retrieval(session) : continue_update(session);
 }
 
@@ -315,6 +317,10 @@ static void give_up_step(struct session *session)
         break;
     case ACTIVITY_RETRIEVING:
         conversation_end(c, CLOSE_STALLED);
+        break;
+    case ACTIVITY_FINDING:
+        c->activity = ACTIVITY_NONE;
+        buf_append_text(&session->out, "-ERR [SYS/TEMP] The message cannot be read at the moment.\r\n");
         break;
     default:
         if (peek_line(session, &line, &len))

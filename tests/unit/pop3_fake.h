@@ -36,6 +36,7 @@ struct fake {
     bool account_fails;
     bool expunge_fails;
     bool step_fails;          /* the next step is not run: UNAVAILABLE */
+    unsigned busy_reads;      /* that many openings of a message find the lock held */
     unsigned busy;            /* that many calls find the lock held */
     unsigned steps;
     unsigned steps_again;

@@ -182,6 +182,10 @@ int mailbox_copy(struct mailbox *from, const struct uidset *uids, struct mailbox
 int mailbox_open_message(struct mailbox *mailbox, uint32_t uid, int *fd_out, uint64_t *stored_size_out, struct fault *fault)
 {
     CHECK(mailbox == INBOX);
+    if (fake.busy_reads > 0) {
+        fake.busy_reads--;
+        return fault_set(fault, FAULT_BUSY, 0, "lock held");
+    }
     for (size_t i = 0; i < fake.count; i++) {
         const struct fake_message *m = &fake.messages[i];
         if (m->uid != uid || !is_there(m))

@@ -383,6 +383,17 @@ static void test_quit_when_busy(void)
     fake_stop();
 }
 
+/* A message that others rename at this moment is found again once the lock is free: no error for the client. */
+static void test_retrieve_when_busy(void)
+{
+    fake_start();
+    start_with(LOGIN, LOGGED);
+    fake.busy_reads = 3;
+    start_with("RETR 1\r\nTOP 1 0\r\n", "+OK 29 octets\r\nSubject: one\r\n\r\nHello\r\n..dot\r\n.\r\n+OK\r\nSubject: one\r\n\r\n.\r\n");
+    CU_ASSERT_EQUAL(fake.busy_reads, 0);
+    fake_stop();
+}
+
 static void test_quit_fails(void)
 {
     fake_start();
@@ -594,6 +605,7 @@ static const struct unit_test tests[] = {
     { "failed logins", test_failed_logins },
     { "QUIT", test_quit },
     { "QUIT when busy", test_quit_when_busy },
+    { "RETR when busy", test_retrieve_when_busy },
     { "QUIT fails", test_quit_fails },
     { "a view hides", test_view_hides },
     { "days", test_days },
