@@ -41,7 +41,7 @@ enum listener_kind {
 
 enum step_result {
     STEP_DONE,
-    STEP_AGAIN,     /* a lock is held (FAULT_BUSY): nothing was changed, call the same work again in a few milliseconds */
+    STEP_AGAIN,     /* a lock is held (FAULT_BUSY): the same work is called again in a few milliseconds and goes on */
 };
 
 /* How the last step, login or look-up ended; valid when run is called after it. */

@@ -1,7 +1,7 @@
 /* mailbox: one folder of a Maildir++ account, one object per process, shared by all sessions that have it open (maildir.md).
  * Marks: [T] may wait for disk or lock, only in a step; [L] never waits longer than a few microseconds. All are thread-safe.
- * A [T] function that finds the uidlist lock held by somebody else gives FAULT_BUSY at once and has changed nothing: the step
- * returns STEP_AGAIN. FAULT_GONE: the folder was removed, or its UIDVALIDITY changed: the session must end or reselect. */
+ * A [T] function that finds the uidlist lock held by somebody else gives FAULT_BUSY at once: the step returns STEP_AGAIN, and the same call
+ * goes on where it was (flags and expunges of very many messages work in parts, a MOVE may wait for its source). FAULT_GONE: the folder was removed, or its UIDVALIDITY changed: the session must end or reselect. */
 #ifndef POSTERN_STORE_MAILBOX_H
 #define POSTERN_STORE_MAILBOX_H
 
