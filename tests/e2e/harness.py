@@ -79,7 +79,11 @@ class Site:
         self.dir = tempfile.mkdtemp(prefix="postern-e2e-")
         self.port_base = free_port_base()
         self.env = {}
-        self.start(messages)
+        try:
+            self.start(messages)
+        except BaseException:
+            self.close()
+            raise
 
     def quickstart(self, *arguments, check=True):
         command = [os.path.join(SOURCE, "contrib", "quickstart"), "--dir", self.dir, "--port-base", str(self.port_base),
