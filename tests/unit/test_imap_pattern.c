@@ -81,7 +81,7 @@ static void test_reader(void)
         { "a X {3+}\r\nab\n y\r\nb\r\n", "a X {3+}\r\nab\n y|b|" },
         { "a {0+}\r\n{0+}\r\n\r\n", "a {0+}\r\n{0+}\r\n|" },
         { "a {4+}\r\n{9+}\r\n", "a {4+}\r\n{9+}|" },
-        { "a {9+}x\r\n{+}\r\n{-1}\r\n{4294967296}\r\n", "a {9+}x|{+}|{-1}|{4294967296}|" },
+        { "a {9+}x\r\n{+}\r\n{-1}\r\n", "a {9+}x|{+}|{-1}|" },
         { "\r\n\n\r\r\n", "||\r|" },
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -113,9 +113,23 @@ static void test_reader(void)
     }
 }
 
+/* A number that no literal can have is a literal nevertheless: what follows it must not be taken for commands. */
+static void test_huge_literal(void)
+{
+    struct reader reader = { 0 };
+    struct literal literal = { 0, false };
+    struct buf in;
+    buf_init(&in, 0);
+    buf_append_text(&in, "a {4294967296+}\r\nb NOOP\r\n");
+    CU_ASSERT_EQUAL(reader_read(&reader, &in, 100, &literal), READ_LITERAL);
+    CU_ASSERT_FALSE(reader_collect_literal(&reader, literal, 100));
+    buf_fini(&in);
+    reader_reset(&reader, false);
+}
+
 static const struct unit_test tests[] = {
     { "patterns", test_patterns }, { "all patterns", test_all_patterns }, { "hostile pattern", test_hostile_pattern },
-    { "reader", test_reader },
+    { "reader", test_reader }, { "huge literal", test_huge_literal },
 };
 
 UNIT_MAIN("imap pattern", tests)
