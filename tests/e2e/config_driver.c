@@ -125,8 +125,14 @@ static void latency(const char *uri, const char *agent, char *arguments)
         if (modify_threads(ld, agent, 20 + i) != LDAP_SUCCESS)
             return;
         uint64_t answered = clock_monotonic_us();
-        while (current_threads() != 20 + i && clock_monotonic_us() - start < 5000000)
+        while (current_threads() != 20 + i) {
             usleep(20);
+            if (clock_monotonic_us() - start > 5000000) {
+                printf("latency: no effect of a modification in 5 s\n");
+                ldap_unbind_ext(ld, NULL, NULL);
+                return;
+            }
+        }
         after[i] = clock_monotonic_us() - answered;
         whole[i] = clock_monotonic_us() - start;
     }

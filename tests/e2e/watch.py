@@ -170,7 +170,7 @@ def test_objects(server, d):
     d.expect("unknown word", r"tls=1 .*posternPop3Tls\|maybe is not one of disabled enabled required")
     modify(server, AGENT, "replace: posternPop3Tls\nposternPop3Tls: required\n-\nreplace: posternPop3Port\nposternPop3Port: 111")
     d.expect("port below 1024", r"tls=1 .*posternPop3Port\|the port is below 1024")
-    modify(server, AGENT, "replace: posternPop3Port\nposternPop3Port: 995")
+    modify(server, AGENT, "replace: posternPop3Port\nposternPop3Port: 110")
     d.expect("allowed port", r"tls=2 .*faults=0")
     modify(server, f"cn=Sales,{MAIL}", "replace: posternPath\nposternPath: /srv/mail/../../etc")
     d.expect("path with ..", r"path=/srv/mail/sales2.*posternPath\|the path holds a part")
