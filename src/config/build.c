@@ -40,6 +40,8 @@ static size_t complaint_count(const struct object *object)
     size_t count = 0;
     for (const struct complaint *c = object->present->complaints; c != NULL; c = c->next)
         count++;
+    for (const struct complaint *c = object->present->remarks; c != NULL; c = c->next)
+        count++;
     return count;
 }
 
@@ -93,6 +95,8 @@ static void list_complaints(struct builder *b)
         const struct version *present = b->objects[i]->present;
         for (const struct complaint *c = present->complaints; c != NULL; c = c->next)
             add_fault(b, present->entry->dn, c->attribute, c->reason);
+        for (const struct complaint *c = present->remarks; c != NULL; c = c->next)
+            add_fault(b, present->entry->dn, c->attribute, c->reason);
     }
 }
 
@@ -116,12 +120,15 @@ static void build_agent(struct builder *b)
     b->serves_all = true;
     if (found == NULL)
         add_fault(b, b->options->agent_dn, NULL, "there is no such Internet Agent object: all services are off");
+    if (found != NULL)
+        b->body->agent_present = keep(b, found->present);
     if (found == NULL || found->valid == NULL) {
         build_absent_agent(b);
         return;
     }
     struct agent_settings *agent = &b->body->public.agent;
-    *agent = *(const struct agent_settings *)keep(b, found->valid)->settings;
+    b->body->agent = keep(b, found->valid);
+    *agent = *(const struct agent_settings *)found->valid->settings;
     b->serves_all = agent->post_offices.count == 0;
     for (size_t i = 0; i < agent->post_offices.count; i++) {
         char *normal = dn_normalise(slice_from_string(agent->post_offices.values[i]));
@@ -280,6 +287,7 @@ struct snapshot *build_snapshot(const struct objects *objects, const struct buil
     map_init(&body->offices);
     map_init(&body->domains);
     body->base = mem_strdup(options->base);
+    body->overlay = options->overlay;
     b.objects = objects_sorted(objects, &b.object_count);
     make_room(&b);
     build_agent(&b);

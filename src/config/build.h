@@ -19,6 +19,9 @@ struct snapshot_body {
     struct version **versions;
     size_t version_count;
     char *base;              /* naming context: where users are looked up by default */
+    struct version *agent;           /* in force; NULL: there is none */
+    struct version *agent_present;   /* as the directory has it, valid or not */
+    const struct overlay *overlay;   /* the switches; until config_stop */
 };
 
 struct build_options {
@@ -26,6 +29,7 @@ struct build_options {
     const char *agent_ndn;
     const char *base;        /* may be NULL: not known yet */
     bool from_cache;
+    const struct overlay *overlay;   /* or NULL */
 };
 
 /* A new snapshot with one reference and serial 0. */

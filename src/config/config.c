@@ -36,6 +36,7 @@ struct config {
     struct directory_pool *look_ups;
     struct directory_pool *binds;
     pthread_mutex_t mutex;         /* objects, base, and what follows */
+    struct overlay *overlay;       /* the switches; constant */
     struct objects objects;
     char *base;
     bool from_cache;
@@ -89,6 +90,19 @@ static void log_faults(const struct snapshot *before, const struct snapshot *now
     map_fini(&new);
 }
 
+/* An edit of a setting that the command line overrides changes nothing, and somebody may wonder. */
+static void log_overridden_edits(const struct snapshot *before, const struct snapshot *now)
+{
+    const struct version *old = before != NULL ? snapshot_body(before)->agent_present : NULL, *new = snapshot_body(now)->agent_present;
+    const struct overlay *overlay = snapshot_body(now)->overlay;
+    for (size_t i = 0; overlay != NULL && old != NULL && new != NULL && old != new && i < overlay->entry->count; i++) {
+        const char *name = overlay->entry->attributes[i].name;
+        const struct directory_attribute *a = directory_entry_find(old->entry, name), *b = directory_entry_find(new->entry, name);
+        if ((a == NULL) != (b == NULL) || (a != NULL && !directory_attribute_is_equal(a, b)))
+            log_verbose("config", "%s: %s was edited: this changes nothing, since the command line has %s", new->entry->dn, name, overlay->given[i]);
+    }
+}
+
 static void publish(struct config *c)
 {
     pthread_mutex_lock(&c->mutex);
@@ -96,7 +110,7 @@ static void publish(struct config *c)
         pthread_mutex_unlock(&c->mutex);
         return;
     }
-    struct build_options options = { c->agent_dn, c->agent_ndn, c->base, c->from_cache };
+    struct build_options options = { c->agent_dn, c->agent_ndn, c->base, c->from_cache, c->overlay };
     struct snapshot *snapshot = build_snapshot(&c->objects, &options);
     c->objects.changed = false;
     c->must_publish = false;
@@ -110,6 +124,7 @@ static void publish(struct config *c)
     if (c->changed != NULL)
         c->changed(c->context);
     log_faults(before, snapshot);
+    log_overridden_edits(before, snapshot);
     snapshot_unref(&before);
     snapshot_unref(&snapshot);
 }
@@ -266,7 +281,8 @@ static void copy_options(struct config *c, const struct config_options *options)
     for (size_t len = strlen(c->mail_root); len > 0 && c->mail_root[len - 1] == '/'; len--)
         c->mail_root[len - 1] = '\0';
     memcpy(c->ports, options->allowed_ports, sizeof(c->ports));
-    struct parse_bounds bounds = { c->mail_root, c->ports, options->allowed_port_count };
+    c->overlay = overlay_new(options->switches, options->switch_count);
+    struct parse_bounds bounds = { c->mail_root, c->ports, options->allowed_port_count, c->overlay };
     objects_init(&c->objects, &bounds);
 }
 
@@ -352,6 +368,7 @@ void config_stop(void)
     objects_fini(&c->objects);
     pthread_cond_destroy(&c->kept);
     pthread_mutex_destroy(&c->mutex);
+    overlay_free(&c->overlay);
     mem_free(&attribute_names);
     mem_free(&c->agent_dn);
     mem_free(&c->agent_ndn);

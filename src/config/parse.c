@@ -201,21 +201,39 @@ static void parse_value(struct parser *p, const struct attribute_rule *rule, str
     }
 }
 
-struct complaint *parse_settings(const struct object_class *class, const struct directory_entry *entry, struct arena *arena, void *out)
+static void parse_attribute(struct parser *p, const struct attribute_rule *rule, const struct directory_attribute *attribute)
+{
+    if (attribute == NULL || attribute->count == 0)
+        return;
+    if (rule->kind == KIND_TEXTS || rule->kind == KIND_NAMES || rule->kind == KIND_DNS)
+        parse_texts(p, rule, attribute);
+    else if (attribute->count > 1)
+        complain(p, rule->name, "has more than one value");
+    else
+        parse_value(p, rule, attribute->values[0]);
+}
+
+struct complaint *parse_settings_over(const struct object_class *class, const struct directory_entry *entry, const struct overlay *overlay,
+                                      struct arena *arena, void *out, struct complaint **remarks)
 {
     struct parser p = { .arena = arena, .out = out };
+    struct parser unused = { .arena = arena, .out = overlay != NULL ? arena_alloc(arena, class->size) : NULL };
     for (size_t i = 0; i < class->rule_count; i++) {
         const struct attribute_rule *rule = &class->rules[i];
+        const struct directory_attribute *over = overlay_find(overlay, rule->name);
         set_default(&p, rule);
-        const struct directory_attribute *attribute = directory_entry_find(entry, rule->name);
-        if (attribute == NULL || attribute->count == 0)
-            continue;
-        if (rule->kind == KIND_TEXTS || rule->kind == KIND_NAMES || rule->kind == KIND_DNS)
-            parse_texts(&p, rule, attribute);
-        else if (attribute->count > 1)
-            complain(&p, rule->name, "has more than one value");
-        else
-            parse_value(&p, rule, attribute->values[0]);
+        if (over != NULL)
+            parse_attribute(&unused, rule, directory_entry_find(entry, rule->name));
+        parse_attribute(&p, rule, over != NULL ? over : directory_entry_find(entry, rule->name));
     }
+    for (struct complaint *c = unused.complaints; c != NULL; c = c->next)
+        c->reason = arena_printf(arena, "%s; not in force: the command line has %s", c->reason, overlay_given(overlay, c->attribute));
+    *remarks = unused.complaints;
     return p.complaints;
+}
+
+struct complaint *parse_settings(const struct object_class *class, const struct directory_entry *entry, struct arena *arena, void *out)
+{
+    struct complaint *remarks;
+    return parse_settings_over(class, entry, NULL, arena, out, &remarks);
 }

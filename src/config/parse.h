@@ -3,6 +3,7 @@
 #define CONFIG_PARSE_H
 
 #include "attributes.h"
+#include "overlay.h"
 #include "postern/base/arena.h"
 #include "postern/base/map.h"
 #include "postern/directory/entry.h"
@@ -18,6 +19,7 @@ struct parse_bounds {
     const char *mail_root;     /* normal form: no trailing slash, "" for none */
     const uint16_t *allowed_ports;
     size_t allowed_port_count;
+    const struct overlay *overlay;   /* stands over every agent object's own values; NULL: no switches */
 };
 
 /* One state of one object. Immutable and counted: snapshots point into it. */
@@ -30,6 +32,7 @@ struct version {
     void *settings;                   /* the struct of the class */
     struct map members;               /* of a class of service: normal DNs and lower-case domains */
     struct complaint *complaints;     /* none: valid */
+    struct complaint *remarks;        /* told like complaints, but the version is valid */
 };
 
 /* Always gives a version, with complaints if it is not valid; NULL only if it is of no class that is known here. Takes the entry. */
@@ -39,6 +42,9 @@ void version_unref(struct version **version);
 
 /* Fills `out`, the struct of the class, from the entry; strings live in the arena. Returns what is wrong, defaults standing in its place. */
 struct complaint *parse_settings(const struct object_class *class, const struct directory_entry *entry, struct arena *arena, void *out);
+/* The same with a NULL or given overlay, whose values win. What is wrong with a value of the entry that is not in force goes to *remarks. */
+struct complaint *parse_settings_over(const struct object_class *class, const struct directory_entry *entry, const struct overlay *overlay,
+                                      struct arena *arena, void *out, struct complaint **remarks);
 /* GeneralizedTime (RFC 4517, section 3.3.13) as seconds since the epoch. */
 bool parse_time(struct slice text, int64_t *out);
 

@@ -240,7 +240,8 @@ struct version *version_new(struct directory_entry *entry, const struct parse_bo
     v->entry = entry;
     v->ndn = normal;
     v->settings = arena_alloc(&v->arena, class->size);
-    v->complaints = parse_settings(class, entry, &v->arena, v->settings);
+    const struct overlay *overlay = class == &object_classes[CLASS_AGENT] ? bounds->overlay : NULL;
+    v->complaints = parse_settings_over(class, entry, overlay, &v->arena, v->settings, &v->remarks);
     checks[class - object_classes](v, bounds);
     return v;
 }

@@ -59,7 +59,7 @@ bool directory_entry_has(const struct directory_entry *entry, const char *name, 
 }
 
 /* Directories give the values of an attribute in the same order as long as nothing changes: the search is rarely needed. */
-static bool attribute_is_equal(const struct directory_attribute *a, const struct directory_attribute *b)
+bool directory_attribute_is_equal(const struct directory_attribute *a, const struct directory_attribute *b)
 {
     if (a->count != b->count)
         return false;
@@ -81,7 +81,7 @@ bool directory_entry_is_equal(const struct directory_entry *a, const struct dire
         return false;
     for (size_t i = 0; i < a->count; i++) {
         const struct directory_attribute *other = directory_entry_find(b, a->attributes[i].name);
-        if (other == NULL || !attribute_is_equal(&a->attributes[i], other))
+        if (other == NULL || !directory_attribute_is_equal(&a->attributes[i], other))
             return false;
     }
     return true;

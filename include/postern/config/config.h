@@ -5,6 +5,7 @@
 
 #include "postern/base/fault.h"
 #include "postern/config/snapshot.h"
+#include "postern/config/switches.h"
 #include "postern/config/user.h"
 
 struct directory_options;     /* postern/directory/directory.h: URIs, bind DN, password file, EXTERNAL, CA file */
@@ -16,6 +17,8 @@ struct config_options {
     const char *mail_root;     /* post office paths outside are a fault (architecture, decision 11) */
     uint16_t allowed_ports[32];      /* --allow-port: ports below 1024 other than these are a fault, also the attributes' own defaults */
     size_t allowed_port_count;
+    const struct config_switch *switches;   /* stand over the agent object's values: switches.h */
+    size_t switch_count;
 };
 
 /* Starts the watching thread. Publishes the last good state from disk at once, if there is one, then the directory's as soon as it can

@@ -33,6 +33,8 @@ void directory_entry_set(struct directory_entry *entry, size_t at, struct slice 
 const struct directory_attribute *directory_entry_find(const struct directory_entry *entry, const char *name);
 /* Whether one of the values of the attribute is `word`, case ignored. */
 bool directory_entry_has(const struct directory_entry *entry, const char *name, const char *word);
+/* The same values in any order; names are not compared. */
+bool directory_attribute_is_equal(const struct directory_attribute *a, const struct directory_attribute *b);
 /* Same DN as written, same attributes in any order with the same values in any order. */
 bool directory_entry_is_equal(const struct directory_entry *a, const struct directory_entry *b);
 /* The 16 bytes of a UUID in text form. */
