@@ -7,6 +7,7 @@
 
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
+#include "rights.h"
 
 struct builder {
     struct snapshot_body *body;
@@ -296,6 +297,7 @@ struct snapshot *build_snapshot(const struct objects *objects, const struct buil
     build_post_offices(&b);
     check_pointers(&b);
     build_classes(&b);
+    rights_index(body);
     map_fini(&b.links);
     map_fini(&b.served);
     mem_free(&b.objects);

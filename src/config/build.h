@@ -16,6 +16,9 @@ struct snapshot_body {
     struct arena arena;
     struct map offices;      /* normal DN to struct post_office */
     struct map domains;      /* lower case to struct post_office */
+    struct map class_members;                  /* rights.c: normal DN or domain to the classes that name it */
+    const struct class_node *default_classes;
+    size_t class_people;                       /* members that are DNs, but no post offices */
     struct version **versions;
     size_t version_count;
     char *base;              /* naming context: where users are looked up by default */

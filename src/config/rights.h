@@ -3,7 +3,7 @@
 #define CONFIG_RIGHTS_H
 
 #include "build.h"
-#include "postern/config/user.h"
+#include "postern/config/rights.h"
 
 /* Whom the classes may name. */
 struct membership {
@@ -14,8 +14,15 @@ struct membership {
     const struct text_list *addresses;  /* lower case; their domains count */
 };
 
-/* Fills the rights of `user`. */
+/* When a snapshot's classes and post offices are built: what the functions below look up. */
+void rights_index(struct snapshot_body *body);
+void rights_index_free(struct snapshot_body *body);
+/* Fills the rights of `user`, who holds the snapshot: they point into it. */
 void rights_apply(const struct snapshot *snapshot, const struct membership *m, struct user *user);
+/* Frees what rights_apply gave the user. */
+void rights_fini(struct user *user);
+/* Why: the rows of a report about the user, who was given the rights by that membership. */
+struct rights_report *rights_explain(const struct snapshot *snapshot, const struct membership *m, const struct user *user);
 /* Whether some class names a DN that is neither this user nor a post office: only then the lists matter. */
 bool rights_need_lists(const struct snapshot *snapshot, const char *user_ndn);
 

@@ -7,6 +7,7 @@
 #include "postern/base/memory.h"
 #include "postern/config/snapshot.h"
 #include "postern/directory/dn.h"
+#include "rights.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct snapshot *current;
@@ -31,6 +32,7 @@ static void snapshot_free(struct snapshot *snapshot)
         version_unref(&body->versions[i]);
     map_fini(&body->offices);
     map_fini(&body->domains);
+    rights_index_free(body);
     arena_clear(&body->arena);
     mem_free(&body->versions);
     mem_free(&body->base);

@@ -25,6 +25,7 @@ void user_unref(struct user **user)
     *user = NULL;
     if (u == NULL || atomic_fetch_sub(&u->references, 1) != 1)
         return;
+    rights_fini(u);
     snapshot_unref(&u->snapshot);
     for (size_t i = 0; i < u->addresses.count; i++)
         mem_free(&u->addresses.values[i]);

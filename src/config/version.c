@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "exceptions.h"
 #include "parse.h"
 #include "path.h"
 #include "postern/base/memory.h"
@@ -185,11 +186,20 @@ static void check_post_office_agent(struct version *v, const struct parse_bounds
         add_complaint(v, "posternHost", "is missing");
 }
 
+static void check_exceptions(struct version *v, const char *attribute, const struct text_list *exceptions)
+{
+    for (size_t i = 0; i < exceptions->count; i++)
+        if (!exception_is_valid(slice_from_string(exceptions->values[i])))
+            add_complaint(v, attribute, arena_printf(&v->arena, "%s is no address, domain or IP address", exceptions->values[i]));
+}
+
 /* A member with an equals sign is a DN, any other is a domain. */
 static void check_class_of_service(struct version *v, const struct parse_bounds *bounds)
 {
     (void)bounds;
     struct class_of_service_settings *s = v->settings;
+    check_exceptions(v, "posternSmtpIncomingException", &s->smtp_incoming_exceptions);
+    check_exceptions(v, "posternSmtpOutgoingException", &s->smtp_outgoing_exceptions);
     for (size_t i = 0; i < s->members.count; i++) {
         struct slice member = slice_from_string(s->members.values[i]);
         if (slice_find(member, '=') >= 0) {

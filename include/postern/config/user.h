@@ -12,6 +12,7 @@ struct pop3_rights {
     bool high_performance_size;
     uint32_t days;                /* 0 = all */
     uint32_t max_messages;        /* 0 = all */
+    bool plain;                   /* as the login option n */
 };
 
 struct user {
@@ -28,6 +29,14 @@ struct user {
     bool smtp_outgoing_allowed;
     uint64_t smtp_outgoing_max_size;       /* octets; 0 = no limit of its own */
     _Atomic unsigned references;
+    uint32_t imap4_connections;            /* at a time; 0 = no limit */
+    uint64_t imap4_append_size;            /* octets; 0 = no limit of its own */
+    uint64_t smtp_incoming_max_size;       /* likewise */
+    bool smtp_outgoing_forwards;           /* of rules, to elsewhere */
+    bool smtp_outgoing_replies;            /* likewise */
+    bool console_allowed;
+    struct smtp_rules *smtp_incoming_rules; /* exceptions: rights.h asks them; NULL: none, and smtp_incoming_allowed says it all */
+    struct smtp_rules *smtp_outgoing_rules;
 };
 
 struct user *user_ref(struct user *user);
