@@ -1,10 +1,12 @@
-/* Prints the schema from the tables: generate FORM, where FORM is openldap, openldap-upgrade [DN], rfc4512 or man. Run by the build; nothing
+/* Prints the schema from the tables: generate FORM, where FORM is openldap, openldap-upgrade [DN], rfc4512, man or switches (the part of
+ * posternd(8)). Run by the build; nothing
  * in the schema is written by hand. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "postern/config/switches.h"
 #include "src/config/attributes.h"
 
 #define ATTRIBUTES_MAX 1024
@@ -246,6 +248,22 @@ static void print_man(void)
     printf(".SH SEE ALSO\n.BR posternd (8)\n");
 }
 
+/* The switches, as paragraphs of posternd(8). */
+static void print_switches(void)
+{
+    const struct switch_rule *rule;
+    for (size_t i = 0; (rule = switch_at(i)) != NULL; i++) {
+        printf(rule->argument != NULL ? ".TP\n.BI \\-\\-%s\\~ %s\n" : ".TP\n.B \\-\\-%s\n", rule->name, rule->argument);
+        if (rule->form == SWITCH_FIXED)
+            printf("Sets %s to %s.", rule->attribute, rule->value);
+        else
+            print_roff(rule->doc);
+        if (rule->form != SWITCH_FIXED && rule->form != SWITCH_NOTHING)
+            printf("%s\nOverrides %s.", rule->many ? "\nMay be repeated." : "", rule->attribute);
+        putchar('\n');
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *form = argc > 1 ? argv[1] : "";
@@ -258,6 +276,8 @@ int main(int argc, char **argv)
         print_rfc4512();
     else if (strcmp(form, "man") == 0)
         print_man();
+    else if (strcmp(form, "switches") == 0)
+        print_switches();
     else
         return 2;
     return fflush(stdout) == 0 && ferror(stdout) == 0 ? 0 : 1;

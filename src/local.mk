@@ -11,7 +11,14 @@ bin_PROGRAMS += posternctl
 posternctl_SOURCES = src/posternctl.c
 posternctl_LDADD = src/store/libstore.a src/base/libbase.a
 
-dist_man_MANS += src/posternd.8 src/posternctl.8
+dist_man_MANS += src/posternctl.8
+# The list of switches comes from the table that the program reads.
+nodist_man_MANS += src/man/posternd.8
+EXTRA_DIST += src/posternd.8
+CLEANFILES += src/man/posternd.8 src/man/switches
+src/man/posternd.8: $(srcdir)/src/posternd.8 schema/generate$(EXEEXT)
+	@$(MKDIR_P) src/man
+	$(AM_V_GEN)schema/generate switches >src/man/switches && sed -e '/SWITCHES: the build/{r src/man/switches' -e 'd;}' $(srcdir)/src/posternd.8 >$@.tmp && mv $@.tmp $@
 
 systemdsystemunit_DATA = contrib/posternd.service
 EXTRA_DIST += contrib/posternd.service.in

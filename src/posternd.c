@@ -32,6 +32,8 @@ static int start_parts(const struct options *options, struct gateway *gateway, s
         .state_dir = options->state_dir,
         .mail_root = options->mail_root,
         .allowed_port_count = options->allowed_port_count,
+        .switches = options->switches,
+        .switch_count = options->switch_count,
     };
     for (size_t i = 0; i < options->allowed_port_count; i++)
         config.allowed_ports[i] = options->allowed_ports[i];

@@ -1,12 +1,13 @@
-/* The command line of posternd. Called once by main; no option carries a secret. */
+/* The command line of posternd: its own options, and the switches that override settings of the directory, as --name VALUE, --name=VALUE or
+ * /name-VALUE, case ignored. Called once by main; no option carries a secret. */
 #include "postern/service/options.h"
 
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "config.h"
+#include "option_words.h"
 #include "postern/base/buf.h"
 #include "postern/base/memory.h"
 
@@ -44,24 +45,47 @@ static const struct {
 
 enum { OPTIONS_COUNT = sizeof(table) / sizeof(table[0]) };
 
+static void help_line(const char *name, const char *argument, const char *doc)
+{
+    char text[48];
+    snprintf(text, sizeof(text), "--%s%s%s", name, argument != NULL ? " " : "", argument != NULL ? argument : "");
+    printf("  %-30s %s\n", text, doc);
+}
+
+static void help_switch(const struct switch_rule *rule)
+{
+    char doc[512];
+    if (rule->form == SWITCH_NOTHING)
+        snprintf(doc, sizeof(doc), "%s", rule->doc);
+    else if (rule->form == SWITCH_FIXED)
+        snprintf(doc, sizeof(doc), "%s: %s", rule->attribute, rule->value);
+    else
+        snprintf(doc, sizeof(doc), "%s: %s%s", rule->attribute, rule->doc, rule->many ? " May be repeated." : "");
+    help_line(rule->name, rule->argument, doc);
+}
+
 static void help(void)
 {
-    printf("Usage: posternd --uri URI --agent-dn DN [OPTION]...\n"
+    const struct switch_rule *rule;
+    printf("Usage: posternd --uri URI --agent-dn DN [OPTION]... [SWITCH]... [@FILE]...\n"
            "POP3/IMAP4/SMTP gateway that is configured in an LDAP directory.\n\n");
-    for (size_t i = 0; i < OPTIONS_COUNT; i++) {
-        char name[40];
-        snprintf(name, sizeof(name), "--%s%s%s", table[i].name, table[i].argument ? " " : "",
-                 table[i].argument ? table[i].argument : "");
-        printf("  %-22s %s\n", name, table[i].doc);
-    }
+    for (size_t i = 0; i < OPTIONS_COUNT; i++)
+        help_line(table[i].name, table[i].argument, table[i].doc);
+    printf("\nSwitches override a setting of the directory; --pt 10, --pt=10 and /pt-10 are the same.\n"
+           "@FILE stands for the words in FILE, whose lines that begin with ; # or * are comments.\n\n");
+    for (size_t i = 0; (rule = switch_at(i)) != NULL; i++)
+        help_switch(rule);
 }
+
+/* Where the word at work stands, for complain. */
+static const char *line;
 
 static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int complain(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fputs("posternd: ", stderr);
+    fprintf(stderr, "posternd: %s%s", line != NULL ? line : "", line != NULL ? ": " : "");
     vfprintf(stderr, format, args);
     fputs("\nTry 'posternd --help'.\n", stderr);
     va_end(args);
@@ -127,8 +151,130 @@ static int take(struct options *o, int code, char *value)
     case OPTION_LOG_LEVEL: return take_level(o, value);
     case OPTION_VERSION: printf("posternd %s\n", PACKAGE_VERSION); return 0;
     case OPTION_HELP: help(); return 0;
-    default: fputs("Try 'posternd --help'.\n", stderr); return 2;
+    default: return complain("--%s is not known", value);
     }
+}
+
+/* A word of the command line, taken apart. */
+struct named {
+    size_t option;                    /* in the table, or OPTIONS_COUNT */
+    const struct switch_rule *rule;   /* or NULL */
+    char *value;                      /* that came with the name; NULL: none */
+};
+
+static void find_name(struct slice name, struct named *out)
+{
+    out->option = 0;
+    while (out->option < OPTIONS_COUNT && !slice_is_nocase(name, table[out->option].name))
+        out->option++;
+    out->rule = out->option == OPTIONS_COUNT ? switch_find(name) : NULL;
+}
+
+static bool is_found(const struct named *named)
+{
+    return named->option < OPTIONS_COUNT || named->rule != NULL;
+}
+
+static const char *name_of(const struct named *named)
+{
+    return named->rule != NULL ? named->rule->name : table[named->option].name;
+}
+
+static const char *argument_of(const struct named *named)
+{
+    return named->rule != NULL ? named->rule->argument : table[named->option].argument;
+}
+
+/* /name-VALUE or /name=VALUE: names may have hyphens, so the longest one counts. */
+static void read_slash_word(char *word, struct named *out)
+{
+    struct slice text = slice_from_string(word + 1);
+    out->value = NULL;
+    for (size_t len = text.len; len > 0; len--) {
+        bool whole = len == text.len;
+        if (!whole && text.data[len] != '-' && text.data[len] != '=')
+            continue;
+        find_name(slice_part(text, 0, len), out);
+        if (is_found(out)) {
+            out->value = whole ? NULL : word + 1 + len + 1;
+            return;
+        }
+    }
+}
+
+static int read_name(char *word, struct named *out)
+{
+    *out = (struct named){ OPTIONS_COUNT, NULL, NULL };
+    if (strncmp(word, "--", 2) == 0 && word[2] != '\0') {
+        struct slice text = slice_from_string(word + 2);
+        ptrdiff_t equals = slice_find(text, '=');
+        find_name(equals < 0 ? text : slice_part(text, 0, (size_t)equals), out);
+        out->value = equals < 0 ? NULL : word + 2 + equals + 1;
+    } else if (word[0] == '/') {
+        read_slash_word(word, out);
+    }
+    return is_found(out) ? -1 : complain("\"%s\" is not an option", word);
+}
+
+static int take_switch(struct options *o, const struct switch_rule *rule, const char *value)
+{
+    struct config_switch *s = &o->switches[o->switch_count];
+    if (rule->form == SWITCH_NOTHING)
+        return -1;
+    for (size_t i = 0; i < o->switch_count; i++)
+        if (!rule->many && strcmp(o->switches[i].attribute, rule->attribute) == 0)
+            return complain("--%s: %s is given already by %s", rule->name, rule->attribute, o->switches[i].given);
+    if (o->switch_count == SWITCHES_MAX)
+        return complain("more than %d switches", SWITCHES_MAX);
+    struct buf text;
+    buf_init(&text, 0);
+    switch_translate(rule, slice_from_string(value), &text);
+    *s = (struct config_switch){
+        .attribute = rule->attribute,
+        .value = arena_copy(&o->texts, buf_slice(&text)).data,
+        .given = arena_printf(&o->texts, "--%s%s%s", rule->name, value != NULL ? " " : "", value != NULL ? value : ""),
+    };
+    buf_fini(&text);
+    o->switch_count++;
+    if (rule->form == SWITCH_LEVEL)
+        o->switched_level = s->value;
+    return -1;
+}
+
+static int take_named(struct options *o, const struct named *named, bool *given)
+{
+    if (named->rule != NULL)
+        return take_switch(o, named->rule, named->value);
+    int code = table[named->option].code;
+    if (given[named->option] && code != OPTION_URI && code != OPTION_ALLOW_PORT)
+        return complain("--%s is given twice", name_of(named));
+    given[named->option] = true;
+    return take(o, code, named->value);
+}
+
+static int take_words(struct options *o, const struct option_words *words)
+{
+    bool given[OPTIONS_COUNT] = { false };
+    int result = -1;
+    for (size_t i = 0; i < words->count && result < 0; i++) {
+        struct named named;
+        line = words->at[i].line;
+        result = read_name(words->at[i].text, &named);
+        if (result >= 0)
+            break;
+        bool slash = words->at[i].text[0] == '/', wanted = argument_of(&named) != NULL;
+        if (wanted && named.value == NULL && !slash && i + 1 < words->count && words->at[i + 1].line == line &&
+            strncmp(words->at[i + 1].text, "--", 2) != 0)
+            named.value = words->at[++i].text;
+        if (wanted && named.value == NULL)
+            result = complain("%s%s needs a value: %s", slash ? "/" : "--", name_of(&named), argument_of(&named));
+        else if (!wanted && named.value != NULL)
+            result = complain("%s%s takes no value", slash ? "/" : "--", name_of(&named));
+        else
+            result = take_named(o, &named, given);
+    }
+    line = NULL;
+    return result;
 }
 
 static int check(const struct options *o)
@@ -144,6 +290,14 @@ static int check(const struct options *o)
     if (o->directory.password_file != NULL && o->directory.bind_dn == NULL)
         return complain("--password-file needs --bind-dn");
     return -1;
+}
+
+static int check_switches(struct options *o)
+{
+    struct fault fault;
+    if (config_check_switches(o->switches, o->switch_count, o->allowed_ports, o->allowed_port_count, &fault) < 0)
+        return complain("%s", fault.text);
+    return o->switched_level != NULL ? take_level(o, o->switched_level) : -1;
 }
 
 static void set_defaults(struct options *o)
@@ -162,28 +316,25 @@ static void set_defaults(struct options *o)
 
 int options_parse(struct options *options, int argc, char **argv)
 {
-    struct option longs[OPTIONS_COUNT + 1];
-    memset(longs, 0, sizeof(longs));
-    for (size_t i = 0; i < OPTIONS_COUNT; i++)
-        longs[i] = (struct option){ table[i].name, table[i].argument ? required_argument : no_argument, NULL, table[i].code };
     *options = (struct options){
         .state_dir = "/var/lib/postern", .mail_root = "/srv/mail", .tls_dir = "/etc/postern/tls", .log_level = LOG_NORMAL,
     };
     options->directory.uris = options->uris;
-    int code, result = -1;
-    while (result < 0 && (code = getopt_long(argc, argv, "", longs, NULL)) != -1)
-        result = take(options, code, optarg);
+    struct option_words words;
+    struct fault fault;
+    int result = option_words_read(argc, argv, &options->texts, &words, &fault) < 0 ? complain("%s", fault.text) : take_words(options, &words);
+    mem_free(&words.at);
     if (result >= 0)
         return result;
-    if (optind < argc)
-        return complain("\"%s\" is not an option", argv[optind]);
     result = check(options);
-    if (result < 0)
-        set_defaults(options);
-    return result;
+    if (result >= 0)
+        return result;
+    set_defaults(options);
+    return check_switches(options);
 }
 
 void options_fini(struct options *options)
 {
     mem_free(&options->control);
+    arena_clear(&options->texts);
 }
