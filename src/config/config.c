@@ -257,6 +257,10 @@ static int check_options(const struct config_options *options, struct fault *fau
     const struct directory_options *d = options->directory;
     if (d == NULL || d->uri_count == 0)
         return fault_set(fault, FAULT_INVALID, 0, "no directory is named");
+    if ((d->cert_file != NULL) != (d->key_file != NULL))
+        return fault_set(fault, FAULT_INVALID, 0, "a client certificate needs its key, and the key its certificate");
+    if (d->gssapi && (d->external || d->bind_dn != NULL))
+        return fault_set(fault, FAULT_INVALID, 0, "GSSAPI goes without EXTERNAL and a bind DN");
     if (!d->external && d->bind_dn != NULL && d->password_file == NULL)
         return fault_set(fault, FAULT_INVALID, 0, "a bind DN needs a password file");
     if (options->state_dir == NULL)
@@ -341,6 +345,7 @@ int config_start(const struct config_options *options, void (*changed)(void *con
     copy_options(c, options);
     c->changed = changed;
     c->context = context;
+    c->directory.choice = directory_choice_new(c->directory.uri_count);
     c->look_ups = directory_pool_new(&c->directory, DIRECTORY_POOL_LOOK_UPS, LOOK_UP_CONNECTIONS);
     c->binds = directory_pool_new(&c->directory, DIRECTORY_POOL_BINDS, BIND_CONNECTIONS);
     config = c;
@@ -365,6 +370,7 @@ void config_stop(void)
     snapshot_publish(NULL);
     directory_pool_free(&c->look_ups);
     directory_pool_free(&c->binds);
+    directory_choice_free(&c->directory.choice);
     objects_fini(&c->objects);
     pthread_cond_destroy(&c->kept);
     pthread_mutex_destroy(&c->mutex);
@@ -386,4 +392,14 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault)
 {
     return directory_pool_bind(config->binds, user->dn, password, fault);
+}
+
+void config_directory_state(struct directory_watch_state *out)
+{
+    directory_watch_state(config->watch, out);
+}
+
+void config_refresh(void)
+{
+    directory_watch_refresh(config->watch);
 }

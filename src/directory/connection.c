@@ -12,13 +12,14 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "choice.h"
 #include "postern/base/buf.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
-#include "postern/base/secret.h"
 
 #define CONNECT_MS 3000
-#define PASSWORD_MAX 1024
+/* How often a wait looks whether the server has been found to have failed. */
+#define SLICE_MS 100
 
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;
 
@@ -30,6 +31,12 @@ static void init_environment(void)
 void directory_init(void)
 {
     pthread_once(&init_once, init_environment);
+}
+
+void directory_use_keytab(const char *keytab)
+{
+    setenv("KRB5_CLIENT_KTNAME", keytab, 1);
+    setenv("KRB5CCNAME", "MEMORY:postern", 1);
 }
 
 static struct timeval to_timeval(uint64_t ms)
@@ -85,6 +92,9 @@ static int set_tls(LDAP *ld, const struct directory_options *options)
     if (ldap_set_option(ld, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) != LDAP_OPT_SUCCESS ||
         ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTFILE, ca) != LDAP_OPT_SUCCESS)
         return -1;
+    if (options->cert_file != NULL && (ldap_set_option(ld, LDAP_OPT_X_TLS_CERTFILE, options->cert_file) != LDAP_OPT_SUCCESS ||
+                                       ldap_set_option(ld, LDAP_OPT_X_TLS_KEYFILE, options->key_file) != LDAP_OPT_SUCCESS))
+        return -1;
     ldap_set_option(ld, LDAP_OPT_X_TLS_PROTOCOL_MIN, &minimum);
     /* Without a new context the handle's own CA file is ignored. Last, after all other TLS options. */
     return ldap_set_option(ld, LDAP_OPT_X_TLS_NEWCTX, &client) == LDAP_OPT_SUCCESS ? 0 : -1;
@@ -130,10 +140,10 @@ static void read_ahead(struct connection *c)
 int connection_open(struct connection *c, const struct directory_options *options, const char *uri, uint64_t ms, struct fault *fault)
 {
     directory_init();
+    *c = (struct connection){ .fd = -1 };
     struct slice scheme = slice_from_string(uri);
     bool secure = slice_starts_with_nocase(scheme, "ldaps://");
     bool start_tls = options->start_tls && slice_starts_with_nocase(scheme, "ldap://");
-    c->fd = -1;
     int rc = ldap_initialize(&c->ld, uri);
     if (rc != LDAP_SUCCESS) {
         c->ld = NULL;
@@ -142,7 +152,7 @@ int connection_open(struct connection *c, const struct directory_options *option
     set_options(c->ld, secure || start_tls, ms < CONNECT_MS ? ms : CONNECT_MS);
     if ((secure || start_tls) && set_tls(c->ld, options) != 0) {
         connection_close(c);
-        return fault_set(fault, FAULT_INVALID, 0, "%s: the CA file cannot be used", uri);
+        return fault_set(fault, FAULT_INVALID, 0, "%s: the CA file, the certificate or its key cannot be used", uri);
     }
     rc = start_tls ? ldap_start_tls_s(c->ld, NULL, NULL) : ldap_connect(c->ld);
     if (rc != LDAP_SUCCESS) {
@@ -164,16 +174,28 @@ void connection_close(struct connection *c)
     c->fd = -1;
 }
 
+/* Whether the server of this connection is known to have failed since, so that waiting for it is in vain. */
+static bool has_failed(const struct connection *c)
+{
+    return c->choice != NULL && choice_failed_since(c->choice, c->at) != 0;
+}
+
 int connection_wait(struct connection *c, int id, bool all, uint64_t ms, LDAPMessage **out, struct fault *fault)
 {
-    struct timeval limit = to_timeval(ms);
+    uint64_t deadline = clock_monotonic_ms() + ms;
     *out = NULL;
-    int type = ldap_result(c->ld, id, all ? LDAP_MSG_ALL : LDAP_MSG_ONE, &limit, out);
+    int type;
+    do {
+        uint64_t left = remaining_ms(deadline);
+        struct timeval limit = to_timeval(c->choice != NULL && left > SLICE_MS ? SLICE_MS : left);
+        type = ldap_result(c->ld, id, all ? LDAP_MSG_ALL : LDAP_MSG_ONE, &limit, out);
+    } while (type == 0 && remaining_ms(deadline) > 0 && !has_failed(c));
     if (type > 0)
         return 0;
     if (type == 0) {
         ldap_abandon_ext(c->ld, id, NULL, NULL);
-        return fault_set(fault, FAULT_TIMEOUT, 0, "the directory does not answer");
+        return has_failed(c) ? fault_set(fault, FAULT_UNREACHABLE, 0, "the directory server has failed")
+                             : fault_set(fault, FAULT_TIMEOUT, 0, "the directory does not answer");
     }
     int code = LDAP_SERVER_DOWN;
     ldap_get_option(c->ld, LDAP_OPT_RESULT_CODE, &code);
@@ -194,7 +216,7 @@ static const char *policy_text(struct connection *c, LDAPControl **controls, boo
     return ldap_passwordpolicy_err2txt(error);
 }
 
-static int bind_result(struct connection *c, LDAPMessage *message, struct fault *fault)
+int connection_bind_result(struct connection *c, LDAPMessage *message, struct fault *fault)
 {
     int code = LDAP_OTHER;
     char *text = NULL;
@@ -209,7 +231,7 @@ static int bind_result(struct connection *c, LDAPMessage *message, struct fault 
         if (must_change && code == LDAP_SUCCESS)
             rc = LDAP_INVALID_CREDENTIALS;
         if (rc != LDAP_SUCCESS) {
-            connection_fault(&(struct connection){ 0 }, rc, "bind", fault);
+            connection_fault(&(struct connection){ .ld = NULL }, rc, "bind", fault);
             enum fault_class class = fault != NULL ? fault->class : FAULT_AUTHENTICATION;
             /* What the directory denies at a bind, it denies to the credentials. */
             fault_set(fault, class == FAULT_NOT_FOUND || class == FAULT_DENIED ? FAULT_AUTHENTICATION : class, 0, "bind: %s%s%s%s%s",
@@ -234,63 +256,64 @@ int connection_bind(struct connection *c, const char *dn, struct slice password,
     LDAPMessage *message;
     if (connection_wait(c, id, true, ms, &message, fault) != 0)
         return -1;
-    rc = bind_result(c, message, fault);
+    rc = connection_bind_result(c, message, fault);
     ldap_msgfree(message);
     return rc;
 }
 
-static int bind_external(struct connection *c, uint64_t ms, struct fault *fault)
+struct directory_entry *connection_read(struct connection *c, const char *dn, const char *const *attributes, uint64_t ms, struct fault *fault)
 {
-    /* Empty credentials, not absent ones: the mechanism then ends in one step (RFC 4422, appendix A). */
-    struct berval credentials = { 0, (char *)(uintptr_t)"" };
-    int id;
-    int rc = ldap_sasl_bind(c->ld, NULL, "EXTERNAL", &credentials, NULL, NULL, &id);
-    if (rc != LDAP_SUCCESS)
-        return connection_fault(c, rc, "bind EXTERNAL", fault);
-    LDAPMessage *message;
-    if (connection_wait(c, id, true, ms, &message, fault) != 0)
+    LDAPMessage *messages;
+    int id, code = LDAP_OTHER;
+    int rc = ldap_search_ext(c->ld, dn, LDAP_SCOPE_BASE, "(objectClass=*)", (char **)(uintptr_t)attributes, 0, NULL, NULL, NULL, 0, &id);
+    if (rc != LDAP_SUCCESS) {
+        connection_fault(c, rc, "read", fault);
+        return NULL;
+    }
+    if (connection_wait(c, id, true, ms, &messages, fault) != 0)
+        return NULL;
+    LDAPMessage *first = ldap_first_entry(c->ld, messages);
+    struct directory_entry *entry = first != NULL ? connection_entry(c, first) : NULL;
+    if (entry == NULL) {
+        rc = ldap_parse_result(c->ld, messages, &code, NULL, NULL, NULL, NULL, 0);
+        if (rc == LDAP_SUCCESS && code != LDAP_SUCCESS)
+            connection_fault(&(struct connection){ .ld = NULL }, code, "read", fault);
+        else
+            fault_set(fault, FAULT_DENIED, 0, "%s cannot be read", *dn != '\0' ? dn : "the root DSE");
+    }
+    ldap_msgfree(messages);
+    return entry;
+}
+
+/* Of several servers, one that takes connections and then says nothing must not be taken for a good one. */
+static int check_alive(struct connection *c, uint64_t deadline, struct fault *fault)
+{
+    static const char *const attributes[] = { LDAP_NO_ATTRS, NULL };
+    struct directory_entry *entry = connection_read(c, "", attributes, remaining_ms(deadline), fault);
+    /* An answer is enough: the root DSE itself may be hidden. */
+    bool alive = entry != NULL || fault->class == FAULT_DENIED || fault->class == FAULT_NOT_FOUND || fault->class == FAULT_AUTHENTICATION;
+    directory_entry_free(&entry);
+    return alive ? 0 : -1;
+}
+
+int connection_open_one(struct connection *c, const struct directory_options *options, unsigned at, bool bind, uint64_t deadline,
+                        struct fault *fault)
+{
+    uint64_t left = remaining_ms(deadline);
+    c->ld = NULL;
+    if (left == 0)
+        return fault_set(fault, FAULT_TIMEOUT, 0, "no time is left for %s", options->uris[at]);
+    if (connection_open(c, options, options->uris[at], left, fault) != 0)
         return -1;
-    rc = bind_result(c, message, fault);
-    ldap_msgfree(message);
-    return rc;
-}
-
-/* The first line of the file. A file that others may read is refused nowhere: its mode is the administrator's affair. */
-static int read_password(const char *path, char *out, size_t *len_out, struct fault *fault)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return fault_set_errno(fault, errno, "password file %s", path);
-    ssize_t len = read(fd, out, PASSWORD_MAX);
-    int error = errno;
-    close(fd);
-    if (len < 0)
-        return fault_set_errno(fault, error, "password file %s", path);
-    struct slice line = slice_make(out, (size_t)len);
-    ptrdiff_t end = slice_find(line, '\n');
-    line.len = end >= 0 ? (size_t)end : line.len;
-    if (line.len > 0 && line.data[line.len - 1] == '\r')
-        line.len--;
-    if (line.len == 0)
-        return fault_set(fault, FAULT_INVALID, 0, "password file %s: the first line is empty", path);
-    *len_out = line.len;
-    return 0;
-}
-
-static int bind_own(struct connection *c, const struct directory_options *options, uint64_t ms, struct fault *fault)
-{
-    if (options->external)
-        return bind_external(c, ms, fault);
-    if (options->bind_dn == NULL)
-        return 0;
-    char password[PASSWORD_MAX];
-    size_t len = 0;
-    int rc = -1;
-    if (options->password_file == NULL)
-        fault_set(fault, FAULT_INVALID, 0, "a bind DN needs a password file");
-    else if (read_password(options->password_file, password, &len, fault) == 0)
-        rc = connection_bind(c, options->bind_dn, slice_make(password, len), false, ms, fault);
-    secret_wipe(password, sizeof(password));
+    c->at = at;
+    int rc = 0;
+    if (bind)
+        rc = connection_bind_own(c, options, deadline, fault);
+    else if (options->uri_count > 1)
+        rc = check_alive(c, deadline, fault);
+    if (rc != 0)
+        connection_close(c);
+    c->choice = options->choice;
     return rc;
 }
 
@@ -300,25 +323,27 @@ int connection_open_any(struct connection *c, const struct directory_options *op
     uint64_t deadline = clock_monotonic_ms() + ms;
     unsigned first = *preferred, count = (unsigned)options->uri_count;
     c->ld = NULL;
+    if (options->choice != NULL && count > 1)
+        return choice_connect(c, options, bind, ms, fault);
     fault_set(fault, FAULT_INVALID, 0, "no directory URI");
     for (unsigned i = 0; i < count; i++) {
         unsigned at = (first + i) % count;
-        uint64_t left = remaining_ms(deadline);
-        if (left == 0)
+        if (i > 0 && remaining_ms(deadline) == 0)
             break;
-        if (connection_open(c, options, options->uris[at], left, fault) != 0)
-            continue;
-        left = remaining_ms(deadline);
-        if (!bind || bind_own(c, options, left > 0 ? left : 1, fault) == 0) {
+        if (connection_open_one(c, options, at, bind, deadline, fault) == 0) {
             *preferred = at;
             fault_clear(fault);
             return 0;
         }
-        connection_close(c);
     }
     /* The next attempt begins elsewhere: a black hole must not eat the time of all the others for ever. */
     *preferred = count > 0 ? (first + 1) % count : 0;
     return -1;
+}
+
+bool connection_is_left(const struct connection *c)
+{
+    return c->ld != NULL && c->choice != NULL && choice_current(c->choice) != c->at;
 }
 
 static size_t value_count(struct berval **values)

@@ -172,7 +172,7 @@ static int run(struct directory_pool *pool, const struct request *request, struc
     struct member *m = take(pool, deadline, fault);
     if (m == NULL)
         return -1;
-    if (clock_monotonic_ms() - m->used_ms > IDLE_MS)
+    if (clock_monotonic_ms() - m->used_ms > IDLE_MS || connection_is_left(&m->connection))
         connection_close(&m->connection);
     bool was_open = m->connection.ld != NULL;
     int rc = attempt(pool, m, request, deadline, fault);

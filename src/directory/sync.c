@@ -1,4 +1,4 @@
-/* The BER of RFC 4533. */
+/* The BER of RFC 4533 and of persistent search. */
 #include "sync.h"
 
 #include <stddef.h>
@@ -14,6 +14,19 @@ bool sync_encode_request(struct berval *value)
         return false;
     /* RFC 4533, section 2.2: mode, no cookie, reloadHint at its default. */
     bool good = ber_printf(ber, "{e}", MODE_REFRESH_AND_PERSIST) != -1 && ber_flatten2(ber, value, 1) == 0;
+    ber_free(ber, 1);
+    return good;
+}
+
+bool bell_encode_request(struct berval *value)
+{
+    enum { ADD = 1, DELETE = 2, MODIFY = 4, MOVE = 8 };
+    BerElement *ber = ber_alloc_t(LBER_USE_DER);
+    value->bv_val = NULL;
+    if (ber == NULL)
+        return false;
+    /* changeTypes, changesOnly, returnECs */
+    bool good = ber_printf(ber, "{ibb}", ADD | DELETE | MODIFY | MOVE, 1, 0) != -1 && ber_flatten2(ber, value, 1) == 0;
     ber_free(ber, 1);
     return good;
 }

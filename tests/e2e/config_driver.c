@@ -1,6 +1,7 @@
 /* Drives src/config against a real directory for tests/e2e/watch.py: prints snapshots, looks users up, verifies them, measures. Commands on
  * standard input, answers on standard output, each ended by a line ".".
- * usage: config_driver URI AGENT_DN STATE_DIR MAIL_ROOT BIND_DN PASSWORD_FILE [start-tls CA_FILE | external -] */
+ * usage: config_driver URIS AGENT_DN STATE_DIR MAIL_ROOT BIND_DN PASSWORD_FILE [WORD VALUE]...
+ * Several URIs are separated by blanks. Words: start-tls, external, gssapi (any value); ca-file, cert-file, key-file (a file), keytab (a file). */
 #include <inttypes.h>
 #include <ldap.h>
 #include <pthread.h>
@@ -11,8 +12,10 @@
 #include <unistd.h>
 
 #include "postern/base/clock.h"
+#include "postern/base/memory.h"
 #include "postern/config/config.h"
 #include "postern/directory/directory.h"
+#include "postern/directory/watch.h"
 
 static void print_office(const struct post_office *po)
 {
@@ -187,6 +190,15 @@ static void storm(char *arguments)
     printf("storm good=%u refused=%u\n", state.good, state.refused);
 }
 
+static void print_state(void)
+{
+    struct directory_watch_state s;
+    config_directory_state(&s);
+    printf("mode=%s uri=%s since=%" PRIu64 " heard=%" PRIu64 " refresh=%" PRIu64 " why=%s\n", directory_watch_mode_word(s.mode),
+           s.uri != NULL ? s.uri : "-", clock_monotonic_ms() - s.since_ms, s.heard_ms != 0 ? clock_monotonic_ms() - s.heard_ms : 0,
+           s.refresh_ms, s.mode == WATCH_AWAY ? s.why.text : "");
+}
+
 static void obey(char *line, char **argv)
 {
     line[strcspn(line, "\n")] = '\0';
@@ -206,22 +218,43 @@ static void obey(char *line, char **argv)
         latency(argv[1], argv[2], arguments);
     else if (strcmp(line, "storm") == 0)
         storm(arguments);
+    else if (strcmp(line, "state") == 0)
+        print_state();
+    else if (strcmp(line, "refresh") == 0)
+        config_refresh();
     printf(".\n");
     fflush(stdout);
 }
 
+static void take_word(struct directory_options *o, const char *word, const char *value)
+{
+    o->start_tls = o->start_tls || strcmp(word, "start-tls") == 0;
+    o->external = o->external || strcmp(word, "external") == 0;
+    o->gssapi = o->gssapi || strcmp(word, "gssapi") == 0;
+    if (strcmp(word, "ca-file") == 0)
+        o->ca_file = value;
+    else if (strcmp(word, "cert-file") == 0)
+        o->cert_file = value;
+    else if (strcmp(word, "key-file") == 0)
+        o->key_file = value;
+    else if (strcmp(word, "keytab") == 0)
+        directory_use_keytab(value);
+    if (o->external || o->gssapi)
+        o->bind_dn = o->password_file = NULL;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 7 && argc != 9)
+    if (argc < 7 || argc % 2 == 0)
         return 2;
     signal(SIGPIPE, SIG_IGN);
-    char *uris[] = { argv[1] };
-    struct directory_options directory = { .uris = uris, .uri_count = 1, .bind_dn = argv[5], .password_file = argv[6] };
-    if (argc == 9) {
-        directory.external = strcmp(argv[7], "external") == 0;
-        directory.start_tls = !directory.external;
-        directory.ca_file = directory.start_tls ? argv[8] : NULL;
-    }
+    char *uris[8];
+    struct directory_options directory = { .uris = uris, .uri_count = 0, .bind_dn = argv[5], .password_file = argv[6] };
+    struct slice rest = slice_from_string(argv[1]), uri;
+    while (directory.uri_count < 8 && slice_split(&rest, ' ', &uri))
+        uris[directory.uri_count++] = slice_to_string(uri);
+    for (int i = 7; i + 1 < argc; i += 2)
+        take_word(&directory, argv[i], argv[i + 1]);
     struct config_options options = { .directory = &directory, .agent_dn = argv[2], .state_dir = argv[3], .mail_root = argv[4],
                                       .allowed_ports = { 25, 110, 143, 465, 587, 993, 995 }, .allowed_port_count = 7 };
     struct fault fault;
@@ -233,5 +266,7 @@ int main(int argc, char **argv)
     while (fgets(line, sizeof(line), stdin) != NULL)
         obey(line, argv);
     config_stop();
+    for (size_t i = 0; i < directory.uri_count; i++)
+        mem_free(&uris[i]);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "postern/config/user.h"
 
 struct directory_options;     /* postern/directory/directory.h: URIs, bind DN, password file, EXTERNAL, CA file */
+struct directory_watch_state; /* postern/directory/watch.h */
 
 struct config_options {
     const struct directory_options *directory;   /* copied; its strings outlive config_stop */
@@ -33,5 +34,10 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault);
 /* [T] Bind as the user on a connection of the bounded pool. An empty password is refused here. FAULT_AUTHENTICATION: refused (text: what
  * the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT: not known. */
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault);
+
+/* [L] How the directory is followed now: its mode, server, heartbeat. */
+void config_directory_state(struct directory_watch_state *out);
+/* [L] Has everything read anew from the directory. */
+void config_refresh(void);
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct directory_choice;
+
 struct directory_options {
     char **uris;                /* ldap://, ldaps:// or ldapi:// (percent-encoded path), tried in turn */
     size_t uri_count;
@@ -14,7 +16,19 @@ struct directory_options {
     bool external;              /* SASL EXTERNAL (ldapi peer credentials or client certificate) */
     bool start_tls;             /* required on ldap:// URIs */
     const char *ca_file;        /* PEM; NULL: the system's store */
+    const char *cert_file;      /* PEM: client certificate and, in key_file, its key; NULL: none */
+    const char *key_file;
+    bool gssapi;                /* SASL GSSAPI, with what the environment offers (see directory_use_keytab) */
+    struct directory_choice *choice;   /* shared by the watch and the pools; NULL: each one finds its own way through the URIs */
 };
+
+/* Which of the URIs is good now. What fails at one moves to the next at once; only the watch moves back to an earlier one, when it has read
+ * everything there. options' texts outlive it. */
+struct directory_choice *directory_choice_new(size_t uri_count);
+/* After the watch and the pools are gone. Waits for attempts to connect that nobody wanted any more, at most about 5 s. */
+void directory_choice_free(struct directory_choice **choice);
+/* Makes GSSAPI take its tickets by the keys of this file, and keep them in memory. Before any thread is started. */
+void directory_use_keytab(const char *keytab);
 
 /* Keeps the environment and the files of libldap's own configuration from having a say (LDAPTLS_REQCERT=never, ./ldaprc). Before any thread is
  * started and before the first other call; further calls do nothing. */

@@ -1,7 +1,11 @@
-/* watch: follows a part of the directory in a thread of its own: RFC 4533 refreshAndPersist where the directory has it, else a full
- * reading each second. Every reconnect begins with a full refresh without a cookie: a resumed one can lose deletions for ever. */
+/* watch: follows a part of the directory in a thread of its own. By what the root DSE offers: RFC 4533 refreshAndPersist; else persistent search
+ * as a bell, with a full reading after each ring and every 10 s; else a full reading each second, or only when contextCSN has moved.
+ * Every connection begins with a full refresh without a cookie: a resumed one can lose deletions for ever. What no mode tells (an object that
+ * an access rule hides) is found by a full refresh: within 5 s of the next change anywhere in the naming context, else each 10 minutes. */
 #ifndef POSTERN_DIRECTORY_WATCH_H
 #define POSTERN_DIRECTORY_WATCH_H
+
+#include <stdint.h>
 
 #include "postern/base/fault.h"
 #include "postern/directory/directory.h"
@@ -30,10 +34,26 @@ struct directory_watch_options {
     const char *const *attributes;               /* ends with NULL */
 };
 
+enum directory_watch_mode { WATCH_AWAY, WATCH_SYNC, WATCH_BELL, WATCH_POLL };
+
+struct directory_watch_state {
+    enum directory_watch_mode mode;   /* WATCH_AWAY: no server is followed at this moment */
+    const char *uri;                  /* the server, or the last one; NULL before the first */
+    uint64_t since_ms;                /* clock_monotonic_ms: when the mode or the server changed last */
+    uint64_t heard_ms;                /* when the server said something last, an answer to the heartbeat included; 0: never */
+    uint64_t refresh_ms;              /* how long the last full refresh took */
+    struct fault why;                 /* with WATCH_AWAY */
+};
+
 struct directory_watch;
 struct directory_watch *directory_watch_start(const struct directory_watch_options *options,
                                               const struct directory_watch_events *events, void *context);
 /* Ends the thread; no event comes after it returns. At most about 5 s, when the directory is mute. */
 void directory_watch_stop(struct directory_watch **watch);
+/* Any thread. uri points into the options. */
+void directory_watch_state(struct directory_watch *watch, struct directory_watch_state *out);
+const char *directory_watch_mode_word(enum directory_watch_mode mode);
+/* Asks for a full refresh now. Any thread. */
+void directory_watch_refresh(struct directory_watch *watch);
 
 #endif
