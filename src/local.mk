@@ -9,7 +9,7 @@ posternd_LDADD = \
 
 bin_PROGRAMS += posternctl
 posternctl_SOURCES = src/posternctl.c
-posternctl_LDADD = src/store/libstore.a src/base/libbase.a
+posternctl_LDADD = src/ctl/libctl.a src/store/libstore.a src/base/libbase.a
 
 dist_man_MANS += src/posternctl.8
 # The list of switches comes from the table that the program reads.

@@ -168,6 +168,7 @@ static void follow(void *arg)
     listeners_follow(g->listeners, snapshot);
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         follow_room(g, &g->rooms[i], snapshot);
+    control_follow(g->control, snapshot);
     snapshot_unref(&snapshot);
 }
 
@@ -253,6 +254,7 @@ int service_new(const struct service_options *options, struct gateway **out, str
 {
     struct gateway *g = MEM_NEW(struct gateway);
     g->fd_most = raise_descriptor_limit();
+    g->started = clock_wall().tv_sec;
     g->options = options;
     g->home_count = loop_count(options);
     for (unsigned i = 0; i < g->home_count; i++) {

@@ -60,6 +60,7 @@ struct gateway {
     uint64_t applied;                     /* serial of the snapshot that is in force */
     _Atomic bool stopping;
     uint64_t stop_deadline;
+    int64_t started;                      /* seconds since the epoch */
 };
 
 /* What the snapshot says of one service. */
@@ -75,8 +76,5 @@ void service_settings_of(const struct snapshot *snapshot, enum service service, 
 const char *fair_key_of(const struct post_office *office);
 /* For a key that a protocol has set: a post office of this snapshot gives its stable key and name; others stay as they are. */
 const void *fair_key_stable(const struct snapshot *snapshot, const void *key, const char **label_out);
-
-/* [loop 0] */
-void gateway_status(struct gateway *gateway, struct buf *out);
 
 #endif

@@ -220,15 +220,22 @@ struct listeners *listeners_new(struct gateway *gateway)
     return l;
 }
 
-void listeners_status(const struct listeners *listeners, struct buf *out)
+void listeners_status(const struct listeners *listeners, enum service service, struct answer *a)
 {
+    answer_table(a, "listeners");
     for (const struct list *at = listeners->openings.next; at != &listeners->openings; at = at->next) {
         const struct opening *o = LIST_ITEM(at, struct opening, link);
         char text[ENDPOINT_TEXT];
+        if (o->service != service)
+            continue;
         describe(o, text);
-        buf_printf(out, "listener: %s %s port %u %s\n", service_word(o->service), text, endpoint_port(&o->address),
-                   o->listener ? "open" : o->asked ? "being opened" : "failed");
+        answer_row(a);
+        answer_text(a, "address", text);
+        answer_number(a, "port", endpoint_port(&o->address));
+        answer_text(a, "state", o->listener ? "open" : o->asked ? "being opened" : "failed");
+        answer_close(a);
     }
+    answer_close(a);
 }
 
 void listeners_free(struct listeners **listeners)

@@ -1,67 +1,105 @@
 /* What posternctl status says. Called on the first loop; only reads. */
-#include "gateway.h"
+#include <stdio.h>
+#include <unistd.h>
 
+#include "config.h"
+#include "control.h"
 #include "listeners.h"
 #include "postern/queue/queue.h"
 
-static void say_stalled(const char *label, void *context)
+enum { STALLED_MOST = 64 };
+
+struct stalled {
+    char *labels[STALLED_MOST];
+    size_t count;
+};
+
+static void note_stalled(const char *label, void *context)
 {
-    buf_printf(context, "stalled: %s\n", label);
+    struct stalled *s = context;
+    if (s->count < STALLED_MOST)
+        s->labels[s->count++] = (char *)(uintptr_t)label;
 }
 
-static void say_room(struct room *room, struct buf *out)
+static void say_room(struct answer *a, struct gateway *gateway, struct room *room)
 {
-    const char *word = service_word(room->service);
     struct pool_status pool;
+    struct stalled stalled = { .count = 0 };
     pool_get_status(room->pool, &pool);
-    buf_printf(out, "%s: %s\n", word, room->enabled ? "enabled" : "disabled");
-    buf_printf(out, "%s sessions now: %u\n", word, atomic_load(&room->sessions));
-    buf_printf(out, "%s threads: %u\n%s threads busy: %u\n%s threads idle: %u\n", word, pool.threads, word, pool.busy, word,
-               pool.idle);
-    buf_printf(out, "%s threads stuck: %u\n%s requests queued: %zu\n", word, pool.stuck, word, pool.queued);
-    for (unsigned i = 0; i < COUNTER_COUNT; i++)
-        buf_printf(out, "%s %s: %llu\n", word, counter_word(i), (unsigned long long)counter_get(&room->counters, i));
-    for (unsigned i = 0; i < CLOSE_COUNT; i++)
-        buf_printf(out, "%s ended, %s: %llu\n", word, close_reason_word(i),
-                   (unsigned long long)atomic_load(&room->closed[i]));
-    pool_for_each_stalled(room->pool, say_stalled, out);
-}
-
-/* One line, whatever is in the text. */
-static void say_text(struct buf *out, const char *text)
-{
-    for (; text != NULL && *text != '\0'; text++)
-        buf_append_byte(out, (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
-}
-
-static void say_snapshot(const struct snapshot *snapshot, struct buf *out)
-{
-    buf_printf(out, "snapshot: %llu\nfrom cache: %s\npost offices: %zu\nfaults: %zu\n",
-               (unsigned long long)snapshot->serial, snapshot->from_cache ? "yes" : "no", snapshot->post_office_count,
-               snapshot->fault_count);
-    for (size_t i = 0; i < snapshot->fault_count; i++) {
-        const struct config_fault *fault = &snapshot->faults[i];
-        buf_append_text(out, "fault: ");
-        say_text(out, fault->dn);
-        buf_append_text(out, fault->attribute ? " " : "");
-        say_text(out, fault->attribute);
-        buf_append_text(out, ": ");
-        say_text(out, fault->reason);
-        buf_append_byte(out, '\n');
+    pool_for_each_stalled(room->pool, note_stalled, &stalled);
+    const char *word = service_word(room->service), *state = room->enabled ? "enabled" : "disabled";
+    struct buf title = { .cap = 0 };
+    buf_printf(&title, "%s %s", word, state);
+    answer_item(a, buf_text(&title));
+    buf_fini(&title);
+    if (a->json) {
+        answer_text(a, "service", word);
+        answer_flag(a, "enabled", room->enabled);
     }
+    answer_number(a, "sessions now", atomic_load(&room->sessions));
+    answer_number(a, "threads", pool.threads);
+    answer_count(a, "threads busy", pool.busy);
+    answer_count(a, "threads idle", pool.idle);
+    answer_count(a, "threads stuck", pool.stuck);
+    answer_count(a, "requests queued", pool.queued);
+    for (unsigned i = 0; i < COUNTER_COUNT; i++)
+        answer_count(a, counter_word(i), counter_get(&room->counters, i));
+    for (unsigned i = 0; i < CLOSE_COUNT; i++) {
+        char name[80];
+        snprintf(name, sizeof(name), "ended, %s", close_reason_word(i));
+        answer_count(a, name, atomic_load(&room->closed[i]));
+    }
+    answer_texts(a, "stalled", stalled.labels, stalled.count);
+    if (gateway->listeners != NULL)
+        listeners_status(gateway->listeners, room->service, a);
+    answer_close(a);
 }
 
-void gateway_status(struct gateway *gateway, struct buf *out)
+static void say_gateway(struct answer *a, struct gateway *gateway, const struct snapshot *snapshot)
 {
+    answer_object(a, "gateway");
+    answer_text(a, "version", PACKAGE_VERSION);
+    answer_number(a, "process", (uint64_t)getpid());
+    answer_time(a, "started", gateway->started);
+    answer_text(a, "agent", snapshot != NULL ? snapshot->agent.dn : NULL);
+    if (snapshot != NULL) {
+        answer_number(a, "snapshot", snapshot->serial);
+        answer_flag(a, "from cache", snapshot->from_cache);
+        answer_number(a, "post offices", snapshot->post_office_count);
+        answer_number(a, "faults", snapshot->fault_count);
+    } else
+        answer_text(a, "snapshot", a->json ? NULL : "none");
+    answer_flag(a, "tls", atomic_load(&gateway->tls_ready));
+    answer_count(a, "queue length", queue_length());
+    answer_close(a);
+}
+
+static void say_faults(struct answer *a, const struct snapshot *snapshot)
+{
+    answer_table(a, "faults");
+    for (size_t i = 0; snapshot != NULL && i < snapshot->fault_count; i++) {
+        const struct config_fault *fault = &snapshot->faults[i];
+        answer_row(a);
+        answer_text(a, "dn", fault->dn);
+        answer_text(a, "attribute", fault->attribute);
+        answer_text(a, "reason", fault->reason);
+        answer_close(a);
+    }
+    answer_close(a);
+}
+
+int status_answer(struct question *q)
+{
+    struct answer a;
     struct snapshot *snapshot = snapshot_current();
-    if (snapshot != NULL)
-        say_snapshot(snapshot, out);
-    else
-        buf_append_text(out, "snapshot: none\n");
-    snapshot_unref(&snapshot);
-    buf_printf(out, "tls: %s\nqueue length: %zu\n", atomic_load(&gateway->tls_ready) ? "yes" : "no", queue_length());
-    if (gateway->listeners != NULL)
-        listeners_status(gateway->listeners, out);
+    answer_init(&a, &q->out, q->json, q->all);
+    say_gateway(&a, q->gateway, snapshot);
+    answer_list(&a, "services");
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
-        say_room(&gateway->rooms[i], out);
+        say_room(&a, q->gateway, &q->gateway->rooms[i]);
+    answer_close(&a);
+    say_faults(&a, snapshot);
+    answer_fini(&a);
+    snapshot_unref(&snapshot);
+    return 0;
 }

@@ -18,7 +18,9 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
+#include "postern/config/changes.h"
 #include "postern/config/config.h"
+#include "postern/config/report.h"
 #include "postern/net/listener.h"
 #include "postern/queue/queue.h"
 #include "postern/service/service.h"
@@ -71,6 +73,41 @@ uint64_t snapshot_current_serial(void)
     uint64_t serial = newest ? newest->serial : 0;
     pthread_mutex_unlock(&fake_lock);
     return serial;
+}
+
+struct settings_report *settings_report_new(const struct snapshot *snapshot)
+{
+    (void)snapshot;
+    return MEM_NEW(struct settings_report);
+}
+
+void settings_report_free(struct settings_report **report)
+{
+    mem_free(report);
+}
+
+const char *setting_source_word(enum setting_source source)
+{
+    (void)source;
+    return "default";
+}
+
+struct snapshot_changes *snapshot_compare(const struct snapshot *before, const struct snapshot *after)
+{
+    (void)before;
+    (void)after;
+    return MEM_NEW(struct snapshot_changes);
+}
+
+void snapshot_changes_free(struct snapshot_changes **changes)
+{
+    mem_free(changes);
+}
+
+const char *object_change_word(enum object_change_kind kind)
+{
+    (void)kind;
+    return "changed";
 }
 
 static struct post_office office = { .dn = (char *)"cn=po", .name = (char *)"po", .uuid = "u-1", .path = (char *)"/po" };
@@ -926,29 +963,103 @@ static void test_crash_notes(void)
     crash_notes_free(&notes);
 }
 
+static int open_control(const struct site *site)
+{
+    int control = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un { sa_family_t family; char path[108]; } address = { .family = AF_UNIX };
+    memcpy(address.path, site->control, strlen(site->control) + 1);
+    CU_ASSERT_EQUAL_FATAL(connect(control, (struct sockaddr *)&address, sizeof(address)), 0);
+    return control;
+}
+
+/* The answer's text, with its first word in *word. */
+static struct buf ask_control(const struct site *site, const char *question, char word[8])
+{
+    int control = open_control(site);
+    for (const char *at = question; *at != '\0'; at++) {
+        char byte[2] = { *at, '\0' };
+        say(control, byte);
+    }
+    char head[256];
+    unsigned length = 0;
+    CU_ASSERT_EQUAL_FATAL(sscanf(get_line(control, head), "%7s %u", word, &length), 2);
+    struct buf answer = { .cap = 0 };
+    char *room = buf_reserve(&answer, length + 1);
+    ssize_t n = length > 0 ? recv(control, room, length, MSG_WAITALL) : 0;
+    CU_ASSERT_EQUAL(n, (ssize_t)length);
+    buf_extend(&answer, n > 0 ? (size_t)n : 0);
+    close(control);
+    return answer;
+}
+
+static bool control_says(const struct site *site, const char *question, const char *head, const char *words)
+{
+    char word[8];
+    struct buf answer = ask_control(site, question, word);
+    bool found = strcmp(word, head) == 0 && slice_find_text(buf_slice(&answer), slice_from_string(words)) >= 0;
+    if (!found)
+        fprintf(stderr, "%s says %s: %s\n", question, word, buf_text(&answer));
+    buf_fini(&answer);
+    return found;
+}
+
 static void test_control(void)
 {
     struct site site;
     site_start(&site, NULL);
     int fd = open_session(site.pop3_port);
     EXPECT(fd, "hello");
-    int control = socket(AF_UNIX, SOCK_STREAM, 0);
-    struct sockaddr_un { sa_family_t family; char path[108]; } address = { .family = AF_UNIX };
-    memcpy(address.path, site.control, strlen(site.control) + 1);
-    CU_ASSERT_EQUAL_FATAL(connect(control, (struct sockaddr *)&address, sizeof(address)), 0);
-    say(control, "status\n");
+    CU_ASSERT(control_says(&site, "status\n", "ok", "\n  sessions now                         1\n"));
+    CU_ASSERT(control_says(&site, "json status\n", "ok", "\"service\":\"pop3\",\"enabled\":true,\"sessions_now\":1,\"threads\":2,"));
+    CU_ASSERT(control_says(&site, "nonsense\n", "error", "unknown command"));
+    CU_ASSERT(control_says(&site, "status more\n", "error", "unknown command"));
+    CU_ASSERT(control_says(&site, "json sessions\n", "ok", "\"service\":\"pop3\",\"user\":null,\"peer\":\"127.0.0.1\""));
+    CU_ASSERT(control_says(&site, "kick id 99\n", "error", "no such session"));
+    CU_ASSERT(control_says(&site, "kick id x\n", "error", "not the number"));
+    CU_ASSERT(control_says(&site, "kick user nobody\n", "error", "no such session"));
+    CU_ASSERT(control_says(&site, "json kick id 1\n", "ok", "{\"ended\":1}\n"));
     char line[256];
-    bool sessions = false, threads = false;
-    while (get_line(control, line)[0] != '\0') {
-        sessions = sessions || strcmp(line, "pop3 sessions now: 1") == 0;
-        threads = threads || strcmp(line, "pop3 threads: 2") == 0;
-    }
-    CU_ASSERT(sessions);
-    CU_ASSERT(threads);
-    say(control, "nonsense\n");
-    EXPECT(control, "error: unknown command");
-    close(control);
+    while (get_line(fd, line)[0] != '\0')
+        ;
     close(fd);
+    /* One who goes in the middle of a question, and one whose question has no end. */
+    int control = open_control(&site);
+    say(control, "sta");
+    close(control);
+    control = open_control(&site);
+    for (int i = 0; i < 90; i++)
+        if (send(control, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789", 100, MSG_NOSIGNAL) < 0)
+            break;
+    CU_ASSERT(recv(control, line, 1, 0) <= 0);
+    close(control);
+    site_stop(&site);
+}
+
+/* The first line of each event, until one with these words. */
+static bool follower_hears(int control, const char *words)
+{
+    char line[256];
+    uint64_t until = clock_monotonic_ms() + DEADLINE_MS;
+    while (clock_monotonic_ms() < until && get_line(control, line)[0] != '\0')
+        if (strstr(line, words) != NULL)
+            return true;
+    return false;
+}
+
+static void test_watch(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int control = open_control(&site), slow = open_control(&site);
+    say(control, "watch\n");
+    say(slow, "json watch\n");
+    EXPECT(control, "follow");
+    CU_ASSERT(follower_hears(control, "watching: snapshot"));
+    publish(&site, NULL);
+    CU_ASSERT(follower_hears(control, "applied: snapshot"));
+    close(control);
+    CU_ASSERT(control_says(&site, "status\n", "ok", "gateway"));
+    close(slow);
     site_stop(&site);
 }
 
@@ -970,6 +1081,7 @@ static const struct unit_test tests[] = {
     { "login timeout", test_login_timeout },
     { "crash notes", test_crash_notes },
     { "control", test_control },
+    { "watch", test_watch },
 };
 
 UNIT_MAIN("service", tests)

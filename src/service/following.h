@@ -1,0 +1,31 @@
+/* following: those who watch the configuration change (posternctl watch). First loop only. */
+#ifndef SERVICE_FOLLOWING_H
+#define SERVICE_FOLLOWING_H
+
+#include "postern/base/list.h"
+#include "postern/config/snapshot.h"
+#include "postern/net/stream.h"
+
+struct followers {
+    struct list list;
+    struct snapshot *seen;     /* what they were told last; NULL while there are none */
+};
+
+struct follow_state {
+    struct list link;
+    struct stream *stream;
+    uint64_t missed;           /* changes not told since the follower does not keep up */
+    bool json;
+};
+
+void followers_init(struct followers *f);
+void followers_fini(struct followers *f);
+/* snapshot may be NULL: there is none yet. The stream outlives the state. */
+void follow_begin(struct followers *f, struct follow_state *state, struct stream *stream, bool json, struct snapshot *snapshot);
+void follow_end(struct followers *f, struct follow_state *state);
+/* Tells all followers what is new. */
+void follow_tell(struct followers *f, struct snapshot *snapshot);
+/* Some output was written: says how much was missed, when there is room again. */
+void follow_drained(struct follow_state *state);
+
+#endif

@@ -1,0 +1,112 @@
+/* Answers for posternctl that are made from a snapshot and from the directory: settings, links, rights and mailboxes of a user. Called by control.c in
+ * a thread; must touch nothing that belongs to a loop. */
+#include <string.h>
+
+#include "control.h"
+#include "postern/base/memory.h"
+#include "postern/config/config.h"
+#include "postern/config/report.h"
+
+static int no_snapshot(struct question *q)
+{
+    return fault_set(&q->fault, FAULT_UNREACHABLE, 0, "the configuration has not been read yet");
+}
+
+/* --- config ---------------------------------------------------------------------------------------------------------------- */
+
+int settings_answer(struct question *q)
+{
+    struct snapshot *snapshot = snapshot_current();
+    if (snapshot == NULL)
+        return no_snapshot(q);
+    struct settings_report *report = settings_report_new(snapshot);
+    struct answer a;
+    answer_init(&a, &q->out, q->json, q->all);
+    answer_table(&a, "settings");
+    for (size_t i = 0; i < report->count; i++) {
+        const struct setting_report *s = &report->settings[i];
+        answer_row(&a);
+        answer_text(&a, "setting", s->attribute);
+        answer_texts(&a, "value", s->now.values.values, s->now.values.count);
+        answer_text(&a, "source", setting_source_word(s->now.source));
+        answer_texts(&a, "without", s->without.values.values, s->without.values.count);
+        answer_text(&a, "without source", setting_source_word(s->without.source));
+        answer_text(&a, "from", s->now.from);
+        answer_close(&a);
+    }
+    answer_fini(&a);
+    settings_report_free(&report);
+    snapshot_unref(&snapshot);
+    return 0;
+}
+
+/* --- links ----------------------------------------------------------------------------------------------------------------- */
+
+static const char *mode_word(enum access_mode mode)
+{
+    switch (mode) {
+    case ACCESS_CURRENT: return "current";
+    case ACCESS_CLIENT_SERVER_AND_DIRECT: return "clientServerAndDirect";
+    case ACCESS_CLIENT_SERVER: return "clientServer";
+    case ACCESS_DIRECT: return "direct";
+    }
+    return "";
+}
+
+int links_answer(struct question *q)
+{
+    struct snapshot *snapshot = snapshot_current();
+    if (snapshot == NULL)
+        return no_snapshot(q);
+    struct answer a;
+    answer_init(&a, &q->out, q->json, q->all);
+    answer_list(&a, "post offices");
+    for (size_t i = 0; i < snapshot->post_office_count; i++) {
+        const struct post_office *po = &snapshot->post_offices[i];
+        answer_item(&a, po->name);
+        answer_text(&a, "name", po->name);
+        answer_text(&a, "dn", po->dn);
+        answer_text(&a, "uuid", po->uuid);
+        answer_texts(&a, "domains", po->domains.values, po->domains.count);
+        answer_text(&a, "mode", mode_word(po->mode));
+        answer_text(&a, "path", po->path);
+        answer_close(&a);
+    }
+    answer_fini(&a);
+    snapshot_unref(&snapshot);
+    return 0;
+}
+
+/* --- users ----------------------------------------------------------------------------------------------------------------- */
+
+static void say_place(struct answer *a, const struct user *user)
+{
+    const struct post_office *po = user->post_office;
+    answer_text(a, "post office", po != NULL ? po->name : NULL);
+    answer_text(a, "post office dn", po != NULL ? po->dn : NULL);
+    answer_text(a, "mode", po != NULL ? mode_word(po->mode) : NULL);
+    answer_text(a, "mailbox", po != NULL ? user->mailbox_dir : NULL);
+    struct buf path = { .cap = 0 };
+    if (po != NULL && po->path != NULL)
+        buf_printf(&path, "%s/%s", po->path, user->mailbox_dir);
+    answer_slice(a, "directory", buf_slice(&path));
+    buf_fini(&path);
+    answer_text(a, "opened by", po == NULL || po->path == NULL ? "nothing: not reachable" : "direct access");
+}
+
+int locate_answer(struct question *q)
+{
+    struct user *user = NULL;
+    if (config_find_user(q->argument, &user, &q->fault) < 0)
+        return -1;
+    struct answer a;
+    answer_init(&a, &q->out, q->json, q->all);
+    answer_text(&a, "user", user->id);
+    answer_text(&a, "dn", user->dn);
+    answer_texts(&a, "addresses", user->addresses.values, user->addresses.count);
+    answer_flag(&a, "disabled", user->disabled);
+    say_place(&a, user);
+    answer_fini(&a);
+    user_unref(&user);
+    return 0;
+}
