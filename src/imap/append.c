@@ -113,12 +113,19 @@ static enum step_result write_work(struct imap *imap, struct command *command)
     return append->stored ? end_work(imap, command) : STEP_DONE;
 }
 
+uint64_t imap_append_limit(const struct session *session)
+{
+    uint64_t limit = session->snapshot->agent.imap4_max_append_size;
+    uint64_t own = session->user != NULL ? session->user->imap4_append_size : 0;
+    return own != 0 && own < limit ? own : limit;
+}
+
 static bool begin(struct imap *imap, struct command *command)
 {
     struct append *append = command->data;
     command->release = release;
     append->left = command->literal.size;
-    if (append->left > imap->session->snapshot->agent.imap4_max_append_size) {
+    if (append->left > imap_append_limit(imap->session)) {
         fail(append, REPLY_NO, "[TOOBIG] The message is too large.");
         command->stage = STAGE_OPEN;
         return true;

@@ -29,7 +29,7 @@ void imap_write_capability(const struct imap *imap, struct buf *out)
         return;
     }
     buf_append_text(out, " NAMESPACE UIDPLUS UNSELECT CHILDREN SPECIAL-USE MOVE STATUS=SIZE");
-    buf_printf(out, " APPENDLIMIT=%llu", (unsigned long long)session->snapshot->agent.imap4_max_append_size);
+    buf_printf(out, " APPENDLIMIT=%llu", (unsigned long long)imap_append_limit(session));
 }
 
 void imap_write_greeting(struct imap *imap)

@@ -129,7 +129,7 @@ static void write_status(struct imap *imap, const struct status *asked, const st
     const uint64_t values[ITEM_COUNT] = {
         [ITEM_MESSAGES] = status->messages, [ITEM_RECENT] = status->recent, [ITEM_UIDNEXT] = status->uid_next,
         [ITEM_UIDVALIDITY] = status->uid_validity, [ITEM_UNSEEN] = status->unseen, [ITEM_SIZE] = status->size,
-        [ITEM_APPENDLIMIT] = imap->session->snapshot->agent.imap4_max_append_size,
+        [ITEM_APPENDLIMIT] = imap_append_limit(imap->session),
     };
     const char *blank = "";
     buf_append_text(out, "* STATUS ");

@@ -185,6 +185,7 @@ struct slice imap_farewell(const struct session *session, enum close_reason reas
         [CLOSE_TOO_MANY_CONNECTIONS] = SLICE_LITERAL("* BYE [UNAVAILABLE] Too many connections.\r\n"),
         [CLOSE_STALLED] = SLICE_LITERAL("* BYE [UNAVAILABLE] The mailbox does not answer.\r\n"),
         [CLOSE_KICKED] = SLICE_LITERAL("* BYE The session was ended by an administrator.\r\n"),
+        [CLOSE_MAILBOX_MOVED] = SLICE_LITERAL("* BYE [UNAVAILABLE] The mailbox was moved: log in again later.\r\n"),
         [CLOSE_MAILBOX_GONE] = SLICE_LITERAL("* BYE The selected mailbox was removed or renumbered.\r\n"),
     };
     (void)session;

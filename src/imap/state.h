@@ -134,6 +134,11 @@ bool imap_resolve_set(struct view *view, const struct sequence_set *set, bool ar
 void imap_write_capability(const struct imap *imap, struct buf *out);
 void imap_write_greeting(struct imap *imap);
 
+/* --- append.c -------------------------------------------------------------------------------------------------------- */
+
+/* The gateway's limit of a message, or the user's own if that is less. */
+uint64_t imap_append_limit(const struct session *session);
+
 /* --- select.c -------------------------------------------------------------------------------------------------------- */
 
 /* Ends the selected state without a word. [L] */

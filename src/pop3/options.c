@@ -114,4 +114,6 @@ void pop3_options_apply(struct pop3_options *options, const struct pop3_rights *
         options->removal = POP3_DELETE;
     if (rights->high_performance_size)
         options->small_sizes = true;
+    if (rights->plain && !options->mime)
+        options->plain = true;
 }

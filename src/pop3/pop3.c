@@ -399,6 +399,7 @@ static struct slice farewell(const struct session *session, enum close_reason re
     case CLOSE_TOO_MANY_CONNECTIONS: return SLICE_LITERAL("-ERR [SYS/TEMP] Too many connections.\r\n");
     case CLOSE_STALLED: return SLICE_LITERAL("-ERR [SYS/TEMP] The post office does not answer.\r\n");
     case CLOSE_KICKED: return SLICE_LITERAL("-ERR [SYS/TEMP] The session was ended by an administrator.\r\n");
+    case CLOSE_MAILBOX_MOVED: return SLICE_LITERAL("-ERR [SYS/TEMP] The mailbox was moved: log in again later.\r\n");
     case CLOSE_MAILBOX_GONE: return SLICE_LITERAL("-ERR [SYS/TEMP] The mailbox was removed.\r\n");
     default: return SLICE_NONE;
     }

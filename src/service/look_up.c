@@ -97,7 +97,8 @@ static enum action_result resolve(struct look_up *l)
     struct fault fault;
     if (config_find_user(address, &l->user, &fault) < 0)
         return fault.class == FAULT_NOT_FOUND || fault.class == FAULT_INVALID ? ACTION_REFUSED : ACTION_UNAVAILABLE;
-    if (l->user->disabled || !l->user->smtp_incoming_allowed)
+    /* Whose mail the user may receive is the protocol's to ask: it knows the sender. */
+    if (l->user->disabled)
         return ACTION_REFUSED;
     return l->user->post_office != NULL ? ACTION_OK : ACTION_UNAVAILABLE;
 }

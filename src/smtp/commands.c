@@ -103,7 +103,10 @@ static bool take_mail_parameter(struct session *session, struct slice key, struc
             smtp_error(session, "501 5.5.4 SIZE is a number of octets");
             return false;
         }
-        if (!slice_to_number(value, UINT64_MAX, &size) || size > st->transaction.max_size) {
+        bool fits = slice_to_number(value, UINT64_MAX, &size);
+        st->transaction.declared = fits;
+        st->transaction.declared_size = size;
+        if (!fits || size > st->transaction.max_size) {
             smtp_reply(session, "552 5.3.4 Message too big, at most %llu octets", (unsigned long long)st->transaction.max_size);
             return false;
         }
@@ -166,8 +169,13 @@ static void run_mail(struct session *session, struct slice arguments)
         smtp_reply(session, "550 5.7.1 Not one of your addresses");
         return;
     }
+    struct mail_party party = smtp_sender(session, &sender);
+    if (session->user == NULL && !snapshot_takes_mail_from(session->snapshot, &party)) {
+        smtp_reply(session, "550 5.7.1 No mail is taken from this sender");
+        return;
+    }
     transaction_reset(t);
-    t->max_size = size_limit(session);
+    t->max_size = t->client_max_size = size_limit(session);
     if (!smtp_parameters_read(session, rest, take_mail_parameter))
         return;
     t->open = true;
@@ -297,7 +305,9 @@ static bool is_in_order(struct session *session, const struct command *command, 
 {
     const struct smtp *st = session->state;
     const char *problem = NULL;
-    if ((command->flags & GREETED) && st->helo[0] == '\0')
+    if (st->unwelcome && command->run != run_quit)
+        problem = "503 5.7.1 No mail is taken from your address, only QUIT";
+    else if ((command->flags & GREETED) && st->helo[0] == '\0')
         problem = "503 5.5.1 EHLO first";
     else if ((command->flags & ENCRYPTED) && !session->tls && session->snapshot->agent.smtp_tls == TLS_REQUIRED)
         problem = "530 5.7.0 Must issue a STARTTLS command first";

@@ -4,7 +4,7 @@
 
 #include "postern/base/buf.h"
 
-enum { HEADER_FROM_MAX = 64 * 1024, HEADER_NAME_MAX = 15 };
+enum { HEADER_FROM_MAX = 64 * 1024, HEADER_AUTO_MAX = 512, HEADER_NAME_MAX = 15 };
 
 enum header_place { HEADER_LINE_START, HEADER_EMPTY_CR, HEADER_NAME, HEADER_VALUE, HEADER_DONE };
 
@@ -18,11 +18,18 @@ struct header_watch {
     unsigned received;         /* Received fields (RFC 5321 6.3) */
     unsigned from_count;
     struct buf from;           /* the bodies of From; overflowed if too long */
+    bool in_auto;              /* the field under way is Auto-Submitted */
+    struct buf automatic;      /* the bodies of Auto-Submitted, each after a NUL; as far as they fit */
 };
+
+/* Who wrote or sent the message on: a rule, as Auto-Submitted says (RFC 3834 section 5; auto-forwarded is a value of many rule engines). */
+enum header_rule { HEADER_NO_RULE, HEADER_REPLY, HEADER_FORWARD };
 
 void header_watch_init(struct header_watch *watch);
 void header_watch_fini(struct header_watch *watch);
 /* The next bytes of the message. The header goes on until the first empty line, also past lines that are no fields: some readers do so. */
 void header_watch_read(struct header_watch *watch, struct slice bytes);
+/* When the header is over. */
+enum header_rule header_watch_rule(const struct header_watch *watch);
 
 #endif

@@ -98,6 +98,29 @@ static bool is_author_allowed(const struct session *session, const struct header
            address_list_for_each(buf_slice(&header->from), is_users_own, session->user);
 }
 
+static bool goes_elsewhere(const struct transaction *t)
+{
+    for (size_t i = 0; i < t->recipient_count; i++)
+        if (t->recipients[i].user == NULL)
+            return true;
+    return false;
+}
+
+/* What a user's rules send to elsewhere: forwards and replies have each their own right. The null path is that of replies (RFC 3834 section 3.3). */
+static const char *find_rule_problem(const struct session *session, const struct transaction *t)
+{
+    if (session->user == NULL || !goes_elsewhere(t))
+        return NULL;
+    enum header_rule rule = header_watch_rule(&t->header);
+    if (rule == HEADER_NO_RULE && t->sender.len == 0)
+        rule = HEADER_REPLY;
+    if (rule == HEADER_FORWARD && !session->user->smtp_outgoing_forwards)
+        return "550 5.7.1 Messages forwarded by a rule may not be sent to elsewhere";
+    if (rule == HEADER_REPLY && !session->user->smtp_outgoing_replies)
+        return "550 5.7.1 Replies written by a rule may not be sent to elsewhere";
+    return NULL;
+}
+
 static const char *find_problem(const struct session *session)
 {
     const struct smtp *st = session->state;
@@ -112,7 +135,7 @@ static const char *find_problem(const struct session *session)
         return "554 5.4.6 Too many hops, this is a loop";
     if (!is_author_allowed(session, &t->header))
         return "550 5.7.1 From is not one of your addresses";
-    return NULL;
+    return find_rule_problem(session, t);
 }
 
 static void finish(struct session *session)

@@ -52,22 +52,56 @@ static void add(struct session *session, struct user *user)
     smtp_reply(session, "250 2.1.5 Recipient accepted");
 }
 
+/* One message has one answer: where limits differ, and the size is not known before, each recipient with another limit has a message of its own
+ * (a client that has logged in shows its answer to a person: there the least limit counts for all). */
+static const char *take_size_limit(struct session *session, uint64_t own)
+{
+    struct smtp *st = session->state;
+    struct transaction *t = &st->transaction;
+    uint64_t limit = own != 0 && own < t->client_max_size ? own : t->client_max_size;
+    if (t->declared && t->declared_size > limit)
+        return "552 5.3.4 Message too big for this recipient";
+    if (!t->declared && session->user == NULL && t->recipient_count > 0 && limit != t->max_size)
+        return "452 4.5.3 This recipient has another limit of size, in another transaction please";
+    t->max_size = limit < t->max_size ? limit : t->max_size;
+    return NULL;
+}
+
 /* Owns user: kept or released. */
 static void add_local(struct session *session, struct user *user)
 {
+    const struct smtp *st = session->state;
     const char *problem = NULL;
+    struct mail_party sender = smtp_sender(session, &st->transaction.sender);
     if (user->disabled)
         problem = "550 5.2.1 Mailbox disabled";
-    else if (!user->smtp_incoming_allowed)
-        problem = "550 5.7.1 Recipient may not receive mail";
+    else if (!user_may_receive_from(user, &sender))
+        problem = user->smtp_incoming_allowed ? "550 5.7.1 Recipient takes no mail from this sender" : "550 5.7.1 Recipient may not receive mail";
     else if (user->post_office == NULL || user->post_office->path == NULL)
         problem = "451 4.3.0 Mailbox not available now";
+    else
+        problem = take_size_limit(session, user->smtp_incoming_max_size);
     if (problem == NULL) {
         add(session, user);
         return;
     }
     user_unref(&user);
     refuse(session, problem);
+}
+
+/* The address inside the brackets of a domain literal, without "IPv6:"; nothing if it is none. */
+static struct slice literal_address(const struct mail_path *path)
+{
+    struct slice inner = path->literal ? slice_from(mail_path_domain(path), 1) : SLICE_LITERAL("");
+    inner = slice_part(inner, 0, inner.len > 0 ? inner.len - 1 : 0);
+    return slice_starts_with_nocase(inner, "IPv6:") ? slice_from(inner, 5) : inner;
+}
+
+static bool may_send_there(const struct session *session)
+{
+    const struct smtp *st = session->state;
+    struct mail_party recipient = { literal_address(&st->asked), SLICE_LITERAL(""), mail_path_text(&st->asked) };
+    return user_may_send_to(session->user, &recipient);
 }
 
 static bool is_postmaster_elsewhere(const struct smtp *st)
@@ -79,12 +113,17 @@ static bool is_postmaster_elsewhere(const struct smtp *st)
 static void add_remote(struct session *session)
 {
     const struct smtp *st = session->state;
+    const char *problem;
     if (session->user == NULL && !is_postmaster_elsewhere(st))
         refuse(session, "550 5.7.1 Relaying denied");
     else if (session->user != NULL && !session->user->smtp_outgoing_allowed)
         refuse(session, "550 5.7.1 You may not send mail to elsewhere");
+    else if (session->user != NULL && !may_send_there(session))
+        refuse(session, "550 5.7.1 You may not send mail to this address");
     else if (session->snapshot->agent.relay_host == NULL)
         refuse(session, "550 5.4.4 Unable to route: no relay host");
+    else if ((problem = take_size_limit(session, 0)) != NULL)
+        refuse(session, problem);
     else
         add(session, NULL);
 }
@@ -159,11 +198,7 @@ static bool set_domain(struct mail_path *path, const char *domain)
 /* Our own address as a literal is our own domain (RFC 5321 4.1.3). */
 static bool is_our_literal(const struct session *session, const struct mail_path *path)
 {
-    struct slice inner = slice_from(mail_path_domain(path), 1);
-    inner = slice_part(inner, 0, inner.len - 1);
-    if (slice_starts_with_nocase(inner, "IPv6:"))
-        inner = slice_from(inner, 5);
-    return slice_is_nocase(inner, session->local);
+    return slice_is_nocase(literal_address(path), session->local);
 }
 
 /* RFC 5321 4.5.1: "postmaster" needs no domain. */

@@ -80,6 +80,16 @@ bool smtp_is_submission(const struct session *session)
     return session->listener == LISTENER_SUBMISSION || session->listener == LISTENER_SUBMISSIONS;
 }
 
+struct mail_party smtp_sender(const struct session *session, const struct mail_path *sender)
+{
+    const struct smtp *st = session->state;
+    return (struct mail_party){
+        .ip = slice_from_string(session->peer),
+        .host = st->helo[0] != '\0' ? slice_from_string(st->helo) : SLICE_NONE,
+        .address = sender != NULL ? mail_path_text(sender) : SLICE_NONE,
+    };
+}
+
 void smtp_step(struct session *session, enum step_result (*work)(struct session *), void (*after)(struct session *, enum action_result))
 {
     struct smtp *st = session->state;
@@ -231,6 +241,13 @@ static void smtp_init(struct session *session)
     session_refresh(session);
     session->idle_seconds = (unsigned)session->snapshot->agent.smtp_command_minutes * 60;
     smtp_command_set_host(session);
+    struct mail_party client = smtp_sender(session, NULL);
+    st->unwelcome = !smtp_is_submission(session) && !snapshot_takes_mail_from(session->snapshot, &client);
+    if (st->unwelcome) {
+        log_normal("smtp", "session %llu: no mail is taken from %s", (unsigned long long)session->id, session->peer);
+        smtp_reply(session, "554 5.7.1 %s takes no mail from your address", st->host);
+        return;
+    }
     smtp_reply(session, "220 %s ESMTP%s", st->host, session->snapshot->agent.smtp_hide_version ? "" : " Postern");
 }
 
@@ -245,6 +262,8 @@ static struct slice smtp_farewell(const struct session *session, enum close_reas
     case CLOSE_PROTOCOL_ERRORS: return SLICE_LITERAL("421 4.7.0 Too many errors, closing\r\n");
     case CLOSE_TOO_MANY_LOGINS: return SLICE_LITERAL("421 4.7.0 Too many failed logins, closing\r\n");
     case CLOSE_TOO_MANY_CONNECTIONS: return SLICE_LITERAL("421 4.3.2 Too many connections, closing\r\n");
+    case CLOSE_KICKED: return SLICE_LITERAL("421 4.3.2 Session ended by an administrator, closing\r\n");
+    case CLOSE_MAILBOX_MOVED: return SLICE_LITERAL("421 4.3.2 Mailbox moved, closing\r\n");
     case CLOSE_STALLED: return SLICE_LITERAL("421 4.3.0 Mail system does not answer, closing\r\n");
     default: return SLICE_NONE;
     }

@@ -8,6 +8,7 @@
 #include "address.h"
 #include "data.h"
 #include "header.h"
+#include "postern/config/rights.h"
 #include "postern/config/snapshot.h"
 #include "postern/config/user.h"
 #include "postern/sasl/sasl.h"
@@ -51,7 +52,10 @@ struct transaction {
     struct mail_path sender;
     struct recipient *recipients;
     size_t recipient_count, recipient_size;
-    uint64_t max_size;
+    uint64_t max_size;             /* of this message, for all recipients so far */
+    uint64_t client_max_size;      /* the gateway's and the sender's, whoever the recipient */
+    bool declared;                 /* MAIL had SIZE (RFC 1870): */
+    uint64_t declared_size;
     struct data_reader reader;
     struct header_watch header;
     uint64_t size;                 /* octets of content so far */
@@ -75,6 +79,7 @@ struct smtp {
     enum smtp_phase phase;
     void (*after)(struct session *session, enum action_result result);   /* what a result of an action means */
     bool extended;                 /* EHLO, not HELO */
+    bool unwelcome;                /* nobody takes mail from this client: it may only QUIT (RFC 5321 3.1) */
     char helo[SMTP_NAME_MAX + 1];  /* empty: not greeted */
     char host[SMTP_NAME_MAX + 1];  /* our name */
     struct buf line;
@@ -95,6 +100,9 @@ void transaction_reset(struct transaction *transaction);
 void smtp_step(struct session *session, enum step_result (*work)(struct session *), void (*after)(struct session *, enum action_result));
 /* A file without a name for big messages. */
 int smtp_spool_open(struct fault *fault);
+
+/* Who sends, for the exceptions of classes of service; sender: NULL if not known yet. */
+struct mail_party smtp_sender(const struct session *session, const struct mail_path *sender);
 
 /* commands.c: one command line, without its CRLF. */
 void smtp_command_run(struct session *session, struct slice line);

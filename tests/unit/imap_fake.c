@@ -94,6 +94,11 @@ const char *fake_root(void)
     return root;
 }
 
+struct user *fake_user(void)
+{
+    return &user;
+}
+
 struct agent_settings *fake_agent(void)
 {
     return &snapshot.agent;

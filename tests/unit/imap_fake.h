@@ -28,6 +28,7 @@ const char *fake_root(void);
 /* The monotonic clock of this program is the fake's. */
 void fake_time_passes(unsigned milliseconds);
 struct agent_settings *fake_agent(void);
+struct user *fake_user(void);
 /* A file in joe's Maildir, as another program would leave it. */
 void fake_write(const char *name, const char *text);
 void fake_remove(const char *name);

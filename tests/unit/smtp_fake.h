@@ -7,6 +7,7 @@
 
 #include "postern/base/check.h"
 #include "postern/base/memory.h"
+#include "postern/config/rights.h"
 #include "postern/config/snapshot.h"
 #include "postern/config/user.h"
 #include "postern/queue/inbox.h"
@@ -24,7 +25,29 @@ static struct {
     int queue_open, committed;
     struct buf queued, queued_recipients;
     int users;
+    const char *refused_party;  /* an address, a host or an IP address whose mail nobody takes, and to which nobody sends */
+    const char *refused_client; /* likewise, but already when it connects or names its sender */
 } world;
+
+static bool is_party(const char *name, const struct mail_party *party)
+{
+    return name != NULL && (slice_is(party->ip, name) || slice_is(party->host, name) || slice_is(party->address, name));
+}
+
+bool user_may_receive_from(const struct user *user, const struct mail_party *sender)
+{
+    return user->smtp_incoming_allowed && !is_party(world.refused_party, sender);
+}
+
+bool user_may_send_to(const struct user *user, const struct mail_party *recipient)
+{
+    return user->smtp_outgoing_allowed && !is_party(world.refused_party, recipient);
+}
+
+bool snapshot_takes_mail_from(const struct snapshot *at, const struct mail_party *sender)
+{
+    return at == NULL || !is_party(world.refused_client, sender);
+}
 
 struct inbox_writer { const struct user *user; struct buf bytes; };
 struct queue_message { struct buf bytes, recipients; };
@@ -213,6 +236,8 @@ static void fake_wake_after(struct session *s, unsigned milliseconds)
 
 static const struct session_ops ops = { fake_step, fake_login, fake_resolve, fake_start_tls, fake_close, fake_nothing, fake_wake_after, fake_nothing };
 
+static const char *refused_client;   /* for the next begin */
+
 static void begin(enum listener_kind listener)
 {
     memset(&fake, 0, sizeof(fake));
@@ -227,7 +252,10 @@ static void begin(enum listener_kind listener)
     snapshot.post_offices = &office;
     snapshot.post_office_count = 1;
     joe.smtp_outgoing_max_size = 0;
-    joe.smtp_outgoing_allowed = true;
+    joe.smtp_outgoing_allowed = joe.smtp_outgoing_replies = true;
+    joe.smtp_outgoing_forwards = false;
+    joe.smtp_incoming_max_size = ann.smtp_incoming_max_size = 0;
+    world.refused_client = refused_client;
     fake.session = (struct session){ .ops = &ops, .protocol = &smtp_protocol, .listener = listener, .snapshot = &snapshot, .counters = &fake.counters,
                                      .tls_offered = true, .clear_login = false, .peer = "192.0.2.1", .local = "192.0.2.9" };
     smtp_protocol.init(&fake.session);

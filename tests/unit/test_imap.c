@@ -520,6 +520,24 @@ static void test_no_post_office(void)
     client_fini(&a);
 }
 
+/* The least of the gateway's and the user's own limit counts, and is what APPENDLIMIT says (RFC 7889). */
+static void test_append_limit(void)
+{
+    struct client a;
+    fake_set_up();
+    fake_user()->imap4_append_size = 10;
+    start(&a);
+    client_say(&a, "1 APPEND INBOX {11}\r\n2 STATUS INBOX (APPENDLIMIT)\r\n");
+    expect("own limit", client_heard(&a), "1 NO [TOOBIG] The message is too large.\r\n* STATUS \"INBOX\" (APPENDLIMIT 10)\r\n2 OK Completed.\r\n");
+    fake_user()->imap4_append_size = 200000;
+    client_say(&a, "1 APPEND INBOX {100001}\r\n2 CAPABILITY\r\n");
+    struct slice heard = slice_from_string(client_heard(&a));
+    CU_ASSERT(slice_starts_with(heard, "1 NO [TOOBIG]"));
+    CU_ASSERT(slice_find_text(heard, SLICE_LITERAL("APPENDLIMIT=100000 ")) > 0 || slice_find_text(heard, SLICE_LITERAL("APPENDLIMIT=100000\r")) > 0);
+    client_fini(&a);
+    fake_tear_down();
+}
+
 /* Memory stays bounded while the client reads nothing and while a large message comes in; both go on afterwards. */
 static void test_bounded(void)
 {
@@ -633,7 +651,7 @@ static const struct unit_test tests[] = {
     { "before login", test_before_login }, { "NUL", test_nul }, { "too long", test_too_long }, { "greeting", test_greeting },
     { "STARTTLS", test_starttls }, { "logged in", test_logged_in }, { "two sessions", test_two_sessions }, { "new mail", test_new_mail },
     { "idle time", test_idle_time }, { "mailbox gone", test_mailbox_gone }, { "unavailable", test_unavailable }, { "no post office", test_no_post_office },
-    { "locked", test_locked }, { "bounded", test_bounded }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
+    { "locked", test_locked }, { "bounded", test_bounded }, { "append limit", test_append_limit }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
     { "read limit", test_read_limit },
 };
 

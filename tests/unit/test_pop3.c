@@ -104,7 +104,14 @@ static void test_options_and_class(void)
     rights = (struct pop3_rights){ .purge_after_download = true };
     options = (struct pop3_options){ 0 };
     pop3_options_apply(&options, &rights);
-    CU_ASSERT(options.removal == POP3_PURGE && !options.small_sizes);
+    CU_ASSERT(options.removal == POP3_PURGE && !options.small_sizes && !options.plain);
+    rights = (struct pop3_rights){ .plain = true };
+    options = (struct pop3_options){ 0 };
+    pop3_options_apply(&options, &rights);
+    CU_ASSERT(options.plain);
+    options = (struct pop3_options){ .mime = true };
+    pop3_options_apply(&options, &rights);
+    CU_ASSERT(!options.plain);
 }
 
 /* --- conversations --------------------------------------------------------------------------------------------------------- */

@@ -369,6 +369,97 @@ static void test_author(void)
     end();
 }
 
+/* The exceptions of classes of service: a client, a sender or a recipient that is not taken, as early as it is known. */
+static void test_exceptions(void)
+{
+    refused_client = "192.0.2.1";
+    begin(LISTENER_PLAIN);
+    CU_ASSERT(heard("554 5.7.1 "));
+    CU_ASSERT(talk("EHLO c\r\nNOOP\r\nQUIT\r\n", "503 503 221"));
+    end();
+    begin(LISTENER_SUBMISSION);
+    CU_ASSERT(talk("EHLO c\r\n", "250"));
+    end();
+    refused_client = "c";
+    begin(LISTENER_PLAIN);
+    CU_ASSERT(talk("EHLO c\r\nMAIL FROM:<a@b.c>\r\nEHLO d\r\nMAIL FROM:<a@b.c>\r\n", "250 550 250 250"));
+    end();
+    refused_client = NULL;
+    begin(LISTENER_PLAIN);
+    world.refused_party = "a@b.c";
+    CU_ASSERT(talk("EHLO c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<joe@example.com>\r\n", "250 250 550"));
+    CU_ASSERT(talk("RSET\r\nMAIL FROM:<x@b.c>\r\nRCPT TO:<joe@example.com>\r\n", "250 250 250"));
+    world.refused_party = "192.0.2.1";
+    CU_ASSERT(talk("RCPT TO:<ann@example.com>\r\n", "550"));
+    end();
+    begin(LISTENER_SUBMISSIONS);
+    log_in();
+    snapshot.agent.relay_host = relay_text;
+    world.refused_party = "bob@example.org";
+    CU_ASSERT(talk("MAIL FROM:<joe@example.com>\r\nRCPT TO:<bob@example.org>\r\nRCPT TO:<bill@example.org>\r\n", "250 550 250"));
+    world.refused_party = "10.1.1.1";
+    CU_ASSERT(talk("RCPT TO:<bob@[10.1.1.1]>\r\nRCPT TO:<bob@[10.1.1.2]>\r\n", "550 250"));
+    world.refused_party = "::1";
+    CU_ASSERT(talk("RCPT TO:<bob@[IPv6:::1]>\r\n", "550"));
+    end();
+}
+
+/* Messages of rules, to elsewhere: forwards are refused unless allowed, replies allowed unless prevented. */
+static void test_rules(void)
+{
+    static const struct { const char *sender, *to, *head, *codes; bool forwards, replies; } rows[] = {
+        { "joe@example.com", "b@c.org", "Auto-Submitted: auto-forwarded\r\n", "550", false, true },
+        { "joe@example.com", "b@c.org", "Auto-Submitted: auto-forwarded\r\n", "250", true, false },
+        { "joe@example.com", "b@c.org", "auto-submitted:\r\n (a (b) c)\r\n Auto-Forwarded; x=y\r\n", "550", false, true },
+        { "joe@example.com", "b@c.org", "Auto-Submitted: no\r\nX: y\r\nAuto-Submitted: auto-forwarded\r\n", "550", false, true },
+        { "joe@example.com", "b@c.org", "Auto-Submitted: no\r\nX: auto-forwarded\r\n", "250", false, false },
+        { "joe@example.com", "b@c.org", "Auto-Submitted: auto-forwardedly\r\n", "250", false, false },
+        { "joe@example.com", "ann@example.com", "Auto-Submitted: auto-forwarded\r\n", "250", false, false },
+        { "joe@example.com", "b@c.org", "Auto-Submitted: auto-replied\r\n", "250", false, true },
+        { "joe@example.com", "b@c.org", "Auto-Submitted: auto-replied (vacation)\r\n", "550", true, false },
+        { "joe@example.com", "b@c.org", "Auto-Submitted: auto-generated\r\n", "250", false, false },
+        { "", "b@c.org", "X: y\r\n", "550", true, false },
+        { "", "b@c.org", "X: y\r\n", "250", false, true },
+        { "", "b@c.org", "Auto-Submitted: auto-forwarded\r\n", "550", false, true },
+        { "joe@example.com", "b@c.org", "X: y\r\n\r\nAuto-Submitted: auto-forwarded\r\n", "250", false, true },
+    };
+    char line[300];
+    begin(LISTENER_SUBMISSIONS);
+    log_in();
+    snapshot.agent.relay_host = relay_text;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        joe.smtp_outgoing_forwards = rows[i].forwards;
+        joe.smtp_outgoing_replies = rows[i].replies;
+        snprintf(line, sizeof(line), "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", rows[i].sender, rows[i].to);
+        CU_ASSERT(talk(line, "250 250 354"));
+        snprintf(line, sizeof(line), "%s\r\nx\r\n.\r\n", rows[i].head);
+        CU_ASSERT(talk(line, rows[i].codes));
+    }
+    end();
+}
+
+/* What a recipient takes at most: by SIZE, by the bytes that came, and never at the cost of another recipient. */
+static void test_incoming_sizes(void)
+{
+    begin(LISTENER_PLAIN);
+    joe.smtp_incoming_max_size = 10;
+    CU_ASSERT(talk("EHLO c\r\nMAIL FROM:<a@b.c> SIZE=11\r\nRCPT TO:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\n", "250 250 552 250"));
+    CU_ASSERT(talk("DATA\r\n0123456789\r\n.\r\n", "354 250"));
+    CU_ASSERT(talk("MAIL FROM:<a@b.c>\r\nRCPT TO:<ann@example.com>\r\nRCPT TO:<joe@example.com>\r\nRSET\r\n", "250 250 452 250"));
+    CU_ASSERT(talk("MAIL FROM:<a@b.c>\r\nRCPT TO:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\n", "250 250 452"));
+    CU_ASSERT(talk("DATA\r\n012345678\r\n.\r\n", "354 552"));
+    CU_ASSERT(talk("MAIL FROM:<a@b.c>\r\nRCPT TO:<joe@example.com>\r\nDATA\r\n01234567\r\n.\r\n", "250 250 354 250"));
+    CU_ASSERT(talk("MAIL FROM:<a@b.c> SIZE=3\r\nRCPT TO:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\n", "250 250 250"));
+    CU_ASSERT(talk("DATA\r\n0123456789\r\n.\r\n", "354 552"));
+    end();
+    begin(LISTENER_SUBMISSIONS);
+    log_in();
+    ann.smtp_incoming_max_size = 10;
+    CU_ASSERT(talk("MAIL FROM:<joe@example.com>\r\nRCPT TO:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\n", "250 250 250"));
+    CU_ASSERT(talk("DATA\r\n0123456789\r\n.\r\n", "354 552"));
+    end();
+}
+
 static void test_tls_required(void)
 {
     begin(LISTENER_PLAIN);
@@ -477,7 +568,7 @@ static void test_broken_off(void)
 static const struct unit_test tests[] = {
     { "paths", test_paths }, { "path limits", test_path_limits }, { "from", test_from }, { "data", test_data }, { "header", test_header },
     { "delivery", test_delivery }, { "every split", test_every_split }, { "order", test_order }, { "lines", test_lines },
-    { "recipients", test_recipients }, { "submission", test_submission }, { "login before TLS", test_login_before_tls }, { "author", test_author }, { "tls required", test_tls_required },
+    { "recipients", test_recipients }, { "submission", test_submission }, { "login before TLS", test_login_before_tls }, { "author", test_author }, { "exceptions", test_exceptions }, { "rules", test_rules }, { "incoming sizes", test_incoming_sizes }, { "tls required", test_tls_required },
     { "failed logins", test_failed_logins }, { "refused data", test_refused_data }, { "big", test_big },
     { "partial failures", test_partial_failures }, { "broken off", test_broken_off },
 };
