@@ -60,6 +60,8 @@ static int agent_main(int supervisor_fd, void *context)
     };
     struct gateway *gateway = NULL;
     struct fault fault;
+    if (options->directory.keytab != NULL)
+        directory_use_keytab(options->directory.keytab);
     if (service_new(&service, &gateway, &fault) < 0) {
         log_error("agent", "%s", fault.text);
         return 2;

@@ -15,6 +15,7 @@ static const uint16_t usual_ports[] = { 25, 110, 143, 465, 587, 993, 995 };
 
 enum option_code {
     OPTION_URI = 256, OPTION_AGENT_DN, OPTION_BIND_DN, OPTION_PASSWORD_FILE, OPTION_EXTERNAL, OPTION_START_TLS, OPTION_CA_FILE,
+    OPTION_CERT_FILE, OPTION_KEY_FILE, OPTION_GSSAPI, OPTION_KEYTAB,
     OPTION_STATE_DIR, OPTION_MAIL_ROOT, OPTION_TLS_DIR, OPTION_ALLOW_PORT, OPTION_CONTROL, OPTION_PID_FILE, OPTION_LOG_LEVEL,
     OPTION_VERSION, OPTION_HELP,
 };
@@ -32,6 +33,10 @@ static const struct {
     { "external", OPTION_EXTERNAL, NULL, "bind by SASL EXTERNAL (ldapi:// or client certificate)" },
     { "start-tls", OPTION_START_TLS, NULL, "require StartTLS on ldap:// URIs" },
     { "ca-file", OPTION_CA_FILE, "FILE", "certificate authorities of the directory (PEM)" },
+    { "cert-file", OPTION_CERT_FILE, "FILE", "client certificate shown to the directory (PEM); needs --key-file" },
+    { "key-file", OPTION_KEY_FILE, "FILE", "its key (PEM)" },
+    { "gssapi", OPTION_GSSAPI, NULL, "bind by SASL GSSAPI (Kerberos)" },
+    { "keytab", OPTION_KEYTAB, "FILE", "keys for --gssapi; default: the tickets and keys that the environment names" },
     { "state-dir", OPTION_STATE_DIR, "DIR", "last good configuration and mail queue; default /var/lib/postern" },
     { "mail-root", OPTION_MAIL_ROOT, "DIR", "post offices must lie below it; default /srv/mail" },
     { "tls-dir", OPTION_TLS_DIR, "DIR", "certificates and keys must lie below it; default /etc/postern/tls" },
@@ -142,6 +147,10 @@ static int take(struct options *o, int code, char *value)
     case OPTION_EXTERNAL: o->directory.external = true; return -1;
     case OPTION_START_TLS: o->directory.start_tls = true; return -1;
     case OPTION_CA_FILE: o->directory.ca_file = value; return -1;
+    case OPTION_CERT_FILE: o->directory.cert_file = value; return -1;
+    case OPTION_KEY_FILE: o->directory.key_file = value; return -1;
+    case OPTION_GSSAPI: o->directory.gssapi = true; return -1;
+    case OPTION_KEYTAB: o->directory.keytab = value; return -1;
     case OPTION_STATE_DIR: return take_dir(&o->state_dir, "state-dir", value);
     case OPTION_MAIL_ROOT: return take_dir(&o->mail_root, "mail-root", value);
     case OPTION_TLS_DIR: return take_dir(&o->tls_dir, "tls-dir", value);
@@ -285,6 +294,12 @@ static int check(const struct options *o)
         return complain("--agent-dn is missing");
     if (o->directory.external && (o->directory.bind_dn != NULL || o->directory.password_file != NULL))
         return complain("--external goes without --bind-dn and --password-file");
+    if (o->directory.gssapi && (o->directory.external || o->directory.bind_dn != NULL || o->directory.password_file != NULL))
+        return complain("--gssapi goes without --external, --bind-dn and --password-file");
+    if (o->directory.keytab != NULL && !o->directory.gssapi)
+        return complain("--keytab needs --gssapi");
+    if ((o->directory.cert_file != NULL) != (o->directory.key_file != NULL))
+        return complain("--cert-file and --key-file go together");
     if (o->directory.bind_dn != NULL && o->directory.password_file == NULL)
         return complain("--bind-dn needs --password-file");
     if (o->directory.password_file != NULL && o->directory.bind_dn == NULL)

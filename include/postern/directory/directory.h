@@ -19,13 +19,14 @@ struct directory_options {
     const char *cert_file;      /* PEM: client certificate and, in key_file, its key; NULL: none */
     const char *key_file;
     bool gssapi;                /* SASL GSSAPI, with what the environment offers (see directory_use_keytab) */
+    const char *keytab;         /* for directory_use_keytab; NULL: none */
     struct directory_choice *choice;   /* shared by the watch and the pools; NULL: each one finds its own way through the URIs */
 };
 
 /* Which of the URIs is good now. What fails at one moves to the next at once; only the watch moves back to an earlier one, when it has read
- * everything there. options' texts outlive it. */
+ * everything there. */
 struct directory_choice *directory_choice_new(size_t uri_count);
-/* After the watch and the pools are gone. Waits for attempts to connect that nobody wanted any more, at most about 5 s. */
+/* After the watch and the pools are gone; the options stay until then. Waits for attempts to connect that nobody wanted any more, at most about 5 s. */
 void directory_choice_free(struct directory_choice **choice);
 /* Makes GSSAPI take its tickets by the keys of this file, and keep them in memory. Before any thread is started. */
 void directory_use_keytab(const char *keytab);
