@@ -10,3 +10,9 @@ TESTS += tests/unit/test_config
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_config_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_rights
+TESTS += tests/unit/test_rights
+tests_unit_test_rights_SOURCES = tests/unit/test_rights.c
+tests_unit_test_rights_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_rights_LDADD = $(tests_unit_test_config_LDADD)
