@@ -22,6 +22,8 @@
 #define BIND_CONNECTIONS 16
 /* Changes come in bursts: the file is written once for those of this time. */
 #define KEEP_AFTER_MS 200
+/* A user of whom no notices come is asked for again after this time. */
+#define UNWATCHED_MS 60000
 
 struct config {
     struct directory_options directory;
@@ -392,6 +394,18 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault)
 {
     return directory_pool_bind(config->binds, user->dn, password, fault);
+}
+
+bool config_user_is_current(const struct user *user)
+{
+    if (user->snapshot->serial != snapshot_current_serial() || clock_monotonic_ms() - user->built_ms > UNWATCHED_MS)
+        return false;
+    return user->disabled || user->expiration == 0 || user->expiration > clock_wall().tv_sec;
+}
+
+int config_refresh_user(const struct user *old, struct user **out, struct fault *fault)
+{
+    return lookup_user_again(config->look_ups, old, out, fault);
 }
 
 void config_directory_state(struct directory_watch_state *out)

@@ -17,7 +17,7 @@
 #define QUESTION_MAX 32
 
 static const char *const user_attributes[] = { "uid", "mail", "posternMailAlias", "posternPostOffice", "posternMailboxDirectory",
-                                               "posternQuota", "posternDisabled", "posternExpirationTime", NULL };
+                                               "posternQuota", "posternDisabled", "posternExpirationTime", "entryUUID", "nsUniqueId", NULL };
 static const char *const no_attributes[] = { "1.1", NULL };
 
 static const char *user_base(const struct snapshot *snapshot)
@@ -166,6 +166,85 @@ int lookup_user(struct directory_pool *pool, struct slice name, struct user **ou
     }
     struct directory_entry *entry = NULL;
     int rc = find_entry(pool, user_base(snapshot), name, &entry, fault);
+    if (rc == 0)
+        rc = finish_user(pool, snapshot, entry, out, fault);
+    directory_entry_free(&entry);
+    snapshot_unref(&snapshot);
+    return rc;
+}
+
+/* entryUUID's text form as 389-DS writes its own identifier: four groups of eight digits. */
+static void append_unique_id(struct buf *filter, const char *uuid)
+{
+    unsigned digits = 0;
+    for (const char *at = uuid; *at != '\0'; at++) {
+        if (*at == '-')
+            continue;
+        if (digits > 0 && digits % 8 == 0)
+            buf_append_byte(filter, '-');
+        buf_append_byte(filter, *at);
+        digits++;
+    }
+}
+
+/* Where it was; when something else or nothing is there now, wherever it has gone. */
+static int find_again(struct directory_pool *pool, const char *base, const struct user *old, struct directory_entry **out, struct fault *fault)
+{
+    size_t count = 0;
+    struct directory_search search = { old->dn, DIRECTORY_SCOPE_BASE, "(objectClass=posternMailUser)", user_attributes, 1 };
+    int rc = directory_pool_search(pool, &search, out, &count, fault);
+    if (rc == 0 && count == 1 && strcmp((*out)->uuid, old->uuid) == 0)
+        return 0;
+    if (count == 1)
+        directory_entry_free(out);
+    if (rc != 0 && fault->class != FAULT_NOT_FOUND) {
+        not_known(fault);
+        return -1;
+    }
+    if (old->uuid[0] == '\0')
+        return fault_set(fault, FAULT_NOT_FOUND, 0, "%s: gone", old->dn);
+    struct buf filter;
+    buf_init(&filter, 1024);
+    buf_printf(&filter, "(&(objectClass=posternMailUser)(|(entryUUID=%s)(nsUniqueId=", old->uuid);
+    append_unique_id(&filter, old->uuid);
+    buf_append_text(&filter, ")))");
+    search = (struct directory_search){ base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), user_attributes, 1 };
+    rc = directory_pool_search(pool, &search, out, &count, fault);
+    buf_fini(&filter);
+    if (rc == 0 && count == 1)
+        return 0;
+    if (count == 1)
+        directory_entry_free(out);
+    if (rc == 0)
+        return fault_set(fault, FAULT_NOT_FOUND, 0, "%s: gone", old->dn);
+    not_known(fault);
+    return -1;
+}
+
+/* On DNs as written. */
+static bool is_within(const char *dn, const char *base)
+{
+    char *inner = dn_normalise(slice_from_string(dn)), *outer = dn_normalise(slice_from_string(base));
+    bool within = inner != NULL && outer != NULL && dn_is_within(inner, outer);
+    mem_free(&inner);
+    mem_free(&outer);
+    return within;
+}
+
+int lookup_user_again(struct directory_pool *pool, const struct user *old, struct user **out, struct fault *fault)
+{
+    struct fault own;
+    fault = fault != NULL ? fault : &own;
+    *out = NULL;
+    struct snapshot *snapshot = snapshot_current();
+    if (snapshot == NULL || user_base(snapshot) == NULL) {
+        snapshot_unref(&snapshot);
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "the configuration has not been read yet");
+    }
+    struct directory_entry *entry = NULL;
+    int rc = find_again(pool, user_base(snapshot), old, &entry, fault);
+    if (rc == 0 && !is_within(entry->dn, user_base(snapshot)))
+        rc = fault_set(fault, FAULT_NOT_FOUND, 0, "%s: outside of the users' base now", entry->dn);
     if (rc == 0)
         rc = finish_user(pool, snapshot, entry, out, fault);
     directory_entry_free(&entry);

@@ -7,6 +7,8 @@
 
 /* As config_find_user, over a pool. */
 int lookup_user(struct directory_pool *pool, struct slice name, struct user **out, struct fault *fault);
+/* As config_refresh_user. */
+int lookup_user_again(struct directory_pool *pool, const struct user *old, struct user **out, struct fault *fault);
 /* The user that the entry describes, with its rights from the snapshot; lists: normal DNs. NULL with a fault if the entry has no user ID. Takes a reference of
  * the snapshot. now: seconds since the epoch. */
 struct user *user_from_entry(struct snapshot *snapshot, const struct directory_entry *entry, char *const *lists, size_t list_count,

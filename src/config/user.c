@@ -6,6 +6,7 @@
 #include "lookup.h"
 #include "path.h"
 #include "postern/base/check.h"
+#include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
@@ -132,6 +133,7 @@ static void apply_complaints(struct user *user, const struct complaint *complain
 static void settle_user(struct user *user, const struct mail_user_settings *s, const struct complaint *complaints, int64_t now)
 {
     user->disabled = s->disabled || (s->expiration != 0 && s->expiration <= now);
+    user->expiration = s->expiration;
     user->post_office = s->post_office != NULL ? snapshot_post_office(user->snapshot, s->post_office) : NULL;
     if (user->post_office == NULL)
         log_warning("config", "%s: the post office %s is unknown", user->dn, s->post_office != NULL ? s->post_office : "(none)");
@@ -156,6 +158,8 @@ struct user *user_from_entry(struct snapshot *snapshot, const struct directory_e
     user->snapshot = snapshot_ref(snapshot);
     user->id = slice_to_string(id);
     user->dn = mem_strdup(entry->dn);
+    memcpy(user->uuid, entry->uuid, sizeof(user->uuid));
+    user->built_ms = clock_monotonic_ms();
     read_addresses(user, entry);
 
     struct arena arena;

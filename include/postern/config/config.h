@@ -35,6 +35,13 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault);
  * the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT: not known. */
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault);
 
+/* [L] Cheap. False once something of the user changed since it was built: its entry, its distribution lists, the snapshot, or its time
+ * is over. An ldapmodify is known here as soon as its notice has arrived, normally within a millisecond of its answer; from a directory that
+ * gives no notices of users, any user is out of date after a minute. */
+bool config_user_is_current(const struct user *user);
+/* [T] The same user (by entryUUID, else DN) as the directory has it now. FAULT_NOT_FOUND: gone; other faults as config_find_user. */
+int config_refresh_user(const struct user *old, struct user **out, struct fault *fault);
+
 /* [L] How the directory is followed now: its mode, server, heartbeat. */
 void config_directory_state(struct directory_watch_state *out);
 /* [L] Has everything read anew from the directory. */

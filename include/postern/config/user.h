@@ -37,6 +37,10 @@ struct user {
     bool console_allowed;
     struct smtp_rules *smtp_incoming_rules; /* exceptions: rights.h asks them; NULL: none, and smtp_incoming_allowed says it all */
     struct smtp_rules *smtp_outgoing_rules;
+    char uuid[37];                         /* entryUUID in text form; empty if the directory gives none */
+    int64_t expiration;                    /* seconds since the epoch; 0: never. disabled says whether it was over when this was built */
+    uint64_t built_ms;                     /* clock_monotonic_ms */
+    struct user_record *record;            /* src/config's own */
 };
 
 struct user *user_ref(struct user *user);
