@@ -30,4 +30,8 @@ void objects_refresh_end(struct objects *o);
 /* All, in the order of their UUIDs, so that conflicts are settled the same way each time. mem_free when done. */
 struct object **objects_sorted(const struct objects *o, size_t *count_out);
 
+/* config.c: what of the directory becomes objects. The list ends with NULL and is the caller's. */
+const char **objects_watched_attributes(void);
+extern const char objects_watched_filter[];
+
 #endif
