@@ -198,6 +198,23 @@ char *slice_to_string(struct slice s)
     return text;
 }
 
+size_t slice_utf8_length(struct slice s)
+{
+    const unsigned char *p = (const unsigned char *)s.data;
+    if (s.len == 0)
+        return 0;
+    size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    if (len == 0 || len > s.len)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* Overlong forms, surrogates, beyond U+10FFFF. */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return len;
+}
+
 bool slice_has_nul(struct slice s)
 {
     return slice_find(s, '\0') >= 0;

@@ -17,6 +17,7 @@
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "postern/directory/watch.h"
+#include "status.h"
 
 #define LOOK_UP_CONNECTIONS 8
 #define BIND_CONNECTIONS 16
@@ -35,6 +36,7 @@ struct config {
     void (*changed)(void *context);
     void *context;
     struct directory_watch *watch;
+    struct status *status;
     struct directory_pool *look_ups;
     struct directory_pool *binds;
     pthread_mutex_t mutex;         /* objects, base, and what follows */
@@ -127,6 +129,8 @@ static void publish(struct config *c)
         c->changed(c->context);
     log_faults(before, snapshot);
     log_overridden_edits(before, snapshot);
+    if (c->status != NULL)
+        status_changed(c->status);
     snapshot_unref(&before);
     snapshot_unref(&snapshot);
 }
@@ -173,8 +177,10 @@ static void on_refresh_end(void *context)
     bool again = c->lost;
     c->lost = false;
     pthread_mutex_unlock(&c->mutex);
-    if (again)
+    if (again) {
         log_normal("config", "the directory is back");
+        status_reconnected(c->status);
+    }
 }
 
 static void on_commit(void *context)
@@ -293,7 +299,7 @@ static void copy_options(struct config *c, const struct config_options *options)
 }
 
 /* Every attribute of the watched classes, and what names and classes objects. The list is the caller's. */
-static const char **watched_attributes(void)
+const char **objects_watched_attributes(void)
 {
     static const enum object_class_id classes[] = { CLASS_AGENT, CLASS_POST_OFFICE, CLASS_POST_OFFICE_AGENT, CLASS_LINK, CLASS_CLASS_OF_SERVICE };
     const char **names = MEM_NEW_ARRAY(const char *, 512);
@@ -315,7 +321,7 @@ static const char **watched_attributes(void)
     return names;
 }
 
-static const char watched_filter[] = "(|(objectClass=posternInternetAgent)(objectClass=posternPostOffice)(objectClass=posternPostOfficeAgent)"
+const char objects_watched_filter[] = "(|(objectClass=posternInternetAgent)(objectClass=posternPostOffice)(objectClass=posternPostOfficeAgent)"
                                      "(objectClass=posternPostOfficeLink)(objectClass=posternClassOfService))";
 static const char **attribute_names;
 
@@ -325,9 +331,10 @@ static void start_threads(struct config *c)
         .refresh_begin = on_refresh_begin, .entry = on_entry, .gone = on_gone, .refresh_end = on_refresh_end, .commit = on_commit,
         .lost = on_lost,
     };
-    attribute_names = watched_attributes();
-    struct directory_watch_options watch = { &c->directory, c->agent_dn, watched_filter, attribute_names };
+    attribute_names = objects_watched_attributes();
+    struct directory_watch_options watch = { &c->directory, c->agent_dn, objects_watched_filter, attribute_names };
     CHECK(pthread_create(&c->keeper, NULL, run_keeper, c) == 0);
+    c->status = status_start(&c->directory, c->agent_dn);
     c->watch = directory_watch_start(&watch, &events, c);
 }
 
@@ -363,6 +370,7 @@ void config_stop(void)
     if (c == NULL)
         return;
     directory_watch_stop(&c->watch);
+    status_stop(&c->status);
     pthread_mutex_lock(&c->mutex);
     c->stopping = true;
     pthread_cond_signal(&c->kept);

@@ -48,6 +48,8 @@ bool slice_to_number(struct slice s, uint64_t max, uint64_t *number_out);
 /* A new NUL-terminated copy, freed with mem_free; bytes after an embedded NUL are kept but invisible to C. */
 char *slice_to_string(struct slice s);
 bool slice_has_nul(struct slice s);
+/* Octets of the UTF-8 character at the front (RFC 3629, section 4); 0 if there is none or it is malformed. */
+size_t slice_utf8_length(struct slice s);
 
 /* ASCII only, whatever the locale. */
 char ascii_lower(char c);

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""The status entry that a gateway writes under its agent object: what it says, when it is written, what its access rules allow."""
+import os
+import re
+import socket
+import subprocess
+import time
+import unittest
+
+from harness import BUILD, Site, kill, main, poll
+
+
+class Status(unittest.TestCase):
+    def setUp(self):
+        self.site = Site()
+        self.addCleanup(self.site.close)
+        self.dn = f"cn={re.sub('[^A-Za-z0-9._-]', '-', socket.gethostname())},{self.site.agent_dn}"
+
+    def entry(self, dn=None):
+        """Attribute -> list of values; None if the entry is not there."""
+        done = self.site.ldap("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn or self.dn, check=False)
+        if done.returncode != 0:
+            return None
+        found = {}
+        for line in done.stdout.splitlines():
+            name, colon, value = line.partition(": ")
+            if colon:
+                found.setdefault(name, []).append(value)
+        return found
+
+    def faults(self):
+        entry = self.entry()
+        return entry.get("posternFault", []) if entry else []
+
+    def within(self, seconds, condition, what):
+        """The time of the edit before is that of its ldapmodify's end, which the searches' own start makes only longer."""
+        began = time.monotonic()
+        poll(condition, seconds, what)
+        return time.monotonic() - began
+
+    def test_what_it_says(self):
+        site = self.site
+        poll(self.entry, what="the status entry")
+        entry = self.entry()
+        self.assertEqual(entry["objectClass"], ["posternAgentStatus"])
+        self.assertRegex(entry["posternVersion"][0], r"^\d+\.\d+")
+        self.assertRegex(entry["posternStartTime"][0], r"^20\d{12}Z$")
+        self.assertRegex(entry["posternChangeTime"][0], r"^20\d{12}Z$")
+        self.assertNotIn("posternFault", entry)
+        links = entry["posternLinkState"]
+        self.assertTrue(any(line.lower().startswith(f"cn=sales,ou=mail,{site.suffix}: direct {site.dir}/mail/sales, since 20") for line in links), links)
+
+    def test_fault_comes_and_goes_within_a_second(self):
+        site = self.site
+        poll(self.entry, what="the status entry")
+        took = []
+        for round in range(4):
+            site.set_agent(posternPop3Threads="0")
+            took.append(self.within(1, lambda: any("posternPop3Threads: 0 is not a number from 1 to 1000" in line for line in self.faults()),
+                                    "the fault in the entry"))
+            site.set_agent(posternPop3Threads="7")
+            took.append(self.within(1, lambda: self.faults() == [], "the cure in the entry"))
+        print(f"time of a fault until it stands in the entry: at most {max(took) * 1000:.0f} ms", flush=True)
+
+    def test_it_changes_nothing(self):
+        """It is written rarely, and its writes are no changes of the configuration: not even of what the watch makes of a change that it is
+        not told about."""
+        site = self.site
+        poll(self.entry, what="the status entry")
+        first, serial = self.stamp(), self.serial()
+        end = time.monotonic() + 3
+        number = 0
+        while time.monotonic() < end:
+            number += 1
+            site.modify(f"cn=No POP3,{site.agent_dn}", posternPop3Days=str(number % 30 + 1))
+        poll(lambda: self.serial() >= serial + number / 2, what="the snapshots")
+        self.assertGreater(number, 10)
+        self.assertEqual(self.stamp(), first)
+        poll(lambda: self.stamp() != first, 11, "the write of the last change")
+        written, serial = self.stamp(), self.serial()
+        end = time.monotonic() + 7
+        while time.monotonic() < end:
+            self.assertEqual(self.serial(), serial)
+            self.assertEqual(self.stamp(), written)
+
+    def stamp(self):
+        done = self.site.ldap("ldapsearch", "-LLL", "-s", "base", "-b", self.dn, "entryCSN", check=False)
+        return re.search("entryCSN: (.*)", done.stdout).group(1)
+
+    def serial(self):
+        return int(re.search(r"snapshot\W+(\d+)", self.ctl("status")).group(1))
+
+    def ctl(self, *words):
+        return subprocess.run([os.path.join(BUILD, "posternctl"), "--control", os.path.join(self.site.dir, "state", "control"), *words],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+
+    def test_it_goes_with_the_gateway(self):
+        poll(self.entry, what="the status entry")
+        kill(self.site.pid, 15)
+        poll(lambda: self.entry() is None, what="its end")
+
+    def restart_slapd(self):
+        site = self.site
+        kill(site.slapd_pid())
+        poll(lambda: "cannot be followed" in site.log(), what="the loss in the log")
+        subprocess.run(["rm", "-f", f"{site.dir}/slapd/slapd.pid"], check=True)
+        subprocess.run(["/usr/sbin/slapd", "-h", site.env["POSTERN_LDAP_URI"], "-F", f"{site.dir}/slapd/config", "-n", "slapd"], check=True)
+        poll(lambda: site.ldap("ldapsearch", "-s", "base", "-b", site.suffix, check=False).returncode == 0, what="slapd")
+
+    def test_it_comes_again_after_a_crash_of_the_directory(self):
+        poll(self.entry, what="the status entry")
+        self.restart_slapd()
+        self.site.ldap("ldapdelete", self.dn, check=False)
+        poll(self.entry, 15, "the entry, made anew")
+
+    def gateway(self, tool, text):
+        """The result of a tool that binds as the gateway."""
+        site = self.site
+        with open(f"{site.dir}/credentials/gateway.pw") as file:
+            password = file.readline().strip()
+        return subprocess.run([tool, "-x", "-H", site.env["POSTERN_LDAP_URI"], "-D", f"cn=gateway,{site.suffix}", "-w", password], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True).returncode
+
+    def test_gateway_writes_nothing_else(self):
+        site = self.site
+        poll(self.entry, what="the status entry")
+        agent, office, user = site.agent_dn, f"cn=Sales,ou=mail,{site.suffix}", site.user_dn("alice")
+        denied = 50
+        for dn, attribute, value in (
+                (agent, "posternPop3Threads", "3"), (agent, "description", "x"), (office, "posternPath", "/tmp"), (office, "description", "x"),
+                (f"cn=No POP3,{agent}", "posternPop3Access", "allow"), (user, "mail", "x@example.org"), (user, "userPassword", "x"),
+                (user, "posternPostOffice", office), (user, "description", "x"), (site.suffix, "description", "x"),
+                (f"cn=gateway,{site.suffix}", "description", "x")):
+            with self.subTest(dn=dn, attribute=attribute):
+                self.assertEqual(self.gateway("ldapmodify", f"dn: {dn}\nchangetype: modify\nreplace: {attribute}\n{attribute}: {value}\n\n"), denied)
+        for name, text in {
+                "class": f"dn: cn=own,{agent}\nobjectClass: posternClassOfService\ncn: own\n",
+                "link": f"dn: cn=own,{agent}\nobjectClass: posternPostOfficeLink\ncn: own\nposternPostOffice: {office}\n",
+                "elsewhere": f"dn: cn=own,{site.suffix}\nobjectClass: posternAgentStatus\ncn: own\n",
+                "under a post office": f"dn: cn=own,{office}\nobjectClass: posternAgentStatus\ncn: own\n",
+                "a user": f"dn: cn=own,{agent}\nobjectClass: person\ncn: own\nsn: own\n",
+                "a status that is a user": f"dn: cn=own,{agent}\nobjectClass: posternAgentStatus\nobjectClass: posternMailUser\ncn: own\nuid: own\n",
+                "a status with a password": f"dn: cn=own,{agent}\nobjectClass: posternAgentStatus\nobjectClass: simpleSecurityObject\ncn: own\nuserPassword: x\n",
+        }.items():
+            with self.subTest(add=name):
+                self.assertEqual(self.gateway("ldapadd", text + "\n"), denied)
+        for dn in (f"cn=No POP3,{agent}", office, user):
+            with self.subTest(delete=dn):
+                self.assertEqual(self.gateway("ldapmodify", f"dn: {dn}\nchangetype: delete\n\n"), denied)
+        for dn, parent in ((self.dn, site.suffix), (self.dn, office), (f"cn=No POP3,{agent}", agent)):
+            with self.subTest(move=dn, to=parent):
+                text = f"dn: {dn}\nchangetype: modrdn\nnewrdn: cn=moved\ndeleteoldrdn: 1\nnewsuperior: {parent}\n\n"
+                self.assertEqual(self.gateway("ldapmodify", text), denied)
+        # what it may do, so that the refusals above are not those of a wrong password
+        self.assertEqual(self.gateway("ldapmodify", f"dn: {self.dn}\nchangetype: modify\nreplace: posternVersion\nposternVersion: x\n\n"), 0)
+        # nor do users see it
+        alice = subprocess.run(["ldapsearch", "-x", "-H", site.env["POSTERN_LDAP_URI"], "-D", user, "-w", site.env["POSTERN_PASSWORD"], "-LLL",
+                                "-b", agent, "(objectClass=posternAgentStatus)"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertNotIn("posternVersion", alice.stdout)
+
+    def rules(self, text):
+        site = self.site
+        subprocess.run(["ldapmodify", "-x", "-H", site.env["POSTERN_LDAP_URI"], "-D", "cn=admin,cn=config", "-y", f"{site.dir}/credentials/admin.pw"],
+                       input=f"dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\n{text}\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, check=True)
+
+    def test_denied(self):
+        """A directory that refuses the entry: said once, and everything else goes on; what is allowed later is done after a reconnect."""
+        site = self.site
+        poll(self.entry, what="the status entry")
+        gateway = f"cn=gateway,{site.suffix}"
+        self.rules("add: olcAccess\nolcAccess: {0}to filter=(|(objectClass=posternAgentStatus)(objectClass=posternInternetAgent)) "
+                   f"by dn.exact=\"{gateway}\" read by * break\n")
+        site.set_agent(posternPop3Threads="0")
+        poll(lambda: "is not written" in site.log(), what="the refusal in the log")
+        for number in range(1, 5):
+            site.set_agent(posternPop3Threads=str(number % 2))
+        site.set_agent(posternPop3Threads="9")
+        self.assertEqual(site.imap_client("alice").noop()[0], "OK")
+        poll(lambda: site.log().count("no longer:") >= 3, what="the cures in the log")
+        warnings = [line for line in site.log().splitlines() if "is not written" in line]
+        self.assertEqual(len(warnings), 1, warnings)
+        self.assertIn("ten minutes", warnings[0])
+        self.rules("delete: olcAccess\nolcAccess: {0}\n")
+        self.restart_slapd()
+        poll(lambda: "is written again" in site.log(), 20, "the writing after the reconnect")
+        poll(lambda: self.faults() == [] and self.entry(), what="the entry")
+
+
+if __name__ == "__main__":
+    main()
