@@ -29,8 +29,7 @@ static bool read_size(struct slice digits, uint64_t *size_out)
     return digits.len != 0;
 }
 
-/* Does the line end in "{n}" or "{n+}"? *before_out: what stands before it. */
-static bool ends_in_literal(struct slice line, struct slice *before_out, struct literal *literal_out)
+bool reader_ends_in_literal(struct slice line, struct slice *before_out, struct literal *literal_out)
 {
     ptrdiff_t open = slice_find_last(line, '{');
     if (open < 0 || !slice_ends_with(line, "}"))
@@ -70,7 +69,7 @@ static void skip(struct reader *reader, struct buf *in)
         struct slice tail = without_cr(slice_make(reader->tail, reader->tail_len));
         reader->tail_len = 0;
         reader->skipping = false;
-        if (ends_in_literal(tail, &before, &literal) && literal.unasked) {
+        if (reader_ends_in_literal(tail, &before, &literal) && literal.unasked) {
             reader->skipping = true;
             reader->discard = literal.size;
         }
@@ -110,7 +109,7 @@ static enum read_result take_line(struct reader *reader, struct buf *in, size_t 
     if (end < 0)
         return READ_MORE;
     line = without_cr(slice_from(buf_slice(&reader->text), reader->line));
-    bool literal = ends_in_literal(line, &before, literal_out);
+    bool literal = reader_ends_in_literal(line, &before, literal_out);
     buf_truncate(&reader->text, reader->line + (literal ? before.len : line.len));
     return literal ? READ_LITERAL : READ_COMMAND;
 }

@@ -17,6 +17,9 @@ struct literal {
     bool unasked;    /* LITERAL+ (RFC 7888): its bytes come whether we like them or not */
 };
 
+/* Does the line, without its line end, end in "{n}" or "{n+}"? *before_out: what stands before it. */
+bool reader_ends_in_literal(struct slice line, struct slice *before_out, struct literal *literal_out);
+
 struct reader {
     struct buf text;          /* parser.h says how literals stand in it */
     size_t line;              /* where the current line begins in text: after the last literal */

@@ -23,3 +23,7 @@ check_PROGRAMS += tests/unit/test_imap_pattern
 TESTS += tests/unit/test_imap_pattern
 tests_unit_test_imap_pattern_SOURCES = tests/unit/test_imap_pattern.c
 tests_unit_test_imap_pattern_LDADD = $(IMAP_TEST_LIBS)
+check_PROGRAMS += tests/unit/test_relay_scan
+TESTS += tests/unit/test_relay_scan
+tests_unit_test_relay_scan_SOURCES = tests/unit/test_relay_scan.c
+tests_unit_test_relay_scan_LDADD = $(IMAP_TEST_LIBS)
