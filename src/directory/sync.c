@@ -6,29 +6,54 @@
 
 #define MODE_REFRESH_AND_PERSIST 3
 
-bool sync_encode_request(struct berval *value)
+enum { BELL_ADD = 1, BELL_DELETE = 2, BELL_MODIFY = 4, BELL_MOVE = 8 };
+
+static bool finish(BerElement *ber, bool good, struct berval *value)
 {
-    BerElement *ber = ber_alloc_t(LBER_USE_DER);
-    value->bv_val = NULL;
-    if (ber == NULL)
-        return false;
-    /* RFC 4533, section 2.2: mode, no cookie, reloadHint at its default. */
-    bool good = ber_printf(ber, "{e}", MODE_REFRESH_AND_PERSIST) != -1 && ber_flatten2(ber, value, 1) == 0;
+    good = good && ber_flatten2(ber, value, 1) == 0;
     ber_free(ber, 1);
     return good;
 }
 
-bool bell_encode_request(struct berval *value)
+/* RFC 4533, section 2.2: mode, cookie, reloadHint at its default. */
+static bool encode_request(struct berval *value, const char *cookie)
 {
-    enum { ADD = 1, DELETE = 2, MODIFY = 4, MOVE = 8 };
     BerElement *ber = ber_alloc_t(LBER_USE_DER);
     value->bv_val = NULL;
     if (ber == NULL)
         return false;
-    /* changeTypes, changesOnly, returnECs */
-    bool good = ber_printf(ber, "{ibb}", ADD | DELETE | MODIFY | MOVE, 1, 0) != -1 && ber_flatten2(ber, value, 1) == 0;
-    ber_free(ber, 1);
-    return good;
+    int rc = cookie != NULL ? ber_printf(ber, "{es}", MODE_REFRESH_AND_PERSIST, cookie) : ber_printf(ber, "{e}", MODE_REFRESH_AND_PERSIST);
+    return finish(ber, rc != -1, value);
+}
+
+bool sync_encode_request(struct berval *value)
+{
+    return encode_request(value, NULL);
+}
+
+bool sync_encode_request_after(struct berval *value, const char *cookie)
+{
+    return encode_request(value, cookie);
+}
+
+/* draft-ietf-ldapext-psearch, section 3: changeTypes, changesOnly, returnECs. */
+static bool encode_bell(struct berval *value, bool telling)
+{
+    BerElement *ber = ber_alloc_t(LBER_USE_DER);
+    value->bv_val = NULL;
+    if (ber == NULL)
+        return false;
+    return finish(ber, ber_printf(ber, "{ibb}", BELL_ADD | BELL_DELETE | BELL_MODIFY | BELL_MOVE, 1, (int)telling) != -1, value);
+}
+
+bool bell_encode_request(struct berval *value)
+{
+    return encode_bell(value, false);
+}
+
+bool bell_encode_request_telling(struct berval *value)
+{
+    return encode_bell(value, true);
 }
 
 /* liblber does not survive reading from nothing. */
@@ -36,6 +61,18 @@ static BerElement *open_value(const struct berval *value)
 {
     struct berval copy = *value;
     return value->bv_val != NULL && value->bv_len > 0 ? ber_init(&copy) : NULL;
+}
+
+bool bell_decode_notice(const struct berval *value, bool *gone_out)
+{
+    ber_int_t type = 0;
+    BerElement *ber = open_value(value);
+    if (ber == NULL)
+        return false;
+    bool good = ber_scanf(ber, "{e", &type) != LBER_ERROR;
+    *gone_out = type == BELL_DELETE;
+    ber_free(ber, 1);
+    return good;
 }
 
 bool sync_decode_state(const struct berval *value, enum sync_state *state_out, unsigned char uuid_out[16])

@@ -9,6 +9,7 @@
 #define SYNC_STATE_OID "1.3.6.1.4.1.4203.1.9.1.2"
 #define SYNC_INFO_OID "1.3.6.1.4.1.4203.1.9.1.4"
 #define BELL_REQUEST_OID "2.16.840.1.113730.3.4.3"
+#define BELL_NOTICE_OID "2.16.840.1.113730.3.4.7"
 
 enum sync_state { SYNC_PRESENT, SYNC_ADD, SYNC_MODIFY, SYNC_DELETE };
 enum sync_info { SYNC_INFO_COOKIE, SYNC_INFO_REFRESHING, SYNC_INFO_REFRESHED, SYNC_INFO_ID_SET };
@@ -17,6 +18,12 @@ enum sync_info { SYNC_INFO_COOKIE, SYNC_INFO_REFRESHING, SYNC_INFO_REFRESHED, SY
 bool sync_encode_request(struct berval *value);
 /* The value of a Persistent Search control (draft-ietf-ldapext-psearch): every kind of change, nothing that is there already. */
 bool bell_encode_request(struct berval *value);
+/* The same with a cookie, for what changes from there on. */
+bool sync_encode_request_after(struct berval *value, const char *cookie);
+/* As bell_encode_request, but each notice says by a control what kind of change it tells. */
+bool bell_encode_request_telling(struct berval *value);
+/* The value of an Entry Change Notification control: false if it is malformed. */
+bool bell_decode_notice(const struct berval *value, bool *gone_out);
 /* The value of a Sync State Control: false if it is malformed. */
 bool sync_decode_state(const struct berval *value, enum sync_state *state_out, unsigned char uuid_out[16]);
 /* The value of a Sync Info message: false if it is malformed. */
