@@ -11,6 +11,7 @@
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/net/endpoint.h"
+#include "revoke.h"
 
 enum {
     IN_LIMIT = 16 * 1024,
@@ -49,6 +50,8 @@ static void free_if_unused(struct conn *c)
     user_unref(&c->session.recipient);
     snapshot_unref(&c->session.snapshot);
     look_up_free(&c->look_up);
+    if (c->home->look_at == &c->link)
+        c->home->look_at = c->link.next;
     list_remove(&c->link);
     atomic_fetch_sub(&c->gateway->sessions, 1);
     mem_free(&c);
@@ -92,6 +95,7 @@ static void die(struct conn *c)
     loop_timer_cancel(&c->watchdog);
     loop_timer_cancel(&c->later);
     stream_want_input(&c->stream, false);
+    revoke_forget(c);
     if (c->counted)
         atomic_fetch_sub(&c->room->sessions, 1);
     conn_post(c, bury);
@@ -333,6 +337,10 @@ static void settle(struct conn *c)
 {
     struct session *s = &c->session;
     flush(c);
+    if (c->at_rest != CLOSE_CLIENT && !s->busy && !s->closing) {
+        c->close_wanted = true;
+        c->reason = c->at_rest;
+    }
     if (s->closing || c->close_wanted) {
         c->action = CONN_NO_ACTION;
         s->busy = false;
@@ -384,6 +392,7 @@ void conn_action_ended(struct conn *conn, enum action_result result)
         buf_clear(&c->session.out);
         return;
     }
+    revoke_settle(c);
     size_t pending = stream_pending(&c->stream);
     c->session.out_full = pending + c->session.out.len > OUT_FULL || (c->session.out_full && pending >= OUT_LOW);
     conn_run(c);
@@ -563,6 +572,7 @@ void conn_open(struct gateway *gateway, struct room *room, enum listener_kind ki
     c->home = &gateway->homes[gateway->next_home++ % gateway->home_count];
     c->counted = true;
     list_init(&c->link);
+    list_init(&c->wait_link);
     c->stream.fd = fd;
     c->session.ops = &conn_ops;
     c->session.protocol = room->protocol;

@@ -53,6 +53,10 @@ struct conn {
     bool in_run;
     bool finished;                /* the protocol's fini was called */
     bool counted;                 /* in room->sessions */
+    bool waits;                   /* in a list of revoke.c, by wait_link */
+    struct list wait_link;
+    struct user *fresh;           /* takes the place of session.user when no action is under way; or NULL */
+    enum close_reason at_rest;    /* closed with it when no action is under way any more; CLOSE_CLIENT: no */
     char last_byte;               /* of what was handed to the stream; 0: nothing yet */
 };
 

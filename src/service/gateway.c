@@ -13,6 +13,7 @@
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/store/mailbox.h"
+#include "revoke.h"
 
 enum { TICK_MS = 250, KEEP_TICKS = 4, KEEP_MS = 10 * 1000, TLS_TICKS = 20, RETRY_TICKS = 8, STOP_TICK_MS = 20, STOP_MS = 10 * 1000 };
 
@@ -169,12 +170,18 @@ static void follow(void *arg)
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         follow_room(g, &g->rooms[i], snapshot);
     control_follow(g->control, snapshot);
+    revoke_look(g);
     snapshot_unref(&snapshot);
 }
 
 void service_changed(struct gateway *gateway)
 {
     loop_post(gateway->homes[0].loop, follow, gateway);
+}
+
+void service_users_changed(struct gateway *gateway)
+{
+    revoke_look(gateway);
 }
 
 static void end_if_quiet(struct gateway *g)
@@ -193,8 +200,11 @@ static void tick(void *arg)
     uint64_t stall_ms = snapshot ? snapshot->agent.stall_seconds * 1000 : 10000;
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         pool_watch(g->rooms[i].pool, stall_ms);
-    if (++g->ticks % KEEP_TICKS == 0)
+    if (++g->ticks % KEEP_TICKS == 0) {
         store_keep_idle(KEEP_MS);
+        if (!g->stopping)
+            revoke_look(g);
+    }
     if (g->stopping)
         end_if_quiet(g);
     else if (g->applied != 0 && g->ticks % TLS_TICKS == 0)
@@ -276,6 +286,7 @@ int service_new(const struct service_options *options, struct gateway **out, str
     g->look_ups = pool_new("look-ups", LOOK_UP_THREADS);
     g->tls = tls_context_new();
     g->listeners = listeners_new(g);
+    g->revoker = revoker_new(g);
     loop_timer_init(&g->tick, g->homes[0].loop, tick, g);
     if (store_watch_fd() >= 0)
         loop_watch_start(&g->store_watch, g->homes[0].loop, store_watch_fd(), store_news, g);
@@ -330,6 +341,7 @@ void service_free(struct gateway **gateway)
     if (!end_threads(g))
         return;
     store_keep_idle(0);
+    revoker_free(&g->revoker);
     tls_context_free(&g->tls);
     for (unsigned i = 0; i < LOOPS_MAX; i++)
         loop_free(&g->homes[i].loop);

@@ -15,6 +15,7 @@ enum { LOOPS_MAX = 16, LOOK_UP_THREADS = 16 };
 
 struct control;
 struct listeners;
+struct revoker;
 
 /* One thread with its loop and the connections on it. */
 struct home {
@@ -23,6 +24,8 @@ struct home {
     pthread_t thread;
     bool threaded;
     struct list conns;            /* touched on the loop only */
+    struct list *look_at;         /* in conns: where revoke.c's look goes on; NULL: none is under way */
+    _Atomic bool look_wanted;
 };
 
 /* One service: its protocol, threads and counters. */
@@ -50,6 +53,7 @@ struct gateway {
     _Atomic unsigned sessions;            /* connections of all services, and those being ended */
     struct listeners *listeners;
     struct control *control;
+    struct revoker *revoker;
     struct loop_watch store_watch;
     struct loop_timer tick;
     unsigned ticks;

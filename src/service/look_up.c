@@ -7,6 +7,7 @@
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "revoke.h"
 
 enum { BUCKETS = 4096, WAIT_MS = 10 * 1000 };
 
@@ -23,18 +24,6 @@ void look_up_free(struct look_up **look_up)
     buf_fini(&l->name);
     user_unref(&l->user);
     mem_free(look_up);
-}
-
-static bool is_allowed(const struct user *user, enum service service)
-{
-    switch (service) {
-    case SERVICE_POP3:
-        return user->pop3.allowed;
-    case SERVICE_IMAP4:
-        return user->imap4_allowed;
-    default:
-        return user->smtp_outgoing_allowed || user->smtp_incoming_allowed;
-    }
 }
 
 static void note_login(const struct conn *c, enum counter which, const char *cause, const char *detail)
@@ -70,7 +59,7 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
     if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0 ||
         config_verify_user(l->user, buf_slice(&l->password), &fault) < 0)
         return fault_result(c, &fault);
-    if (l->user->disabled || !is_allowed(l->user, c->room->service)) {
+    if (l->user->disabled || !revoke_is_allowed(l->user, c->room->service)) {
         note_login(c, COUNTER_ACCESS_DENIED, l->user->disabled ? "disabled or expired" : "class of service", "");
         return ACTION_REFUSED;
     }
@@ -127,6 +116,7 @@ static void login_ended(struct conn *c)
         c->session.fair_key = fair_key_of(c->session.user->post_office);
         log_verbose("login", "%s session %llu: %s from %s logged in", service_word(c->room->service),
                     (unsigned long long)c->session.id, c->session.user->id, c->session.peer);
+        revoke_logged_in(c);
         conn_action_ended(c, ACTION_OK);
         return;
     }

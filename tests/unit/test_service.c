@@ -131,7 +131,42 @@ void user_unref(struct user **user)
     if (u == NULL || atomic_fetch_sub(&u->references, 1) != 1)
         return;
     mem_free(&u->id);
+    mem_free(&u->dn);
     mem_free(&u);
+}
+
+/* What becomes of the user "joe" when the directory is asked again; all others stay as they are. */
+enum fate { FATE_SAME, FATE_GONE, FATE_DISABLED, FATE_DENIED, FATE_MOVED, FATE_HOMELESS, FATE_DAYS };
+static _Atomic int fate;
+static _Atomic uint64_t users_version;
+static _Atomic unsigned refreshes;
+
+bool config_user_is_current(const struct user *user)
+{
+    return user->built_ms == atomic_load(&users_version);
+}
+
+int config_refresh_user(const struct user *old, struct user **out, struct fault *fault)
+{
+    atomic_fetch_add(&refreshes, 1);
+    uint64_t version = atomic_load(&users_version);
+    if (config_find_user(slice_from_string(old->id), out, fault) < 0)
+        return -1;
+    (*out)->built_ms = version;
+    if (strcmp(old->id, "joe") != 0)
+        return 0;
+    if (fate == FATE_GONE) {
+        user_unref(out);
+        return fault_set(fault, FAULT_NOT_FOUND, 0, "gone");
+    }
+    (*out)->disabled = fate == FATE_DISABLED;
+    (*out)->pop3.allowed = fate != FATE_DENIED;
+    (*out)->pop3.days = fate == FATE_DAYS ? 7 : 0;
+    if (fate == FATE_MOVED)
+        (*out)->mailbox_dir = (char *)"elsewhere";
+    if (fate == FATE_HOMELESS)
+        (*out)->post_office = NULL;
+    return 0;
 }
 
 int config_find_user(struct slice name, struct user **out, struct fault *fault)
@@ -143,6 +178,9 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
     struct user *u = MEM_NEW(struct user);
     u->references = 1;
     u->id = slice_to_string(name);
+    u->dn = slice_to_string(name);
+    u->mailbox_dir = (char *)"here";
+    u->built_ms = atomic_load(&users_version);
     u->post_office = slice_starts_with(name, "lost") ? NULL : &office;
     u->pop3.allowed = u->smtp_incoming_allowed = true;
     u->disabled = slice_starts_with(name, "off");
@@ -482,6 +520,8 @@ static void echo_line(struct session *s, struct slice line)
         session_step(s, echo_stuck);
     else if (slice_is(word, "big"))
         slice_to_number(rest, 1u << 30, &e->left);
+    else if (slice_is(word, "days"))
+        buf_printf(&s->out, "%u\r\n", (unsigned)s->user->pop3.days);
     else if (slice_is(word, "quit")) {
         buf_append_text(&s->out, "bye\r\n");
         session_close(s, CLOSE_LOGOUT);
@@ -530,6 +570,8 @@ static struct slice echo_farewell(const struct session *s, enum close_reason rea
     case CLOSE_SHUTDOWN: return SLICE_LITERAL("shutdown\r\n");
     case CLOSE_SERVICE_DISABLED: return SLICE_LITERAL("disabled\r\n");
     case CLOSE_STALLED: return SLICE_LITERAL("stalled\r\n");
+    case CLOSE_ACCESS_REVOKED: return SLICE_LITERAL("revoked\r\n");
+    case CLOSE_MAILBOX_MOVED: return SLICE_LITERAL("moved\r\n");
     case CLOSE_TOO_MANY_CONNECTIONS: return SLICE_LITERAL("too many\r\n");
     case CLOSE_LOGIN_TIMEOUT: return SLICE_LITERAL("no login\r\n");
     default: return SLICE_NONE;
@@ -689,6 +731,137 @@ static void test_session(void)
     EXPECT(fd, "");
     close(fd);
     EVENTUALLY(atomic_load(&echoes) == 0);
+    site_stop(&site);
+}
+
+static int log_in_as(struct site *site, const char *name)
+{
+    char line[64];
+    int fd = open_session(site->pop3_port);
+    EXPECT(fd, "hello");
+    snprintf(line, sizeof(line), "login %s good\r\n", name);
+    say(fd, line);
+    snprintf(line, sizeof(line), "login ok");
+    EXPECT(fd, line);
+    return fd;
+}
+
+static void change_users(struct site *site, enum fate what)
+{
+    fate = what;
+    users_version++;
+    service_users_changed(site->gateway);
+}
+
+/* The session ends with the words of its protocol; nobody else's does. */
+static void test_revocation(void)
+{
+    static const struct { enum fate fate; const char *words; } rows[] = {
+        { FATE_GONE, "revoked" }, { FATE_DISABLED, "revoked" }, { FATE_DENIED, "revoked" }, { FATE_MOVED, "moved" }, { FATE_HOMELESS, "moved" },
+    };
+    struct site site;
+    site_start(&site, NULL);
+    int other = log_in_as(&site, "joe2");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        fate = FATE_SAME;
+        int fd = log_in_as(&site, "joe");
+        uint64_t begin = clock_monotonic_ms();
+        change_users(&site, rows[i].fate);
+        EXPECT(fd, rows[i].words);
+        EXPECT(fd, "");
+        CU_ASSERT(clock_monotonic_ms() - begin < 1000);
+        close(fd);
+    }
+    say(other, "still\r\n");
+    EXPECT(other, "still");
+    close(other);
+    fate = FATE_SAME;
+    site_stop(&site);
+}
+
+/* New limits count from the next command on; a step under way has the old ones to its end. */
+static void test_new_limits(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = log_in_as(&site, "joe"), busy = log_in_as(&site, "joe"), late = log_in_as(&site, "joe");
+    char line[256];
+    say(busy, "stuck\r\ndays\r\n");
+    EVENTUALLY(gate_get(&stuck_gate, &stuck_gate.now) == 1);
+    change_users(&site, FATE_DAYS);
+    EVENTUALLY((say(fd, "days\r\n"), strcmp(get_line(fd, line), "7") == 0));
+    gate_open(&stuck_gate);
+    EXPECT(busy, "stuck ok");
+    EXPECT(busy, "7");
+    /* A right that goes while a step is under way ends the session after its answer. */
+    gate_init(&stuck_gate);
+    say(busy, "stuck\r\nnever\r\n");
+    EVENTUALLY(gate_get(&stuck_gate, &stuck_gate.now) == 1);
+    unsigned before = refreshes;
+    change_users(&site, FATE_GONE);
+    EXPECT(fd, "revoked");
+    EXPECT(late, "revoked");
+    CU_ASSERT_EQUAL(refreshes - before, 1);
+    gate_open(&stuck_gate);
+    EXPECT(busy, "stuck ok");
+    get_line(busy, line);
+    if (strcmp(line, "never") == 0)   /* what was read together with the answer */
+        get_line(busy, line);
+    CU_ASSERT_STRING_EQUAL(line, "revoked");
+    close(fd);
+    close(busy);
+    close(late);
+    fate = FATE_SAME;
+    site_stop(&site);
+}
+
+/* An unreachable directory takes nothing away; what it says when it is back counts, although nobody tells of a change. */
+static void test_revocation_away(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = log_in_as(&site, "joe");
+    directory_away = true;
+    unsigned before = refreshes;
+    change_users(&site, FATE_GONE);
+    EVENTUALLY(refreshes > before + 1);   /* asked again, and again */
+    say(fd, "still\r\n");
+    EXPECT(fd, "still");
+    directory_away = false;
+    EXPECT(fd, "revoked");
+    close(fd);
+    fate = FATE_SAME;
+    site_stop(&site);
+}
+
+/* Many sessions: one question for each user, all heard. */
+static void test_revocation_many(void)
+{
+    enum { EACH = 150 };
+    int fds[EACH], others[EACH];
+    char name[16];
+    struct site site;
+    site_start(&site, NULL);
+    for (int i = 0; i < EACH; i++) {
+        fds[i] = log_in_as(&site, "joe");
+        snprintf(name, sizeof(name), "joe%d", 1000 + i % 50);
+        others[i] = log_in_as(&site, name);
+    }
+    unsigned before = refreshes;
+    uint64_t begin = clock_monotonic_ms();
+    change_users(&site, FATE_DENIED);
+    for (int i = 0; i < EACH; i++)
+        EXPECT(fds[i], "revoked");
+    CU_ASSERT(clock_monotonic_ms() - begin < 1000);
+    EVENTUALLY(refreshes - before >= 51);
+    CU_ASSERT(refreshes - before <= 60);
+    for (int i = 0; i < EACH; i++) {
+        say(others[i], "still\r\n");
+        EXPECT(others[i], "still");
+        close(fds[i]);
+        close(others[i]);
+    }
+    fate = FATE_SAME;
     site_stop(&site);
 }
 
@@ -1073,6 +1246,10 @@ static const struct unit_test tests[] = {
     { "resize", test_resize },
     { "session", test_session },
     { "login", test_login },
+    { "revocation", test_revocation },
+    { "new limits", test_new_limits },
+    { "revocation, directory away", test_revocation_away },
+    { "revocation of many", test_revocation_many },
     { "guessers", test_guessers },
     { "big answer", test_big_answer },
     { "disable", test_disable },

@@ -29,6 +29,8 @@ bool service_run(struct gateway *gateway);
 void service_stop(struct gateway *gateway);
 /* A new snapshot was published: takes it up soon. Any thread. */
 void service_changed(struct gateway *gateway);
+/* Users changed: their sessions are looked over soon. Any thread. */
+void service_users_changed(struct gateway *gateway);
 void service_free(struct gateway **gateway);
 
 #endif
