@@ -14,14 +14,17 @@ static struct slice clean(struct arena *arena, struct slice text)
 {
     struct buf out;
     buf_init(&out, STATUS_VALUE_MAX);
-    for (text = slice_trim(text); text.len > 0;) {
+    bool room = true;
+    for (text = slice_trim(text); text.len > 0 && room;) {
         size_t len = slice_utf8_length(text);
-        char c = len == 1 ? text.data[0] : 'x';
+        unsigned char c = (unsigned char)text.data[0];
         bool blank = c == ' ' || c == '\t';
-        bool good = len == 0 || (unsigned char)c < ' ' || c == 127 ? buf_append_byte(&out, blank ? ' ' : '?')
-                    : blank && out.len > 0 && out.data[out.len - 1] == ' ' ? true : buf_append(&out, slice_part(text, 0, len));
-        if (!good)
-            break;
+        if (blank && out.len > 0 && out.data[out.len - 1] == ' ')
+            room = true;
+        else if (blank || len == 0 || c < ' ' || c == 127)
+            room = buf_append_byte(&out, blank ? ' ' : '?');
+        else
+            room = buf_append(&out, slice_part(text, 0, len));
         text = slice_from(text, len > 0 ? len : 1);
     }
     struct slice copy = arena_copy(arena, slice_trim(buf_slice(&out)));

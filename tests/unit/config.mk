@@ -16,3 +16,9 @@ TESTS += tests/unit/test_rights
 tests_unit_test_rights_SOURCES = tests/unit/test_rights.c
 tests_unit_test_rights_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_rights_LDADD = $(tests_unit_test_config_LDADD)
+
+check_PROGRAMS += tests/unit/test_settings
+TESTS += tests/unit/test_settings
+tests_unit_test_settings_SOURCES = tests/unit/test_settings.c
+tests_unit_test_settings_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_settings_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS) $(UNIT_LIBS)
