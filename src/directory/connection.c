@@ -16,6 +16,7 @@
 #include "postern/base/buf.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
+#include "tls.h"
 
 #define CONNECT_MS 3000
 /* How often a wait looks whether the server has been found to have failed. */
@@ -74,32 +75,6 @@ int connection_fault(struct connection *c, int code, const char *doing, struct f
     return -1;
 }
 
-/* Where distributions keep the system's certificates: with LDAPNOINIT, libldap does not look by itself. */
-static const char *system_ca_file(void)
-{
-    static const char *const files[] = { "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem" };
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-        if (access(files[i], R_OK) == 0)
-            return files[i];
-    return files[0];
-}
-
-static int set_tls(LDAP *ld, const struct directory_options *options)
-{
-    int demand = LDAP_OPT_X_TLS_DEMAND, client = 0, minimum = LDAP_OPT_X_TLS_PROTOCOL_TLS1_2;
-    const char *ca = options->ca_file != NULL ? options->ca_file : system_ca_file();
-    if (ldap_set_option(ld, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) != LDAP_OPT_SUCCESS ||
-        ldap_set_option(ld, LDAP_OPT_X_TLS_CACERTFILE, ca) != LDAP_OPT_SUCCESS)
-        return -1;
-    if (options->cert_file != NULL && (ldap_set_option(ld, LDAP_OPT_X_TLS_CERTFILE, options->cert_file) != LDAP_OPT_SUCCESS ||
-                                       ldap_set_option(ld, LDAP_OPT_X_TLS_KEYFILE, options->key_file) != LDAP_OPT_SUCCESS))
-        return -1;
-    ldap_set_option(ld, LDAP_OPT_X_TLS_PROTOCOL_MIN, &minimum);
-    /* Without a new context the handle's own CA file is ignored. Last, after all other TLS options. */
-    return ldap_set_option(ld, LDAP_OPT_X_TLS_NEWCTX, &client) == LDAP_OPT_SUCCESS ? 0 : -1;
-}
-
 static void set_options(LDAP *ld, bool tls, uint64_t ms)
 {
     int version = LDAP_VERSION3, idle = 30, probes = 3, interval = 10;
@@ -150,7 +125,7 @@ int connection_open(struct connection *c, const struct directory_options *option
         return fault_set(fault, FAULT_INVALID, 0, "%s: %s", uri, ldap_err2string(rc));
     }
     set_options(c->ld, secure || start_tls, ms < CONNECT_MS ? ms : CONNECT_MS);
-    if ((secure || start_tls) && set_tls(c->ld, options) != 0) {
+    if ((secure || start_tls) && tls_use(c->ld, options) != 0) {
         connection_close(c);
         return fault_set(fault, FAULT_INVALID, 0, "%s: the CA file, the certificate or its key cannot be used", uri);
     }

@@ -29,12 +29,13 @@ static bool choose_base(const struct directory_entry *root, const char *inside, 
 
 int server_read(struct connection *c, const char *inside, struct server *out, struct fault *fault)
 {
-    static const char *const attributes[] = { "namingContexts", "supportedControl", NULL };
+    static const char *const attributes[] = { "objectClass", "namingContexts", "supportedControl", NULL };
     memset(out, 0, sizeof(*out));
     struct directory_entry *root = connection_read(c, "", attributes, READ_MS, fault);
     if (root == NULL)
         return -1;
     out->has_sync = directory_entry_has(root, "supportedControl", SYNC_REQUEST_OID);
+    out->is_open_ldap = directory_entry_has(root, "objectClass", "OpenLDAProotDSE");
     out->has_bell = directory_entry_has(root, "supportedControl", BELL_REQUEST_OID);
     bool found = choose_base(root, inside, out);
     directory_entry_free(&root);

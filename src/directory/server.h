@@ -8,6 +8,7 @@ struct server {
     char *base;            /* the naming context that holds what is asked for, as the server spells it */
     bool has_sync;         /* RFC 4533 */
     bool has_bell;         /* persistent search */
+    bool is_open_ldap;     /* its cookies tell of every change, also of those that concern nothing watched */
 };
 
 /* Reads the root DSE (RFC 4512, section 5.1). */

@@ -31,7 +31,8 @@
 #define FULL_EVERY_MS 600000
 /* A cookie without an entry means a change outside the filter: it may be a renamed parent, whose children are not told. */
 #define DOUBT_MS 5000
-#define BELL_NET_MS 10000
+/* Where nothing tells even that: everything is read this often. */
+#define NET_MS 10000
 #define POLL_MS 1000
 /* Of the time of one core of the directory, a net takes at most one part in so many. */
 #define NET_SHARE 50
@@ -77,6 +78,7 @@ struct directory_watch {
     uint64_t cost_ms;          /* what it took */
     uint64_t polled_ms;
     struct directory_entry *csn;
+    bool csn_moves;            /* it has been seen to */
     uint64_t heard_ms;
     int heartbeat_id;          /* 0: none is out */
     uint64_t heartbeat_ms;
@@ -411,14 +413,17 @@ static uint64_t at_least(uint64_t ms, uint64_t share)
     return ms > share ? ms : share;
 }
 
-/* Whether something was written since contextCSN was read last. What cannot be read, or fails, counts as moved. */
+/* Whether something was written since contextCSN was read last. What cannot be read, or fails, counts as moved; and so does one that has never
+ * been seen to move: a server without content synchronisation may have kept it from a time when it had it. */
 static bool csn_has_moved(struct directory_watch *w)
 {
     struct directory_entry *csn = server_read_csn(&w->connection, &w->server);
-    bool moved = csn == NULL || w->csn == NULL || !csn_has_reached(w->csn, csn);
+    bool known = csn != NULL && w->csn != NULL;
+    bool moved = !known || !csn_has_reached(w->csn, csn);
+    w->csn_moves = known && (w->csn_moves || moved);
     directory_entry_free(&w->csn);
     w->csn = csn;
-    return moved;
+    return moved || !w->csn_moves;
 }
 
 static bool refresh_is_due(struct directory_watch *w)
@@ -429,8 +434,11 @@ static bool refresh_is_due(struct directory_watch *w)
     if (atomic_exchange(&w->wanted, false) || w->again || now - w->searched_ms > FULL_EVERY_MS)
         return true;
     switch (w->mode) {
-    case WATCH_SYNC: return w->doubt_ms != 0 && now - w->doubt_ms > at_least(DOUBT_MS, net);
-    case WATCH_BELL: return now - w->refreshed_ms > at_least(BELL_NET_MS, net);
+    case WATCH_SYNC:
+        if (w->server.is_open_ldap)
+            return w->doubt_ms != 0 && now - w->doubt_ms > at_least(DOUBT_MS, net);
+        /* fall through */
+    case WATCH_BELL: return now - w->refreshed_ms > at_least(NET_MS, net);
     default: break;
     }
     if (now - w->polled_ms < at_least(POLL_MS, net / 5))
@@ -457,6 +465,7 @@ static void use_server(struct directory_watch *w, const struct connection *conne
     w->mode = mode_of(server);
     w->bell_id = w->heartbeat_id = w->search_id = 0;
     directory_entry_free(&w->csn);
+    w->csn_moves = false;
 }
 
 /* Everything is read from the earlier server while the connection to the one in use stays; only when that is done is it dropped. */

@@ -51,9 +51,9 @@ def free_port():
         return s.getsockname()[1]
 
 
-def run(*command, text=None):
+def run(*command, text=None, env=None):
     done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "PATH": PATH, "LDAPNOINIT": "1"})
+                          env={**os.environ, "PATH": PATH, "LDAPNOINIT": "1", **(env or {})})
     return done.returncode, done.stdout
 
 
@@ -122,6 +122,8 @@ class Slapd(Server):
     def __init__(self):
         super().__init__("slapd")
         self.ldapi = "ldapi://" + self.path("ldapi").replace("/", "%2F")
+        self.more_uris = ""
+        self.env = {}
         os.mkdir(self.path("slapd.d"), 0o700)
         os.mkdir(self.path("db"), 0o700)
         self.write("config.ldif", f"""dn: cn=config
@@ -181,13 +183,53 @@ olcAccess: {{0}}to * by self write by users read by anonymous auth
             os.unlink(self.path("slapd.pid"))
         except FileNotFoundError:
             pass
-        code, said = run("slapd", "-h", f"{self.uri} {self.ldapi}", "-F", self.path("slapd.d"), "-n", "slapd")
+        code, said = run("slapd", "-h", f"{self.uri} {self.ldapi} {self.more_uris}", "-F", self.path("slapd.d"), "-n", "slapd", env=self.env)
         if code != 0 or not poll(lambda: os.path.exists(self.path("slapd.pid")) and os.path.getsize(self.path("slapd.pid"))):
             raise RuntimeError(f"slapd did not start: {said}")
         with open(self.path("slapd.pid")) as file:
             self.pid = int(file.read())
         if not poll(self.answers):
             raise RuntimeError("slapd does not answer")
+
+    def configure(self, text):
+        """Changes of cn=config."""
+        code, said = self.ldap("ldapmodify", user=self.config_admin, text=text)
+        if code != 0:
+            raise RuntimeError(f"cn=config: {said}")
+
+    def replicate_from(self, other, number):
+        """Becomes one of two providers that follow each other (RFC 4533, both ways)."""
+        self.configure(f"""dn: cn=config
+changetype: modify
+replace: olcServerID
+olcServerID: {number}
+
+dn: olcDatabase={{1}}mdb,cn=config
+changetype: modify
+replace: olcSyncrepl
+olcSyncrepl: rid=00{number} provider={other.uri} bindmethod=simple binddn={ADMIN} credentials={PASSWORD} searchbase={SUFFIX}
+  type=refreshAndPersist retry="1 +" timeout=3 network-timeout=3
+-
+replace: olcMultiProvider
+olcMultiProvider: TRUE
+
+""")
+
+    def dump(self, path):
+        """What it holds now, as a backup."""
+        code, said = run("slapcat", "-F", self.path("slapd.d"), "-n", "1", "-l", path)
+        if code != 0:
+            raise RuntimeError(f"slapcat: {said}")
+
+    def restore(self, path):
+        """Stopped, filled from a backup, and started."""
+        self.stop()
+        shutil.rmtree(self.path("db"))
+        os.mkdir(self.path("db"), 0o700)
+        code, said = run("slapadd", "-q", "-F", self.path("slapd.d"), "-n", "1", "-l", path)
+        if code != 0:
+            raise RuntimeError(f"slapadd: {said}")
+        self.start()
 
     def schema_dn(self):
         text = self.search("-b", "cn=schema,cn=config", "(cn=*postern)", "dn", user=self.config_admin)
@@ -285,6 +327,26 @@ dc: example
 """)
         if code != 0:
             raise RuntimeError(f"389-ds backend: {said}")
+
+    def offer_sync(self):
+        """Switches the content synchronisation plug-in on, and the change log that it needs."""
+        code, said = self.ldap("ldapmodify", text="""dn: cn=Content Synchronization,cn=plugins,cn=config
+changetype: modify
+replace: nsslapd-pluginEnabled
+nsslapd-pluginEnabled: on
+
+dn: cn=Retro Changelog Plugin,cn=plugins,cn=config
+changetype: modify
+replace: nsslapd-pluginEnabled
+nsslapd-pluginEnabled: on
+-
+replace: nsslapd-attribute
+nsslapd-attribute: nsuniqueid:targetUniqueId
+""")
+        if code != 0:
+            raise RuntimeError(f"389-ds plug-ins: {said}")
+        self.stop()
+        self.start()
 
 
 def have(*programs):

@@ -94,11 +94,17 @@ member: cn=outer,ou=people,{SUFFIX}
 
 
 class Driver:
-    def __init__(self, server, state, *more):
+    def __init__(self, server, state, *more, uris=None, env=None):
         program = os.path.join(directory.BUILD, "tests", "e2e", "config_driver")
-        self.log = open(server.path("driver.log"), "ab")
-        self.process = subprocess.Popen([program, server.ldapi if "external" in more else server.uri, AGENT, state, "/srv/mail", GATEWAY, server.path("gateway.pw"), *more],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.log_path = server.path("driver.log")
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen([program, uris or (server.ldapi if "external" in more else server.uri), AGENT, state, "/srv/mail", GATEWAY, server.path("gateway.pw"), *more],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        env={**os.environ, **(env or {})})
+
+    def said(self):
+        with open(self.log_path, errors="replace") as file:
+            return file.read()
 
     def ask(self, command):
         self.process.stdin.write(command + "\n")
@@ -465,4 +471,5 @@ def main():
     checks.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,8 @@
 /* watch: follows a part of the directory in a thread of its own. By what the root DSE offers: RFC 4533 refreshAndPersist; else persistent search
  * as a bell, with a full reading after each ring and every 10 s; else a full reading each second, or only when contextCSN has moved.
  * Every connection begins with a full refresh without a cookie: a resumed one can lose deletions for ever. What no mode tells (an object that
- * an access rule hides) is found by a full refresh: within 5 s of the next change anywhere in the naming context, else each 10 minutes. */
+ * an access rule hides, the children of a renamed container) is found by a full refresh: with OpenLDAP within 5 s of the next change anywhere
+ * in the naming context and each 10 minutes, with others each 10 s. */
 #ifndef POSTERN_DIRECTORY_WATCH_H
 #define POSTERN_DIRECTORY_WATCH_H
 
