@@ -8,8 +8,9 @@ posternd_LDADD = \
 	$(LDAP_LIBS) $(GSASL_LIBS) $(NET_LIBS)
 
 bin_PROGRAMS += posternctl
-posternctl_SOURCES = src/posternctl.c
-posternctl_LDADD = src/ctl/libctl.a src/store/libstore.a src/base/libbase.a
+posternctl_SOURCES = src/posternctl.c schema/forms.c schema/forms.h
+posternctl_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+posternctl_LDADD = src/ctl/libctl.a src/config/libconfig.a src/store/libstore.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS)
 
 dist_man_MANS += src/posternctl.8
 # The list of switches comes from the table that the program reads.
