@@ -3,6 +3,7 @@
 
 #include "postern/base/log.h"
 #include "postern/sasl/sasl.h"
+#include "relay.h"
 
 enum { LOGIN_FAILURES_MAX = 3 };
 enum { STAGE_BEGIN, STAGE_ANSWER, STAGE_LOGIN, STAGE_OPEN };
@@ -31,13 +32,20 @@ static struct account_where account_of(const struct user *user)
     };
 }
 
-static enum step_result open_work(struct imap *imap, struct command *command)
+struct account *imap_find_account(const struct user *user)
+{
+    struct account_where where = account_of(user);
+    return account_find(&where);
+}
+
+enum step_result imap_open_account_work(struct imap *imap, struct command *command)
 {
     const struct user *user = imap->session->user;
     struct account_where where = account_of(user);
     struct fault fault;
     (void)command;
-    if (account_open(&where, true, &imap->account, &fault) == 0)
+    /* What stands in for the POA creates no mailboxes. */
+    if (account_open(&where, !imap->session->fallback, &imap->account, &fault) == 0)
         return STEP_DONE;
     if (fault.class == FAULT_BUSY)
         return STEP_AGAIN;
@@ -60,8 +68,14 @@ static bool logged_in(struct imap *imap, struct command *command)
     imap->bad_commands = 0;
     imap->session->idle_seconds = (unsigned)imap->session->snapshot->agent.imap4_idle_minutes * 60;
     buf_init(&text, 0);
-    imap_write_capability(imap, &text);
-    imap_replyf(command, REPLY_OK, "[%s] Logged in.", buf_text(&text));
+    if (imap->session->remote != NULL)
+        relay_begin(imap, &text);
+    else {
+        buf_append_text(&text, "[");
+        imap_write_capability(imap, &text);
+        buf_append_text(&text, "] Logged in.");
+    }
+    imap_replyf(command, REPLY_OK, "%s", buf_text(&text));
     buf_fini(&text);
     return true;
 }
@@ -86,17 +100,17 @@ static bool refuse_login(struct imap *imap, struct command *command)
 static bool end_login(struct imap *imap, struct command *command)
 {
     const struct user *user = imap->session->user;
-    struct account_where where;
     switch (imap->result) {
     case ACTION_OK:
+        if (imap->session->remote != NULL)
+            return logged_in(imap, command);
         if (user->post_office == NULL || user->post_office->path == NULL)
             return unavailable(imap, command);
-        where = account_of(user);
-        imap->account = account_find(&where);
+        imap->account = imap_find_account(user);
         if (imap->account != NULL)
             return logged_in(imap, command);
         command->stage = STAGE_OPEN;
-        return imap_step(imap, open_work);
+        return imap_step(imap, imap_open_account_work);
     case ACTION_UNAVAILABLE:
         imap_reply(command, REPLY_NO, "[UNAVAILABLE] Logins cannot be verified at the moment.");
         return true;

@@ -6,6 +6,7 @@
 #include "postern/base/check.h"
 #include "postern/base/memory.h"
 #include "postern/base/secret.h"
+#include "relay.h"
 
 enum {
     TEXT_BEFORE_LOGIN = 8 * 1024, TEXT_AFTER_LOGIN = 64 * 1024,
@@ -248,7 +249,8 @@ static void run(struct session *session)
     struct imap *imap = session->state;
     if (session->busy || !take_result(imap))
         return;
-    while (imap->await == AWAIT_NONE && !session->closing && !session->out_full && advance(imap))
+    while (imap->await == AWAIT_NONE && !session->closing && !session->out_full &&
+           (imap->relay != NULL && imap->phase == PHASE_READ ? relay_run(imap) : advance(imap)))
         ;
     if (imap->await == AWAIT_NONE) {
         buf_shrink(&session->in);
@@ -274,11 +276,12 @@ static void fini(struct session *session)
     free_command(imap);
     imap_deselect(imap);
     account_unref(&imap->account);
+    relay_free(&imap->relay);
     reader_reset(&imap->reader, true);
     mem_release(imap);
     session->state = NULL;
 }
 
 const struct protocol imap_protocol = {
-    .service = SERVICE_IMAP4, .init = init, .run = run, .farewell = imap_farewell, .fini = fini,
+    .service = SERVICE_IMAP4, .init = init, .run = run, .farewell = imap_farewell, .fini = fini, .uses_remote = true,
 };

@@ -13,6 +13,7 @@ src_imap_libimap_a_SOURCES += src/imap/mailboxes.c
 src_imap_libimap_a_SOURCES += src/imap/messages.c
 src_imap_libimap_a_SOURCES += src/imap/pattern.c src/imap/pattern.h
 src_imap_libimap_a_SOURCES += src/imap/reader.c src/imap/reader.h
+src_imap_libimap_a_SOURCES += src/imap/relay.c src/imap/relay.h
 src_imap_libimap_a_SOURCES += src/imap/relay_scan.c src/imap/relay_scan.h src/imap/relay_internal.h src/imap/relay_client.c src/imap/relay_poa.c
 src_imap_libimap_a_SOURCES += src/imap/response.c
 src_imap_libimap_a_SOURCES += src/imap/select.c

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "postern/base/log.h"
+#include "relay.h"
 
 void imap_reply(struct command *command, enum reply reply, const char *text)
 {
@@ -186,8 +187,12 @@ struct slice imap_farewell(const struct session *session, enum close_reason reas
         [CLOSE_STALLED] = SLICE_LITERAL("* BYE [UNAVAILABLE] The mailbox does not answer.\r\n"),
         [CLOSE_KICKED] = SLICE_LITERAL("* BYE The session was ended by an administrator.\r\n"),
         [CLOSE_MAILBOX_MOVED] = SLICE_LITERAL("* BYE [UNAVAILABLE] The mailbox was moved: log in again later.\r\n"),
+        [CLOSE_POA_LOST] = SLICE_LITERAL("* BYE [UNAVAILABLE] The mailbox is not reachable at the moment.\r\n"),
+        [CLOSE_LINK_CHANGED] = SLICE_LITERAL("* BYE [UNAVAILABLE] The way to the mailbox has changed: log in again.\r\n"),
         [CLOSE_MAILBOX_GONE] = SLICE_LITERAL("* BYE The selected mailbox was removed or renumbered.\r\n"),
     };
-    (void)session;
+    const struct imap *imap = session->busy ? NULL : session->state;
+    if (imap != NULL && imap->relay != NULL && !relay_is_between_responses(imap->relay))
+        return SLICE_NONE;
     return reason < CLOSE_COUNT ? words[reason] : SLICE_NONE;
 }

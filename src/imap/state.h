@@ -14,6 +14,7 @@
 
 struct imap;
 struct command;
+struct relay;
 
 /* Flags of a row of commands.h. */
 enum command_flag {
@@ -79,6 +80,7 @@ struct imap {
     bool gone;                       /* the selected mailbox is: close */
     bool close_after;                /* the reply of the command */
     bool start_tls;                  /* after the reply */
+    struct relay *relay;             /* while the mailbox is reached through a POA */
 };
 
 /* --- imap.c ---------------------------------------------------------------------------------------------------------- */
@@ -133,6 +135,13 @@ bool imap_resolve_set(struct view *view, const struct sequence_set *set, bool ar
 
 void imap_write_capability(const struct imap *imap, struct buf *out);
 void imap_write_greeting(struct imap *imap);
+
+/* --- auth.c ---------------------------------------------------------------------------------------------------------- */
+
+/* The account of a user who is served directly: as it is in memory, or NULL: the work opens it. [L] */
+struct account *imap_find_account(const struct user *user);
+/* Sets imap->account, or logs why not. */
+enum step_result imap_open_account_work(struct imap *imap, struct command *command);
 
 /* --- append.c -------------------------------------------------------------------------------------------------------- */
 

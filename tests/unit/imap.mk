@@ -27,3 +27,7 @@ check_PROGRAMS += tests/unit/test_relay_scan
 TESTS += tests/unit/test_relay_scan
 tests_unit_test_relay_scan_SOURCES = tests/unit/test_relay_scan.c
 tests_unit_test_relay_scan_LDADD = $(IMAP_TEST_LIBS)
+check_PROGRAMS += tests/unit/test_relay
+TESTS += tests/unit/test_relay
+tests_unit_test_relay_SOURCES = tests/unit/test_relay.c tests/unit/imap_fake.c tests/unit/imap_fake.h
+tests_unit_test_relay_LDADD = $(IMAP_SESSION_LIBS) $(UNIT_LIBS)

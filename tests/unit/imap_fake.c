@@ -215,9 +215,16 @@ static void op_refresh(struct session *s)
     CHECK(!s->busy);
 }
 
+static void op_drop_remote(struct session *s)
+{
+    CHECK(s->remote != NULL);
+    s->remote = NULL;
+    s->fallback = true;
+}
+
 static const struct session_ops ops = {
     .step = op_step, .login = op_login, .start_tls = op_start_tls, .close = op_close, .wake = op_wake,
-    .wake_after = op_wake_after, .refresh = op_refresh,
+    .wake_after = op_wake_after, .refresh = op_refresh, .drop_remote = op_drop_remote,
 };
 
 void client_init(struct client *client)

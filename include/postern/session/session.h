@@ -62,6 +62,7 @@ struct protocol {
     /* Last words for a close that the gateway decides ("* BYE ...", "421 ..."): static text or SLICE_NONE. When session->busy
      * it must not look at state. Sent only if the output ends at a line's end. */
     struct slice (*farewell)(const struct session *session, enum close_reason reason);
+    bool uses_remote;   /* can work with session->remote */
     /* Frees session->state (NULL if init was never called). Never while busy. */
     void (*fini)(struct session *session);
 };
@@ -75,9 +76,24 @@ struct session_ops {
     void (*wake)(struct session *session);
     void (*wake_after)(struct session *session, unsigned milliseconds);
     void (*refresh)(struct session *session);
+    void (*drop_remote)(struct session *session);
 };
 
 enum { SESSION_OUT_CHUNK = 128 * 1024 };   /* a step stops adding to out above this and goes on after run is called again */
+
+/* A connection to the user's Post Office Agent, logged in as the user. The protocol takes bytes from `in` and puts bytes into `out`; run
+ * is called when there is something new in either. */
+struct remote {
+    struct buf in;             /* from the POA and not yet consumed */
+    struct buf out;            /* for the POA: sent when run returns */
+    size_t in_limit;           /* reading pauses at this many bytes in `in`; set by the protocol, default 16 KiB */
+    struct buf capability;     /* what the POA said of itself after the login, separated by spaces; the protocol may free it */
+    bool eof;                  /* the POA sends no more, or is lost: what is in `in` is the last of it */
+    bool out_full;             /* the POA does not keep up: put nothing more into out */
+    bool direct_too;           /* the mailbox may also be opened directly: offer what both have, and go on so if the POA is lost */
+    bool end_wanted;           /* the gateway wants to close the session: do so with end_reason as soon as the client is between two responses */
+    enum close_reason end_reason;
+};
 
 struct session {
     const struct session_ops *ops;
@@ -108,6 +124,8 @@ struct session {
     const void *fair_key;      /* steps with the same key take at most half of the threads (the post office); set by service
                                   from user at login, by SMTP for the recipient's post office before each delivery step */
     struct counters *counters; /* of its service */
+    struct remote *remote;     /* after a login that ended in ACTION_OK: the mailbox is reached by this; NULL: directly */
+    bool fallback;             /* after such a login, and after session_drop_remote: directly, because the POA is not reachable */
 };
 
 /* Runs work in a thread of the session's service; busy until then; then run with result OK or UNAVAILABLE (work was not run, or
@@ -160,6 +178,12 @@ static inline void session_wake_after(struct session *s, unsigned milliseconds)
 static inline void session_refresh(struct session *s)
 {
     s->ops->refresh(s);
+}
+
+/* Closes the connection to the POA; session->remote is NULL then. */
+static inline void session_drop_remote(struct session *s)
+{
+    s->ops->drop_remote(s);
 }
 
 static inline bool session_out_has_room(const struct session *s)
