@@ -12,6 +12,7 @@
 #include "postern/base/memory.h"
 #include "postern/net/endpoint.h"
 #include "revoke.h"
+#include "user_counts.h"
 
 enum {
     IN_LIMIT = 16 * 1024,
@@ -96,6 +97,7 @@ static void die(struct conn *c)
     loop_timer_cancel(&c->later);
     stream_want_input(&c->stream, false);
     revoke_forget(c);
+    user_counts_leave(c);
     if (c->counted)
         atomic_fetch_sub(&c->room->sessions, 1);
     conn_post(c, bury);
@@ -230,6 +232,13 @@ void conn_close(struct conn *conn, enum close_reason reason)
         c->reason = reason;
     } else
         begin_close(c, reason);
+}
+
+void conn_turn_away(struct conn *conn, enum close_reason reason)
+{
+    conn->action = CONN_NO_ACTION;
+    conn->under_way = conn->session.busy = false;
+    begin_close(conn, reason);
 }
 
 /* --- running the protocol -------------------------------------------------------------------------------------------------- */

@@ -57,6 +57,7 @@ struct conn {
     struct list wait_link;
     struct user *fresh;           /* takes the place of session.user when no action is under way; or NULL */
     enum close_reason at_rest;    /* closed with it when no action is under way any more; CLOSE_CLIENT: no */
+    char *counted_user;           /* user_counts.c */
     char last_byte;               /* of what was handed to the stream; 0: nothing yet */
 };
 
@@ -64,6 +65,8 @@ struct conn {
 void conn_open(struct gateway *gateway, struct room *room, enum listener_kind kind, int fd);
 /* On its loop. */
 void conn_close(struct conn *conn, enum close_reason reason);
+/* On its loop, when an action has ended that the protocol shall not hear of: ends the session. */
+void conn_turn_away(struct conn *conn, enum close_reason reason);
 /* Posts fn(conn) to its loop; the connection lives until then. Any thread, while it is known to live. */
 void conn_post(struct conn *conn, void (*fn)(void *conn));
 /* First line of a posted fn: false if the connection has ended meanwhile (and may be gone now). */

@@ -14,6 +14,7 @@
 #include "postern/base/memory.h"
 #include "postern/store/mailbox.h"
 #include "revoke.h"
+#include "user_counts.h"
 
 enum { TICK_MS = 250, KEEP_TICKS = 4, KEEP_MS = 10 * 1000, TLS_TICKS = 20, RETRY_TICKS = 8, STOP_TICK_MS = 20, STOP_MS = 10 * 1000 };
 
@@ -287,6 +288,7 @@ int service_new(const struct service_options *options, struct gateway **out, str
     g->tls = tls_context_new();
     g->listeners = listeners_new(g);
     g->revoker = revoker_new(g);
+    g->user_counts = user_counts_new();
     loop_timer_init(&g->tick, g->homes[0].loop, tick, g);
     if (store_watch_fd() >= 0)
         loop_watch_start(&g->store_watch, g->homes[0].loop, store_watch_fd(), store_news, g);
@@ -342,6 +344,7 @@ void service_free(struct gateway **gateway)
         return;
     store_keep_idle(0);
     revoker_free(&g->revoker);
+    user_counts_free(&g->user_counts);
     tls_context_free(&g->tls);
     for (unsigned i = 0; i < LOOPS_MAX; i++)
         loop_free(&g->homes[i].loop);

@@ -16,6 +16,7 @@ enum { LOOPS_MAX = 16, LOOK_UP_THREADS = 16 };
 struct control;
 struct listeners;
 struct revoker;
+struct user_counts;
 
 /* One thread with its loop and the connections on it. */
 struct home {
@@ -54,6 +55,7 @@ struct gateway {
     struct listeners *listeners;
     struct control *control;
     struct revoker *revoker;
+    struct user_counts *user_counts;
     struct loop_watch store_watch;
     struct loop_timer tick;
     unsigned ticks;

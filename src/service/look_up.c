@@ -8,6 +8,7 @@
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
 #include "revoke.h"
+#include "user_counts.h"
 
 enum { BUCKETS = 4096, WAIT_MS = 10 * 1000 };
 
@@ -109,6 +110,11 @@ static enum step_result work(struct pool_task *task)
 static void login_ended(struct conn *c)
 {
     struct look_up *l = c->look_up;
+    if (l->result == ACTION_OK && !user_counts_enter(c, l->user)) {
+        note_login(c, COUNTER_ACCESS_DENIED, "as many connections as the class of service allows", "");
+        conn_turn_away(c, CLOSE_TOO_MANY_CONNECTIONS);
+        return;
+    }
     if (l->result == ACTION_OK) {
         user_unref(&c->session.user);
         c->session.user = l->user;

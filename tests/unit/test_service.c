@@ -181,6 +181,8 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
     u->dn = slice_to_string(name);
     u->mailbox_dir = (char *)"here";
     u->built_ms = atomic_load(&users_version);
+    u->imap4_allowed = slice_is(name, "joe2") || slice_is(name, "joe3");
+    u->imap4_connections = slice_is(name, "joe2") ? 2 : 0;
     u->post_office = slice_starts_with(name, "lost") ? NULL : &office;
     u->pop3.allowed = u->smtp_incoming_allowed = true;
     u->disabled = slice_starts_with(name, "off");
@@ -589,8 +591,12 @@ static void echo_fini(struct session *s)
     atomic_fetch_sub(&echoes, 1);
 }
 
-static const struct protocol echo_pop3 = { SERVICE_POP3, echo_init, echo_run, echo_farewell, echo_fini };
-static const struct protocol echo_imap = { SERVICE_IMAP4, echo_init, echo_run, echo_farewell, echo_fini };
+static const struct protocol echo_pop3 = {
+    .service = SERVICE_POP3, .init = echo_init, .run = echo_run, .farewell = echo_farewell, .fini = echo_fini,
+};
+static const struct protocol echo_imap = {
+    .service = SERVICE_IMAP4, .init = echo_init, .run = echo_run, .farewell = echo_farewell, .fini = echo_fini,
+};
 
 struct site {
     struct service_options options;
@@ -734,16 +740,47 @@ static void test_session(void)
     site_stop(&site);
 }
 
-static int log_in_as(struct site *site, const char *name)
+static int log_in_at(uint16_t port, const char *name)
 {
     char line[64];
-    int fd = open_session(site->pop3_port);
+    int fd = open_session(port);
     EXPECT(fd, "hello");
     snprintf(line, sizeof(line), "login %s good\r\n", name);
     say(fd, line);
-    snprintf(line, sizeof(line), "login ok");
-    EXPECT(fd, line);
     return fd;
+}
+
+static int log_in_as(struct site *site, const char *name)
+{
+    int fd = log_in_at(site->pop3_port, name);
+    EXPECT(fd, "login ok");
+    return fd;
+}
+
+/* So many IMAP4 connections of one user, and as many more of others and of other services as there may be. */
+static void test_user_connections(void)
+{
+    struct site site;
+    int fds[4], most = 0;
+    site_start(&site, NULL);
+    for (int i = 0; i < 4; i++) {
+        fds[i] = log_in_at(i < 3 ? site.imap_port : site.pop3_port, i < 2 || i == 3 ? "joe2" : "joe3");
+        EXPECT(fds[i], "login ok");
+    }
+    int extra = log_in_at(site.imap_port, "joe2");
+    EXPECT(extra, "too many");
+    EXPECT(extra, "");
+    close(extra);
+    close(fds[0]);
+    char line[256] = "";
+    for (uint64_t until = clock_monotonic_ms() + DEADLINE_MS; most == 0 && clock_monotonic_ms() < until; close(extra)) {
+        extra = log_in_at(site.imap_port, "joe2");
+        most = strcmp(get_line(extra, line), "login ok") == 0;
+    }
+    CU_ASSERT(most);   /* the place is free again */
+    for (int i = 1; i < 4; i++)
+        close(fds[i]);
+    site_stop(&site);
 }
 
 static void change_users(struct site *site, enum fate what)
@@ -1247,6 +1284,7 @@ static const struct unit_test tests[] = {
     { "session", test_session },
     { "login", test_login },
     { "revocation", test_revocation },
+    { "connections of a user", test_user_connections },
     { "new limits", test_new_limits },
     { "revocation, directory away", test_revocation_away },
     { "revocation of many", test_revocation_many },
