@@ -15,6 +15,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
+#include "postern/config/rights.h"
 #include "postern/directory/dn.h"
 #include "postern/directory/watch.h"
 #include "status.h"
@@ -414,6 +415,11 @@ bool config_user_is_current(const struct user *user)
 int config_refresh_user(const struct user *old, struct user **out, struct fault *fault)
 {
     return lookup_user_again(config->look_ups, old, out, fault);
+}
+
+int config_explain_user(struct slice name, struct rights_report **out, struct fault *fault)
+{
+    return lookup_explain(config->look_ups, name, out, fault);
 }
 
 void config_directory_state(struct directory_watch_state *out)

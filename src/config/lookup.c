@@ -251,3 +251,22 @@ int lookup_user_again(struct directory_pool *pool, const struct user *old, struc
     snapshot_unref(&snapshot);
     return rc;
 }
+
+int lookup_lists(struct directory_pool *pool, const struct user *user, char ***lists_out, size_t *count_out, struct fault *fault)
+{
+    const struct snapshot *snapshot = user->snapshot;
+    const char *base = snapshot_body(snapshot)->base != NULL ? snapshot_body(snapshot)->base : user_base(snapshot);
+    struct upward *u = MEM_NEW(struct upward);
+    int rc = find_lists(pool, base, user->dn, u, fault);
+    *count_out = 0;
+    if (rc == 0) {
+        *lists_out = MEM_NEW_ARRAY(char *, u->count + 1);
+        for (size_t i = 1; i < u->count; i++)
+            (*lists_out)[(*count_out)++] = mem_strdup(u->ndn[i]);
+    } else {
+        not_known(fault);
+    }
+    forget_lists(u);
+    mem_free(&u);
+    return rc;
+}
