@@ -1,30 +1,22 @@
 /* The watching thread: one connection, one search, one heartbeat; for a moment a second connection, while everything is read anew from an earlier
  * server that is back. Called by src/config. It keeps no picture of the directory: the receiver does. It never resumes with a cookie,
  * because a server that was killed may have lost what the cookie says. */
-#include "postern/directory/watch.h"
-
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "choice.h"
+#include "following.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
-#include "probe.h"
-#include "sync.h"
 
 #define OPEN_MS 5000
 #define BACK_OFF_FIRST_MS 100
 #define BACK_OFF_MAX_MS 5000
-/* Notices between two publications: bounds the work per wake-up after a long stop. */
-#define BATCH_MAX 256
 /* Between two refreshes: a server that ends every search at once must not be asked without a pause. */
 #define REFRESH_PAUSE_MS 50
 /* A full refresh as a net, for what no notice tells. */
@@ -35,7 +27,7 @@
 #define NET_MS 10000
 #define POLL_MS 1000
 /* Of the time of one core of the directory, a net takes at most one part in so many. */
-#define NET_SHARE 50
+#define NET_SHARE 20
 /* A server that does not say how far its data have come is used again when it has been good for this long. */
 #define SETTLED_MS 3000
 /* After an attempt to return that failed. */
@@ -46,46 +38,6 @@
 /* The kernel answers for a stopped server: only a request shows that nobody is at home. Where there is another server to go to, it is asked
  * more often. */
 static const struct { uint64_t every_ms, limit_ms; } heartbeats[2] = { { 10000, 5000 }, { 400, 500 } };
-
-struct directory_watch {
-    struct directory_watch_options options;
-    struct directory_watch_events events;
-    void *context;
-    pthread_t thread;
-    int wake;                  /* eventfd */
-    atomic_bool stopping;
-    atomic_bool wanted;        /* somebody asks for a full refresh */
-    _Atomic unsigned preferred;
-    struct probe *probe;       /* NULL: there is one server */
-    pthread_mutex_t mutex;     /* state */
-    struct directory_watch_state state;
-    /* The thread's own: */
-    struct connection connection;
-    struct server server;
-    enum directory_watch_mode mode;
-    struct connection former;  /* open while a return is being tried */
-    struct server former_server;
-    uint64_t return_ms;        /* not before */
-    bool behind;               /* said that the earlier server has not caught up */
-    int search_id;
-    int bell_id;               /* 0: none is out */
-    bool refreshing;
-    bool established;          /* one refresh has ended since connecting */
-    bool again;                /* a full refresh is due */
-    unsigned batch;            /* notices since the last commit */
-    uint64_t searched_ms;      /* when the search was sent */
-    uint64_t refreshed_ms;     /* when the last refresh ended */
-    uint64_t cost_ms;          /* what it took */
-    uint64_t polled_ms;
-    struct directory_entry *csn;
-    bool csn_moves;            /* it has been seen to */
-    uint64_t heard_ms;
-    int heartbeat_id;          /* 0: none is out */
-    uint64_t heartbeat_ms;
-    uint64_t doubt_ms;         /* when the first doubt arose; 0: none */
-};
-
-enum step { STEP_NOTHING, STEP_DONE, STEP_BROKEN };
 
 static void watch_wake(void *context)
 {
@@ -106,40 +58,10 @@ static void watch_sleep(struct directory_watch *w, int fd, uint64_t ms)
     }
 }
 
-static bool has_others(const struct directory_watch *w)
-{
-    return w->probe != NULL;
-}
-
 const char *directory_watch_mode_word(enum directory_watch_mode mode)
 {
     static const char *const words[] = { "away", "content synchronisation", "persistent search", "polling" };
     return words[mode];
-}
-
-static void set_state(struct directory_watch *w, enum directory_watch_mode mode, const struct fault *why)
-{
-    pthread_mutex_lock(&w->mutex);
-    const char *uri = mode != WATCH_AWAY ? w->options.directory->uris[w->connection.at] : w->state.uri;
-    bool news = w->state.mode != mode || w->state.uri != uri;
-    if (news)
-        w->state.since_ms = clock_monotonic_ms();
-    w->state.mode = mode;
-    w->state.uri = uri;
-    if (why != NULL)
-        w->state.why = *why;
-    pthread_mutex_unlock(&w->mutex);
-    if (news && mode != WATCH_AWAY)
-        log_normal("directory", "%s is followed by %s", uri, directory_watch_mode_word(mode));
-}
-
-static void note_heard(struct directory_watch *w)
-{
-    w->heard_ms = clock_monotonic_ms();
-    pthread_mutex_lock(&w->mutex);
-    w->state.heard_ms = w->heard_ms;
-    w->state.refresh_ms = w->cost_ms;
-    pthread_mutex_unlock(&w->mutex);
 }
 
 static enum directory_watch_mode mode_of(const struct server *server)
@@ -147,227 +69,10 @@ static enum directory_watch_mode mode_of(const struct server *server)
     return server->has_sync ? WATCH_SYNC : server->has_bell ? WATCH_BELL : WATCH_POLL;
 }
 
-/* The bell is hung up before everything is read, so that nothing falls between. It tells that something changed, not what. */
-static int send_bell(struct directory_watch *w, struct fault *fault)
-{
-    static const char *const attributes[] = { LDAP_NO_ATTRS, NULL };
-    LDAPControl control = { (char *)(uintptr_t)BELL_REQUEST_OID, { 0, NULL }, 1 };
-    LDAPControl *controls[] = { &control, NULL };
-    if (!bell_encode_request(&control.ldctl_value))
-        return fault_set(fault, FAULT_LIMIT, 0, "no memory");
-    int rc = ldap_search_ext(w->connection.ld, w->server.base, LDAP_SCOPE_SUBTREE, w->options.filter, (char **)(uintptr_t)attributes, 0,
-                             controls, NULL, NULL, LDAP_NO_LIMIT, &w->bell_id);
-    ber_memfree(control.ldctl_value.bv_val);
-    return rc == LDAP_SUCCESS ? 0 : connection_fault(&w->connection, rc, "persistent search", fault);
-}
-
-static int send_search(struct directory_watch *w, struct fault *fault)
-{
-    struct connection *c = &w->connection;
-    LDAPControl control = { (char *)(uintptr_t)SYNC_REQUEST_OID, { 0, NULL }, 1 };
-    LDAPControl *controls[] = { &control, NULL };
-    bool sync = w->mode == WATCH_SYNC;
-    if (w->mode == WATCH_BELL && w->bell_id == 0 && send_bell(w, fault) != 0)
-        return -1;
-    if (sync && !sync_encode_request(&control.ldctl_value))
-        return fault_set(fault, FAULT_LIMIT, 0, "no memory");
-    int rc = ldap_search_ext(c->ld, w->server.base, LDAP_SCOPE_SUBTREE, w->options.filter, (char **)(uintptr_t)w->options.attributes, 0,
-                             sync ? controls : NULL, NULL, NULL, LDAP_NO_LIMIT, &w->search_id);
-    ber_memfree(control.ldctl_value.bv_val);
-    if (rc != LDAP_SUCCESS)
-        return connection_fault(c, rc, "search", fault);
-    w->refreshing = true;
-    w->again = false;
-    w->doubt_ms = 0;
-    w->batch = 0;
-    w->heard_ms = w->searched_ms = clock_monotonic_ms();
-    w->events.refresh_begin(w->context, w->server.base);
-    return 0;
-}
-
-static int restart_search(struct directory_watch *w, struct fault *fault)
-{
-    if (w->mode == WATCH_SYNC)
-        ldap_abandon_ext(w->connection.ld, w->search_id, NULL, NULL);
-    return send_search(w, fault);
-}
-
-static void take_entry(struct directory_watch *w, LDAPMessage *message)
-{
-    struct connection *c = &w->connection;
-    struct directory_entry *entry = connection_entry(c, message);
-    if (entry == NULL)
-        return;
-    enum sync_state state = SYNC_ADD;
-    if (w->mode == WATCH_SYNC) {
-        LDAPControl **controls = NULL;
-        unsigned char uuid[16];
-        ldap_get_entry_controls(c->ld, message, &controls);
-        LDAPControl *control = ldap_control_find(SYNC_STATE_OID, controls, NULL);
-        if (control != NULL && sync_decode_state(&control->ldctl_value, &state, uuid))
-            directory_uuid_print(uuid, entry->uuid);
-        else
-            entry->uuid[0] = '\0';
-        ldap_controls_free(controls);
-    }
-    w->batch++;
-    if (entry->uuid[0] == '\0') {
-        log_warning("directory", "%s: no UUID: it is left out", entry->dn);
-        directory_entry_free(&entry);
-    } else if (state == SYNC_DELETE) {
-        w->events.gone(w->context, entry->uuid);
-        directory_entry_free(&entry);
-    } else if (state == SYNC_PRESENT) {
-        /* Only an answer to a cookie has these: what it means without one is not known. */
-        w->again = true;
-        directory_entry_free(&entry);
-    } else if (w->events.entry(w->context, entry) && !w->refreshing) {
-        w->again = true;
-    }
-}
-
-static void drop_former(struct directory_watch *w)
-{
-    connection_close(&w->former);
-    server_fini(&w->former_server);
-}
-
-static void refresh_done(struct directory_watch *w)
-{
-    if (!w->refreshing)
-        return;
-    w->refreshing = false;
-    w->established = true;
-    w->refreshed_ms = clock_monotonic_ms();
-    w->cost_ms = w->refreshed_ms - w->searched_ms;
-    w->events.refresh_end(w->context);
-    w->batch++;
-    drop_former(w);
-    if (has_others(w)) {
-        choice_set_current(w->options.directory->choice, w->connection.at);
-        probe_look(w->probe, w->connection.at);
-    }
-    set_state(w, w->mode, NULL);
-}
-
-static enum step take_intermediate(struct directory_watch *w, LDAPMessage *message, struct fault *fault)
-{
-    char *oid = NULL;
-    struct berval *value = NULL;
-    enum sync_info info = SYNC_INFO_COOKIE;
-    bool good = ldap_parse_intermediate(w->connection.ld, message, &oid, &value, NULL, 0) == LDAP_SUCCESS && oid != NULL &&
-                strcmp(oid, SYNC_INFO_OID) == 0 && value != NULL && sync_decode_info(value, &info);
-    ldap_memfree(oid);
-    ber_bvfree(value);
-    if (!good) {
-        fault_set(fault, FAULT_PROTOCOL, 0, "malformed notice from the directory");
-        return STEP_BROKEN;
-    }
-    if (info == SYNC_INFO_REFRESHED)
-        refresh_done(w);
-    else if (info == SYNC_INFO_ID_SET && !w->refreshing)
-        w->again = true;
-    else if (info == SYNC_INFO_COOKIE && !w->refreshing && w->doubt_ms == 0)
-        w->doubt_ms = clock_monotonic_ms();
-    return STEP_DONE;
-}
-
-static int result_code(struct directory_watch *w, LDAPMessage *message)
-{
-    int code = LDAP_OTHER;
-    int rc = ldap_parse_result(w->connection.ld, message, &code, NULL, NULL, NULL, NULL, 0);
-    return rc == LDAP_SUCCESS ? code : rc;
-}
-
-/* The server offers it, but not for this part of the directory or not to us. */
-static enum step do_without(struct directory_watch *w, int code, struct fault *fault)
-{
-    log_warning("directory", "%s: %s is refused: %s", w->options.directory->uris[w->connection.at], directory_watch_mode_word(w->mode),
-                ldap_err2string(code));
-    w->mode = w->mode == WATCH_SYNC && w->server.has_bell ? WATCH_BELL : WATCH_POLL;
-    w->bell_id = 0;
-    return send_search(w, fault) == 0 ? STEP_DONE : STEP_BROKEN;
-}
-
-/* The search has ended: for a persisting one in any case a reason to begin anew, for a plain one its success. */
-static enum step take_result(struct directory_watch *w, LDAPMessage *message, struct fault *fault)
-{
-    int code = result_code(w, message);
-    bool sync = w->mode == WATCH_SYNC;
-    if (!sync && code == LDAP_SUCCESS) {
-        refresh_done(w);
-        return STEP_DONE;
-    }
-    if (sync && !w->refreshing && (code == LDAP_SUCCESS || code == LDAP_SYNC_REFRESH_REQUIRED)) {
-        w->again = true;
-        return STEP_DONE;
-    }
-    if (sync && w->refreshing && (code == LDAP_UNAVAILABLE_CRITICAL_EXTENSION || code == LDAP_INSUFFICIENT_ACCESS))
-        return do_without(w, code, fault);
-    /* Among others a size limit: what came until then is not the whole, and nothing is taken for gone. */
-    connection_fault(&(struct connection){ .ld = NULL }, code,
-                     code == LDAP_SIZELIMIT_EXCEEDED ? "watching (the gateway must be free of size limits)" : "watching", fault);
-    return STEP_BROKEN;
-}
-
-static enum step take_ring(struct directory_watch *w, LDAPMessage *message, int type, struct fault *fault)
-{
-    w->again = true;
-    if (type != LDAP_RES_SEARCH_RESULT)
-        return STEP_DONE;
-    w->bell_id = 0;
-    int code = result_code(w, message);
-    return code == LDAP_SUCCESS ? STEP_DONE : do_without(w, code, fault);
-}
-
-static enum step take_message(struct directory_watch *w, LDAPMessage *message, struct fault *fault)
-{
-    int id = ldap_msgid(message), type = ldap_msgtype(message);
-    if (id == 0) {
-        /* Unsolicited: notice of disconnection (RFC 4511, section 4.4.1). */
-        fault_set(fault, FAULT_UNREACHABLE, 0, "the directory ends the connection");
-        return STEP_BROKEN;
-    }
-    if (id == w->heartbeat_id) {
-        if (type == LDAP_RES_SEARCH_RESULT)
-            w->heartbeat_id = 0;
-        return STEP_DONE;
-    }
-    if (id == w->bell_id)
-        return take_ring(w, message, type, fault);
-    if (id != w->search_id)
-        return STEP_DONE;
-    switch (type) {
-    case LDAP_RES_SEARCH_ENTRY: take_entry(w, message); return STEP_DONE;
-    case LDAP_RES_INTERMEDIATE: return take_intermediate(w, message, fault);
-    case LDAP_RES_SEARCH_RESULT: return take_result(w, message, fault);
-    default: return STEP_DONE;   /* a referral says nothing of our own objects */
-    }
-}
-
-/* One message, if one is there. */
-static enum step watch_step(struct directory_watch *w, struct fault *fault)
-{
-    struct timeval now = { 0, 0 };
-    LDAPMessage *message = NULL;
-    int type = ldap_result(w->connection.ld, LDAP_RES_ANY, LDAP_MSG_ONE, &now, &message);
-    if (type == 0)
-        return STEP_NOTHING;
-    if (type < 0) {
-        int code = LDAP_SERVER_DOWN;
-        ldap_get_option(w->connection.ld, LDAP_OPT_RESULT_CODE, &code);
-        connection_fault(&w->connection, code == LDAP_SUCCESS ? LDAP_SERVER_DOWN : code, "watching", fault);
-        return STEP_BROKEN;
-    }
-    enum step step = take_message(w, message, fault);
-    ldap_msgfree(message);
-    return step;
-}
-
 static int heartbeat(struct directory_watch *w, struct fault *fault)
 {
     static const char *const attributes[] = { LDAP_NO_ATTRS, NULL };
-    uint64_t now = clock_monotonic_ms(), every = heartbeats[has_others(w)].every_ms, limit = heartbeats[has_others(w)].limit_ms;
+    uint64_t now = clock_monotonic_ms(), every = heartbeats[following_has_others(w)].every_ms, limit = heartbeats[following_has_others(w)].limit_ms;
     uint64_t last = w->heard_ms > w->heartbeat_ms ? w->heard_ms : w->heartbeat_ms;
     if (w->heartbeat_id != 0)
         return now - last < limit ? 0 : fault_set(fault, FAULT_TIMEOUT, 0, "the directory does not answer");
@@ -377,35 +82,6 @@ static int heartbeat(struct directory_watch *w, struct fault *fault)
     int rc = ldap_search_ext(w->connection.ld, "", LDAP_SCOPE_BASE, "(objectClass=*)", (char **)(uintptr_t)attributes, 0, NULL, NULL, NULL, 0,
                              &w->heartbeat_id);
     return rc == LDAP_SUCCESS ? 0 : connection_fault(&w->connection, rc, "heartbeat", fault);
-}
-
-static void watch_commit(struct directory_watch *w)
-{
-    if (w->batch == 0 || w->refreshing)
-        return;
-    w->batch = 0;
-    w->events.commit(w->context);
-}
-
-/* Takes everything that is there, in batches. ldap_result may return nothing once although more is buffered: two in a row are believed. */
-static enum step watch_drain(struct directory_watch *w, struct fault *fault)
-{
-    bool heard = false;
-    for (unsigned nothing = 0; nothing < 2 && !atomic_load(&w->stopping);) {
-        enum step step = watch_step(w, fault);
-        if (step == STEP_BROKEN)
-            return step;
-        nothing = step == STEP_NOTHING ? nothing + 1 : 0;
-        heard = heard || step == STEP_DONE;
-        if (w->again && !w->refreshing && w->mode == WATCH_SYNC)
-            break;
-        if (w->batch >= BATCH_MAX)
-            watch_commit(w);
-    }
-    if (heard)
-        note_heard(w);
-    watch_commit(w);
-    return STEP_NOTHING;
 }
 
 static uint64_t at_least(uint64_t ms, uint64_t share)
@@ -441,7 +117,7 @@ static bool refresh_is_due(struct directory_watch *w)
     case WATCH_BELL: return now - w->refreshed_ms > at_least(NET_MS, net);
     default: break;
     }
-    if (now - w->polled_ms < at_least(POLL_MS, net / 5))
+    if (now - w->polled_ms < at_least(POLL_MS, net / 2))
         return false;
     w->polled_ms = now;
     return csn_has_moved(w);
@@ -472,7 +148,7 @@ static void use_server(struct directory_watch *w, const struct connection *conne
 static int consider_return(struct directory_watch *w, struct fault *fault)
 {
     struct offer offer;
-    if (!has_others(w) || w->refreshing || clock_monotonic_ms() < w->return_ms || !probe_take(w->probe, &offer))
+    if (!following_has_others(w) || w->refreshing || clock_monotonic_ms() < w->return_ms || !probe_take(w->probe, &offer))
         return 0;
     const char *uri = w->options.directory->uris[offer.connection.at];
     if (!has_caught_up(w, &offer)) {
@@ -483,7 +159,7 @@ static int consider_return(struct directory_watch *w, struct fault *fault)
         return 0;
     }
     w->behind = false;
-    watch_commit(w);
+    following_commit(w);
     if (w->mode == WATCH_SYNC)
         ldap_abandon_ext(w->connection.ld, w->search_id, NULL, NULL);
     if (w->bell_id != 0)
@@ -491,7 +167,7 @@ static int consider_return(struct directory_watch *w, struct fault *fault)
     w->former = w->connection;
     w->former_server = w->server;
     use_server(w, &offer.connection, &offer.server);
-    return send_search(w, fault);
+    return following_send(w, fault);
 }
 
 /* The return failed: the server in use until then takes over again, with everything read anew. */
@@ -506,14 +182,14 @@ static bool go_back(struct directory_watch *w, struct fault *fault)
     use_server(w, &w->former, &w->former_server);
     w->former.ld = NULL;
     w->former_server.base = NULL;
-    return send_search(w, fault) == 0;
+    return following_send(w, fault) == 0;
 }
 
 /* The pools may have left a server that still answers here, after one slow connection. */
 static void correct_opinion(struct directory_watch *w)
 {
     struct directory_choice *choice = w->options.directory->choice;
-    if (!has_others(w) || w->former.ld != NULL || w->refreshing)
+    if (!following_has_others(w) || w->former.ld != NULL || w->refreshing)
         return;
     uint64_t since = choice_failed_since(choice, w->connection.at);
     bool left = since != 0 || choice_current(choice) != w->connection.at;
@@ -525,23 +201,23 @@ static uint64_t wait_ms(const struct directory_watch *w)
 {
     if (w->again && !w->refreshing)
         return REFRESH_PAUSE_MS;
-    return has_others(w) ? heartbeats[1].every_ms / 4 : 1000;
+    return following_has_others(w) ? heartbeats[1].every_ms / 4 : 1000;
 }
 
 static int watch_follow(struct directory_watch *w, struct fault *fault)
 {
     while (!atomic_load(&w->stopping)) {
-        bool good = watch_drain(w, fault) != STEP_BROKEN && heartbeat(w, fault) == 0 && consider_return(w, fault) == 0;
+        bool good = following_drain(w, fault) == 0 && heartbeat(w, fault) == 0 && consider_return(w, fault) == 0;
         if (good && refresh_is_due(w)) {
             /* What is already known is published first: a refresh takes a while. */
-            watch_commit(w);
-            good = restart_search(w, fault) == 0;
+            following_commit(w);
+            good = following_restart(w, fault) == 0;
         }
         if (!good && !go_back(w, fault))
             return -1;
         correct_opinion(w);
         /* Answers that came while something else was waited for are in the handle, and the socket does not tell of them. */
-        if (watch_drain(w, fault) == STEP_BROKEN && !go_back(w, fault))
+        if (following_drain(w, fault) != 0 && !go_back(w, fault))
             return -1;
         watch_sleep(w, w->connection.fd, wait_ms(w));
     }
@@ -559,13 +235,13 @@ static void watch_once(struct directory_watch *w, struct fault *fault)
         return;
     int rc = server_read(&connection, w->options.inside, &server, fault);
     use_server(w, &connection, &server);
-    if (rc == 0 && send_search(w, fault) == 0)
+    if (rc == 0 && following_send(w, fault) == 0)
         watch_follow(w, fault);
-    if (has_others(w) && !atomic_load(&w->stopping)) {
+    if (following_has_others(w) && !atomic_load(&w->stopping)) {
         probe_look(w->probe, 0);
         choice_set_failed(w->options.directory->choice, w->connection.at);
     }
-    drop_former(w);
+    following_drop_former(w);
     connection_close(&w->connection);
     server_fini(&w->server);
     directory_entry_free(&w->csn);
@@ -581,10 +257,10 @@ static void *watch_run(void *argument)
         watch_once(w, &fault);
         if (atomic_load(&w->stopping))
             break;
-        set_state(w, WATCH_AWAY, &fault);
+        following_set_state(w, WATCH_AWAY, &fault);
         w->events.lost(w->context, &fault);
         if (w->established)
-            back_off = has_others(w) ? 0 : BACK_OFF_FIRST_MS;
+            back_off = following_has_others(w) ? 0 : BACK_OFF_FIRST_MS;
         if (back_off > 0)
             watch_sleep(w, -1, back_off);
         back_off = back_off == 0 ? BACK_OFF_FIRST_MS : back_off * 2 < BACK_OFF_MAX_MS ? back_off * 2 : BACK_OFF_MAX_MS;
