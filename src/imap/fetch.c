@@ -19,6 +19,11 @@ void fetch_begin(struct fetch *fetch, struct view *view, const struct uidset *ui
     fetch->next_uid = uids->count > 0 ? uids->ranges[0].first : 0;
 }
 
+bool fetch_is_writing(const struct fetch *fetch)
+{
+    return fetch->writing;
+}
+
 bool fetch_had_expunged(const struct fetch *fetch)
 {
     return fetch->had_expunged;

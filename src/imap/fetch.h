@@ -23,6 +23,8 @@ void fetch_begin(struct fetch *fetch, struct view *view, const struct uidset *ui
  * failure of the fetch: FAULT_BUSY is returned through fault with PROGRESS_FAILED only if nothing was written by this call; call again. Messages
  * expunged by others: no response, and fetch_had_expunged is true afterwards (the command ends NO [EXPUNGEISSUED], RFC 5530). */
 enum progress fetch_step(struct fetch *fetch, struct buf *out, struct fault *fault);
+/* True while a response is only written in part: nothing else may be said. */
+bool fetch_is_writing(const struct fetch *fetch);
 bool fetch_had_expunged(const struct fetch *fetch);
 /* Frees descriptors and what is not in the arena; NULL is accepted. Call it also when the session ends midway. */
 void fetch_end(struct fetch *fetch);

@@ -27,4 +27,7 @@ imap_run store_run;
 imap_parse copy_parse, expunge_parse;                                                 /* copy.c */
 imap_work copy_work, move_work, expunge_work;
 
+/* messages.c: a FETCH has written a part of a response. */
+bool fetch_is_midway(const struct imap *imap);
+
 #endif

@@ -35,6 +35,15 @@ bool fetch_command_parse(struct imap *imap, struct command *command)
     return data->fetch != NULL && parse_end(p);
 }
 
+bool fetch_is_midway(const struct imap *imap)
+{
+    const struct command *command = imap->command;
+    if (command == NULL || command->row == NULL || command->row->run != fetch_run || command->data == NULL)
+        return false;
+    const struct fetch_command *data = command->data;
+    return data->fetch != NULL && fetch_is_writing(data->fetch);
+}
+
 static bool begin_fetch(struct imap *imap, struct command *command, struct fetch_command *data)
 {
     data->begun = imap_resolve_set(imap->view, &data->set, command->row->flags & UID_KEYWORD, &data->uids);

@@ -1,6 +1,6 @@
 /* What the server says: tagged replies, the mailbox's news, last words. Fault texts go to the log, never to the client. */
 #include "fetch.h"
-#include "state.h"
+#include "handlers.h"
 
 #include <stdarg.h>
 
@@ -194,5 +194,7 @@ struct slice imap_farewell(const struct session *session, enum close_reason reas
     const struct imap *imap = session->busy ? NULL : session->state;
     if (imap != NULL && imap->relay != NULL && !relay_is_between_responses(imap->relay))
         return SLICE_NONE;
+    if (imap != NULL && imap->relay == NULL && fetch_is_midway(imap))
+        return SLICE_NONE;   /* a literal would swallow it */
     return reason < CLOSE_COUNT ? words[reason] : SLICE_NONE;
 }

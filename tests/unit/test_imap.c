@@ -566,10 +566,12 @@ static void test_bounded(void)
     a.stuck = true;
     client_say(&a, "2 FETCH 4 BODY.PEEK[]\r\n3 NOOP\r\n");
     CU_ASSERT(a.session.out.len >= SESSION_OUT_CHUNK);
+    CU_ASSERT_EQUAL(imap_protocol.farewell(&a.session, CLOSE_ACCESS_REVOKED).len, 0);   /* within a literal */
     a.stuck = false;
     client_pump(&a);
     CU_ASSERT(a.most_out < 3 * SESSION_OUT_CHUNK);
     CU_ASSERT(a.sent.len > 3000000);
+    CU_ASSERT(imap_protocol.farewell(&a.session, CLOSE_ACCESS_REVOKED).len > 0);
     CU_ASSERT(slice_ends_with(buf_slice(&a.sent), ")\r\n2 OK Completed.\r\n3 OK Completed.\r\n"));
     buf_fini(&message);
     client_fini(&a);
