@@ -1,5 +1,6 @@
 /* Unit tests of src/imap: conversations over a fake session and the real store. */
 #include "imap_fake.h"
+#include "postern/imap/imap.h"
 #include "run.h"
 
 #include <stdio.h>
