@@ -16,6 +16,7 @@ include tests/unit/pop3.mk
 include tests/unit/imap.mk
 include tests/unit/smtp.mk
 include tests/unit/service.mk
+include tests/unit/ctl.mk
 endif
 
 # The layer rule, by include lines and by the linker.

@@ -305,9 +305,10 @@ static int end_physical(struct ldif *l, struct fault *fault)
     if (line.len > 0 && line.data[line.len - 1] == '\r')
         line.len--;
     if (line.len > 0 && line.data[0] == ' ') {
-        l->logical_line = l->has_logical ? l->logical_line : l->line;
-        if (!l->has_logical || l->logical.len == 0)
+        if (!l->has_logical || l->logical.len == 0) {
+            l->logical_line = l->line;
             return wrong(l, fault, "there is no line that this one could continue");
+        }
         if (!buf_append(&l->logical, slice_from(line, 1)))
             rc = wrong(l, fault, "too long");
     } else {

@@ -69,6 +69,7 @@ static int reload_answer(struct question *q)
 {
     struct answer a;
     atomic_store(&q->gateway->tls_again, true);
+    config_refresh();
     service_changed(q->gateway);
     log_normal("control", "the directory and the certificates are read again");
     answer_init(&a, &q->out, q->json, q->all);

@@ -88,7 +88,7 @@ static void visit(struct sweep *sweep, struct conn *c)
         return;
     if (sweep->id == 0 && sweep->user == NULL)
         add_row(sweep, c);
-    else if (is_wanted(sweep, &c->session)) {
+    else if ((c->state == CONN_OPEN || c->state == CONN_HANDSHAKE) && is_wanted(sweep, &c->session)) {
         sweep->kicked++;
         conn_close(c, CLOSE_KICKED);
     }

@@ -5,6 +5,9 @@
 #include "config.h"
 #include "control.h"
 #include "listeners.h"
+#include "postern/base/clock.h"
+#include "postern/config/config.h"
+#include "postern/directory/watch.h"
 #include "postern/queue/queue.h"
 
 enum { STALLED_MOST = 64 };
@@ -74,6 +77,22 @@ static void say_gateway(struct answer *a, struct gateway *gateway, const struct 
     answer_close(a);
 }
 
+static void say_directory(struct answer *a)
+{
+    struct directory_watch_state state;
+    uint64_t now = clock_monotonic_ms();
+    int64_t wall_ms = (int64_t)clock_wall().tv_sec * 1000 + clock_wall().tv_nsec / 1000000;
+    config_directory_state(&state);
+    answer_object(a, "directory");
+    answer_text(a, "followed by", directory_watch_mode_word(state.mode));
+    answer_text(a, "server", state.uri);
+    answer_time(a, "since", state.since_ms > 0 ? (wall_ms - (int64_t)(now - state.since_ms)) / 1000 : 0);
+    answer_time(a, "heard", state.heard_ms > 0 ? (wall_ms - (int64_t)(now - state.heard_ms)) / 1000 : 0);
+    answer_count(a, "last full refresh, milliseconds", state.refresh_ms);
+    answer_text(a, "reason", state.mode == WATCH_AWAY ? state.why.text : NULL);
+    answer_close(a);
+}
+
 static void say_faults(struct answer *a, const struct snapshot *snapshot)
 {
     answer_table(a, "faults");
@@ -94,6 +113,7 @@ int status_answer(struct question *q)
     struct snapshot *snapshot = snapshot_current();
     answer_init(&a, &q->out, q->json, q->all);
     say_gateway(&a, q->gateway, snapshot);
+    say_directory(&a);
     answer_list(&a, "services");
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         say_room(&a, q->gateway, &q->gateway->rooms[i]);

@@ -21,6 +21,7 @@
 #include "postern/config/changes.h"
 #include "postern/config/config.h"
 #include "postern/config/report.h"
+#include "postern/directory/watch.h"
 #include "postern/net/listener.h"
 #include "postern/queue/queue.h"
 #include "postern/service/service.h"
@@ -73,6 +74,23 @@ uint64_t snapshot_current_serial(void)
     uint64_t serial = newest ? newest->serial : 0;
     pthread_mutex_unlock(&fake_lock);
     return serial;
+}
+
+void config_directory_state(struct directory_watch_state *out)
+{
+    *out = (struct directory_watch_state){ .mode = WATCH_POLL };
+}
+
+const char *directory_watch_mode_word(enum directory_watch_mode mode)
+{
+    return mode == WATCH_POLL ? "poll" : "other";
+}
+
+static _Atomic unsigned reloads;
+
+void config_refresh(void)
+{
+    atomic_fetch_add(&reloads, 1);
 }
 
 struct settings_report *settings_report_new(const struct snapshot *snapshot)
@@ -1224,6 +1242,9 @@ static void test_control(void)
     CU_ASSERT(control_says(&site, "nonsense\n", "error", "unknown command"));
     CU_ASSERT(control_says(&site, "status more\n", "error", "unknown command"));
     CU_ASSERT(control_says(&site, "json sessions\n", "ok", "\"service\":\"pop3\",\"user\":null,\"peer\":\"127.0.0.1\""));
+    CU_ASSERT(control_says(&site, "status\n", "ok", "\ndirectory\n  followed by                          poll\n"));
+    CU_ASSERT(control_says(&site, "json reload\n", "ok", "{\"reloading\":true}"));
+    CU_ASSERT_EQUAL(atomic_load(&reloads), 1);
     CU_ASSERT(control_says(&site, "kick id 99\n", "error", "no such session"));
     CU_ASSERT(control_says(&site, "kick id x\n", "error", "not the number"));
     CU_ASSERT(control_says(&site, "kick user nobody\n", "error", "no such session"));

@@ -1,0 +1,319 @@
+#!/usr/bin/env python3
+"""posternctl against a whole site: what it says of sessions, settings, links and users, in both forms; what it does; and its check of a directory."""
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import unittest
+
+from harness import BUILD, Site, main, poll
+
+PROGRAM = os.path.join(BUILD, "posternctl")
+
+
+class Control(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.site = Site()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.site.close()
+
+    def ctl(self, *arguments, text=None):
+        done = subprocess.run([PROGRAM, "--control", self.site.env["POSTERN_CONTROL"], *arguments], input=text, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    def said(self, *arguments):
+        code, out, err = self.ctl(*arguments)
+        self.assertEqual((code, err), (0, ""), arguments)
+        return out
+
+    def json(self, *arguments):
+        out = self.said("--json", *arguments)
+        self.assertEqual(out.count("\n"), 1, "one line")
+        return json.loads(out)
+
+    def settled(self):
+        """No session of another test is left."""
+        poll(lambda: not self.json("sessions")["sessions"], what="the end of other sessions")
+
+    # --- what it says
+    def test_status(self):
+        site = self.site
+        self.settled()
+        imap = site.imap_client("alice")
+        status = self.json("status")
+        self.assertEqual(status["gateway"]["faults"], 0)
+        self.assertFalse(status["gateway"]["from_cache"])
+        self.assertEqual(status["gateway"]["process"], site.agent_pid())
+        self.assertEqual([s["service"] for s in status["services"]], ["pop3", "imap4", "smtp"])
+        imap4 = status["services"][1]
+        self.assertEqual(imap4["sessions_now"], 1)
+        self.assertEqual(imap4["threads"], imap4["threads_busy"] + imap4["threads_idle"])
+        self.assertIn({"address": "127.0.0.1", "port": site.imap, "state": "open"}, imap4["listeners"])
+        self.assertGreaterEqual(imap4["logged_out" if "logged_out" in imap4 else "ended_logged_out"], 0)
+        self.assertRegex(self.said("status"), r"(?m)^imap4 enabled\n  sessions now +1$")
+        imap.logout()
+
+    def test_sessions_and_kick(self):
+        site = self.site
+        self.settled()
+        alice, again, bob, pop3 = site.imap_client("alice"), site.imap_client("alice", tls=True), site.imap_client("bob"), site.pop3_client("bob")
+        smtp = site.smtp_client()
+        rows = self.json("sessions")["sessions"]
+        self.assertEqual(sorted((r["service"], r["user"], r["tls"]) for r in rows if r["user"]),
+                         [("imap4", "alice", False), ("imap4", "alice", True), ("imap4", "bob", False), ("pop3", "bob", False)])
+        ports = {r["port"]: r for r in rows}
+        row = ports[alice.sock.getsockname()[1]]
+        self.assertEqual((row["peer"], row["state"], row["user"]), ("127.0.0.1", "waiting", "alice"))
+        self.assertLess(row["idle_seconds"], 60)
+        table = self.said("sessions").splitlines()
+        self.assertEqual(len(table), 6)
+        self.assertTrue(table[0].startswith("ID "))
+        # one by its number, the others stay
+        self.assertEqual(self.json("kick", str(row["id"])), {"ended": 1})
+        self.assertIn(b"* BYE", alice.readline())
+        self.assertEqual(again.noop()[0], "OK")
+        # all of a user, by an address in any case
+        self.assertEqual(self.json("kick", "--user", "BOB@Example.org"), {"ended": 2})
+        self.assertIn(b"* BYE", bob.readline())
+        self.assertIn(b"-ERR", pop3.file.readline())
+        self.assertEqual(again.noop()[0], "OK")
+        code, out, err = self.ctl("kick", str(row["id"]))
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("no such session", err)
+        self.assertEqual(self.ctl("kick", "--user", "bob")[0], 1)
+        self.assertEqual(self.ctl("kick", "x")[0], 1)
+        self.assertEqual(self.ctl("kick")[0], 2)
+        self.assertEqual(self.ctl("kick", "1", "--user", "bob")[0], 2)
+        status = self.json("status")["services"][1]
+        self.assertGreaterEqual(status["ended_ended_by_an_administrator"], 2)
+        again.logout()
+        smtp.quit()
+
+    def test_many_sessions(self):
+        site = self.site
+        self.settled()
+        sockets = [site.raw(site.imap) for _ in range(300)]
+        rows = self.json("sessions")["sessions"]
+        self.assertEqual(len({r["id"] for r in rows}), 300)
+        self.assertEqual([r["id"] for r in rows], sorted(r["id"] for r in rows))
+        for s, reader, _ in sockets:
+            reader.close()
+            s.close()
+        self.settled()
+
+    def test_config(self):
+        site = self.site
+        settings = {s["setting"]: s for s in self.json("config")["settings"]}
+        self.assertEqual(settings["posternSmtpSendThreads"]["value"], ["8"])
+        self.assertEqual(settings["posternSmtpSendThreads"]["source"], "default")
+        self.assertEqual(settings["posternImap4Port"]["value"], [str(site.imap)])
+        self.assertEqual(settings["posternImap4Port"]["source"], "directory")
+        self.assertEqual(settings["posternImap4Port"]["without"], ["143"])
+        self.assertEqual(settings["posternImap4Port"]["from"].lower(), site.agent_dn.lower())
+        self.assertRegex(self.said("config"), r"(?m)^posternImap4Port +%d +directory +143 +default +\S" % site.imap)
+
+    def test_links_and_locate(self):
+        site = self.site
+        offices = {o["name"]: o for o in self.json("links")["post_offices"]}
+        self.assertEqual(set(offices), {"Sales", "Research"})
+        self.assertEqual(offices["Sales"]["path"], os.path.join(site.dir, "mail", "sales"))
+        alice = self.json("locate", "alice@example.org")
+        self.assertEqual((alice["user"], alice["post_office"], alice["mailbox"]), ("alice", "Sales", "alice/Maildir"))
+        self.assertEqual(alice["directory"], os.path.join(site.dir, "mail", "sales", "alice", "Maildir"))
+        code, out, err = self.ctl("locate", "nobody")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("no such user", err)
+        self.assertEqual(self.ctl("locate")[0], 2)
+
+    # --- what it follows
+    def follow(self, *arguments):
+        process = subprocess.Popen([PROGRAM, "--control", self.site.env["POSTERN_CONTROL"], *arguments], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def next_event(self, process):
+        line = []
+        reader = threading.Thread(target=lambda: line.append(process.stdout.readline()))
+        reader.start()
+        reader.join(20)
+        self.assertFalse(reader.is_alive(), "no event")
+        return json.loads(line[0])
+
+    def test_watch(self):
+        site = self.site
+        process = self.follow("--json", "watch")
+        text = self.follow("watch")
+        first = self.next_event(process)
+        self.assertEqual(first["event"], "watching")
+        self.assertIn("watching: snapshot", text.stdout.readline())
+        site.set_agent(posternPop3Threads="7")
+        event = self.next_event(process)
+        self.assertEqual(event["event"], "applied")
+        self.assertGreater(event["snapshot"], first["snapshot"])
+        self.assertEqual([(o["change"], o["dn"].lower(), o["class"]) for o in event["objects"]],
+                         [("changed", site.agent_dn.lower(), "posternInternetAgent")])
+        self.assertEqual(event["objects"][0]["settings"], [{"attribute": "posternPop3Threads", "before": ["10"], "after": ["7"]}])
+        self.assertIn("applied: snapshot", text.stdout.readline())
+        self.assertIn("changed", text.stdout.readline())
+        self.assertIn("posternPop3Threads: 10 -> 7", text.stdout.readline())
+        # a fault comes and goes; what is in force does not change
+        site.set_agent(posternPop3Threads="0")
+        event = self.next_event(process)
+        self.assertEqual(event["objects"], [])
+        self.assertEqual([f["attribute"] for f in event["faults"]], ["posternPop3Threads"])
+        faults = self.json("status")["faults"]
+        self.assertEqual([f["attribute"] for f in faults], ["posternPop3Threads"])
+        site.set_agent(posternPop3Threads=None)
+        event = self.next_event(process)
+        self.assertEqual([f["attribute"] for f in event["cured"]], ["posternPop3Threads"])
+        self.assertEqual(event["objects"][0]["settings"][0]["after"], ["10"])
+        # an object comes and goes
+        dn = f"cn=Passing,{site.agent_dn}"
+        site.ldap("ldapadd", text=f"dn: {dn}\nobjectClass: posternClassOfService\ncn: Passing\nposternPop3Access: allow\n\n")
+        event = self.next_event(process)
+        self.assertEqual([(o["change"], o["class"]) for o in event["objects"]], [("added", "posternClassOfService")])
+        site.ldap("ldapdelete", dn)
+        event = self.next_event(process)
+        self.assertEqual([o["change"] for o in event["objects"]], ["removed"])
+
+    def test_reload(self):
+        self.assertEqual(self.json("reload"), {"reloading": True})
+        poll(lambda: "are read again" in self.site.log(), what="the line in the log")
+
+    # --- without a gateway
+    def test_without_gateway(self):
+        code, out, err = self.ctl("--control", "/nowhere/control", "status")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("no gateway answers here", err)
+        for form, name in (("openldap", "postern-openldap.ldif"), ("upgrade", "postern-openldap-upgrade.ldif"), ("389ds", "postern-389ds.ldif")):
+            with open(os.path.join(BUILD, "schema", name)) as file:
+                self.assertEqual(self.said("schema", form), file.read())
+        self.assertIn("dn: cn={9}postern,cn=schema,cn=config\n", self.said("schema", "upgrade", "--dn", "cn={9}postern,cn=schema,cn=config"))
+        self.assertEqual(self.ctl("schema", "nonsense")[0], 2)
+        self.assertEqual(self.ctl("schema")[0], 2)
+
+    # --- check
+    def check(self, *arguments, text=None, bind=True):
+        site = self.site
+        words = ["--json", "check", "--uri", site.env["POSTERN_LDAP_URI"], "--agent-dn", site.agent_dn, "--mail-root", os.path.join(site.dir, "mail")]
+        if bind:
+            words += ["--bind-dn", site.env["POSTERN_ADMIN_DN"], "--password-file", os.path.join(site.dir, "credentials", "admin.pw")]
+        code, out, err = self.ctl(*words, *arguments, text=text)
+        return code, json.loads(out) if out else None, err
+
+    def test_check(self):
+        site = self.site
+        code, report, err = self.check()
+        self.assertEqual((code, err), (0, ""), report)
+        self.assertEqual((report["faults"], report["users"]), ([], 4))
+        self.assertGreaterEqual(report["objects"], 4)
+        sales = f"cn=Sales,ou=mail,{site.suffix}"
+        site.modify(sales, posternMailboxTemplate="../%u")
+        site.modify(site.user_dn("bob"), mail="alice@example.org", posternPostOffice=f"cn=Nowhere,{site.suffix}")
+        try:
+            code, report, err = self.check()
+            self.assertEqual((code, err), (1, ""))
+            found = {(f["dn"].lower(), f["attribute"]) for f in report["faults"]}
+            # a post office that never was valid is not there: its users are told of, too
+            self.assertLessEqual({(sales.lower(), "posternMailboxTemplate"), (site.user_dn("bob").lower(), "posternPostOffice")}, found)
+            # bob was read after alice or before: one of the two is named
+            self.assertEqual(len([f for f in report["faults"] if f["attribute"] == "mail" and "alice@example.org" in f["reason"]]), 1)
+            self.assertEqual(self.check("--no-users")[1]["faults"][0]["attribute"], "posternMailboxTemplate")
+        finally:
+            site.modify(sales, posternMailboxTemplate=None)
+            site.modify(site.user_dn("bob"), mail="bob@example.org", posternPostOffice=sales)
+        self.assertEqual(self.check()[0], 0)
+
+    def test_check_edit(self):
+        site = self.site
+        edit = (f"dn: {site.agent_dn}\nchangetype: modify\nreplace: posternPop3Threads\nposternPop3Threads: 22\n-\n\n"
+                f"dn: cn=Research,ou=mail,{site.suffix}\nchangetype: modrdn\nnewrdn: cn=Science\ndeleteoldrdn: 1\n\n"
+                f"dn: {site.user_dn('bob')}\nchangetype: modify\nreplace: mail\nmail: ALICE@example.org\n-\n\n"
+                f"dn: cn=New,{site.agent_dn}\nobjectClass: posternPostOfficeLink\ncn: New\nposternPostOffice: cn=Nowhere,{site.suffix}\n")
+        code, report, err = self.check("--ldif", "-", text=edit)
+        self.assertEqual((code, err), (1, ""), report)
+        self.assertEqual(report["faults"], [])
+        changes = {(c["dn"].lower(), c["attribute"]): (c["before"], c["after"]) for c in report["edit"]["changes"]}
+        self.assertEqual(changes[(site.agent_dn.lower(), "posternPop3Threads")], (["10"], ["22"]))
+        science = f"cn=science,ou=mail,{site.suffix}"
+        self.assertIn((science, "dn"), changes)
+        new = {(f["dn"].lower(), f["attribute"]) for f in report["edit"]["new_faults"]}
+        # carol and dave lie in the renamed post office; the link leads nowhere; bob has alice's address
+        self.assertLessEqual({(site.user_dn("carol").lower(), "posternPostOffice"), (site.user_dn("dave").lower(), "posternPostOffice"),
+                              (f"cn=new,{site.agent_dn}".lower(), "posternPostOffice"), (site.user_dn("bob").lower(), "mail")}, new)
+        self.assertEqual(self.json("links")["post_offices"][0]["name"] in ("Sales", "Research"), True, "nothing was written")
+        good = f"dn: {site.agent_dn}\nchangetype: modify\nreplace: posternPop3Threads\nposternPop3Threads: 22\n-\n\n"
+        code, report, err = self.check("--ldif", "-", text=good)
+        self.assertEqual((code, err, report["edit"]["new_faults"]), (0, "", []))
+        self.assertEqual(self.json("config")["settings"][1]["setting"], "posternPop3Threads")
+        self.assertEqual(self.json("config")["settings"][1]["value"], ["10"], "nothing was written")
+        for wrong, words in (("dn: nonsense\nchangetype: delete\n", "not a distinguished name"),
+                             ("dn: cn=none,dc=example,dc=org\nchangetype: delete\n", "no such entry"),
+                             (f"dn: {site.agent_dn}\nchangetype: delete\n", "entries below"),
+                             (f"dn: {site.agent_dn}\nchangetype: modify\ndelete: description\n-\n", "no such value"),
+                             (f"dn: {site.agent_dn}\nobjectClass: top\n", "exists already"),
+                             ("dn cn=x\n", "line 1"), ("dn: cn=x\nchangetype: modify\nadd: a\nb: c\n", "line 4")):
+            code, report, err = self.check("--ldif", "-", text=wrong)
+            self.assertEqual((code, report), (1, None), wrong)
+            self.assertIn(words, err)
+
+    def test_check_rights(self):
+        site = self.site
+        with tempfile.NamedTemporaryFile("w") as password:
+            password.write(site.env["POSTERN_PASSWORD"] + "\n")
+            password.flush()
+            words = ("--no-users", "--as-user", site.user_dn("alice"), "--user-password-file", password.name)
+            before = site.ldap("ldapsearch", "-LLL", "-b", site.suffix, "*", "+").stdout
+            code, report, err = self.check(*words)
+            self.assertEqual((code, err), (0, ""), report)
+            self.assertEqual((report["rights"]["allowed"], report["rights"]["not_known"]), (0, 0), report["rights"])
+            self.assertGreater(report["rights"]["denied"], 50)
+            # a rule that lets everybody write the own entry, and one object
+            rule = ('dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\nadd: olcAccess\nolcAccess: {0}to attrs=posternQuota,posternDisabled,mail '
+                    'by self write by * read\nolcAccess: {1}to dn.exact="cn=Sales,ou=mail,%s" by users write\n-\n\n' % site.suffix)
+            self.config(rule)
+            try:
+                code, report, err = self.check(*words)
+                self.assertEqual((code, err), (1, ""))
+                found = {(f["dn"].lower(), f["attribute"]) for f in report["rights"]["writable"]}
+                alice, sales = site.user_dn("alice").lower(), f"cn=sales,ou=mail,{site.suffix}"
+                self.assertEqual({a for d, a in found if d == alice}, {"posternQuota", "posternDisabled", "mail"})
+                self.assertIn("posternPath", {a for d, a in found if d == sales})
+                self.assertEqual({d for d, _ in found}, {alice, sales})
+                self.assertEqual(report["rights"]["not_known"], 0, report["rights"])
+            finally:
+                self.config("dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\ndelete: olcAccess\nolcAccess: {0}\n-\ndelete: olcAccess\nolcAccess: {0}\n-\n\n")
+            self.assertEqual(site.ldap("ldapsearch", "-LLL", "-b", site.suffix, "*", "+").stdout, before, "nothing was written")
+            code, report, err = self.check("--no-users", "--as-user", site.user_dn("alice"), "--user-password-file", "/dev/null")
+            self.assertEqual(code, 1)
+            self.assertIn("password is empty", err)
+
+    def config(self, ldif):
+        site = self.site
+        subprocess.run(["ldapmodify", "-x", "-H", site.env["POSTERN_LDAP_URI"], "-D", "cn=admin,cn=config", "-y",
+                        os.path.join(site.dir, "credentials", "admin.pw")], input=ldif, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, check=True)
+
+    def test_check_credentials(self):
+        site = self.site
+        code, report, err = self.check("--bind-dn", site.user_dn("alice"), "--password-file", "/dev/null", bind=False)
+        self.assertEqual((code, report), (1, None))
+        self.assertIn("/dev/null", err)
+        code, report, err = self.check(bind=False)
+        self.assertEqual((code, report), (1, None))
+        self.assertTrue(err)
+        self.assertEqual(self.ctl("check")[0], 2)
+        self.assertEqual(self.ctl("check", "--uri", "ldap://127.0.0.1:1", "--agent-dn", "cn=a")[0], 1)
+
+
+if __name__ == "__main__":
+    main()
