@@ -113,9 +113,16 @@ const char *path_expand_template(struct slice template, struct slice user, struc
 
 const char *path_check_template(struct slice template)
 {
-    struct buf out;
+    struct buf out, other;
     buf_init(&out, PATH_LENGTH_MAX);
-    const char *reason = path_expand_template(template, SLICE_LITERAL("u"), SLICE_LITERAL("d"), &out);
+    buf_init(&other, PATH_LENGTH_MAX);
+    /* Two users whose first nine letters are the same. */
+    const char *reason = path_expand_template(template, SLICE_LITERAL("uuuuuuuuu1"), SLICE_LITERAL("d"), &out);
+    if (reason == NULL)
+        reason = path_expand_template(template, SLICE_LITERAL("uuuuuuuuu2"), SLICE_LITERAL("d"), &other);
+    if (reason == NULL && slice_is_equal(buf_slice(&out), buf_slice(&other)))
+        reason = "without %u users would share a mailbox";
     buf_fini(&out);
+    buf_fini(&other);
     return reason;
 }

@@ -25,7 +25,7 @@ SPECIAL = {
     "posternTlsKey": [("../x.pem", ""), ("/etc/shadow", "")],
     "posternPop3Port": [("23", "the port is below 1024 and not among the allowed ports")],
     "posternDomain": [("not a domain", "not a domain name"), (["a.example", "A.example."], "not a domain name")],
-    "posternMailboxTemplate": [("../%u", ""), ("%x", ""), ("no user", "")],
+    "posternMailboxTemplate": [("../%u", ""), ("%x", ""), ("no user", "without %u users would share a mailbox")],
     "posternSeparator": [("x", "neither a dot nor a slash")],
     "posternPrefix": [("x" * 256, "longer than 255 octets")],
     "posternControlDirectory": [("relative", ""), ("/etc", "")],
