@@ -24,8 +24,6 @@
 #define BIND_CONNECTIONS 16
 /* Changes come in bursts: the file is written once for those of this time. */
 #define KEEP_AFTER_MS 200
-/* A user of whom no notices come is asked for again after this time. */
-#define UNWATCHED_MS 60000
 
 struct config {
     struct directory_options directory;
@@ -35,6 +33,7 @@ struct config {
     char *mail_root;
     uint16_t ports[32];
     void (*changed)(void *context);
+    void (*users_changed)(void *context);
     void *context;
     struct directory_watch *watch;
     struct status *status;
@@ -126,6 +125,7 @@ static void publish(struct config *c)
     pthread_mutex_unlock(&c->mutex);
     struct snapshot *before = snapshot_current();
     snapshot_publish(snapshot_ref(snapshot));
+    users_follow_snapshot(before, snapshot);
     if (c->changed != NULL)
         c->changed(c->context);
     log_faults(before, snapshot);
@@ -337,6 +337,7 @@ static void start_threads(struct config *c)
     CHECK(pthread_create(&c->keeper, NULL, run_keeper, c) == 0);
     c->status = status_start(&c->directory, c->agent_dn);
     c->watch = directory_watch_start(&watch, &events, c);
+    users_start(&c->directory, c->agent_dn, c->look_ups, c->users_changed, c->context);
 }
 
 int config_start(const struct config_options *options, void (*changed)(void *context), void *context, struct fault *fault)
@@ -355,6 +356,7 @@ int config_start(const struct config_options *options, void (*changed)(void *con
     copy_options(c, options);
     c->changed = changed;
     c->context = context;
+    c->users_changed = options->users_changed;
     c->directory.choice = directory_choice_new(c->directory.uri_count);
     c->look_ups = directory_pool_new(&c->directory, DIRECTORY_POOL_LOOK_UPS, LOOK_UP_CONNECTIONS);
     c->binds = directory_pool_new(&c->directory, DIRECTORY_POOL_BINDS, BIND_CONNECTIONS);
@@ -371,6 +373,7 @@ void config_stop(void)
     if (c == NULL)
         return;
     directory_watch_stop(&c->watch);
+    users_stop();
     status_stop(&c->status);
     pthread_mutex_lock(&c->mutex);
     c->stopping = true;
@@ -405,11 +408,14 @@ int config_verify_user(const struct user *user, struct slice password, struct fa
     return directory_pool_bind(config->binds, user->dn, password, fault);
 }
 
+bool config_find_kept_user(struct slice name, struct user **out)
+{
+    return lookup_kept_user(name, out);
+}
+
 bool config_user_is_current(const struct user *user)
 {
-    if (user->snapshot->serial != snapshot_current_serial() || clock_monotonic_ms() - user->built_ms > UNWATCHED_MS)
-        return false;
-    return user->disabled || user->expiration == 0 || user->expiration > clock_wall().tv_sec;
+    return users_is_current(user);
 }
 
 int config_refresh_user(const struct user *old, struct user **out, struct fault *fault)

@@ -4,31 +4,34 @@
 #include "postern/directory/dn.h"
 #include "rights.h"
 
-static struct rights_report *explain(const struct user *user, char *const *lists, size_t list_count)
+static struct rights_report *explain(const struct user *user, const struct list_name *lists, size_t list_count)
 {
+    char **names = MEM_NEW_ARRAY(char *, list_count + 1);
+    for (size_t i = 0; i < list_count; i++)
+        names[i] = lists[i].ndn;
     char *ndn = dn_normalise(slice_from_string(user->dn));
     char *office = user->post_office != NULL ? dn_normalise(slice_from_string(user->post_office->dn)) : NULL;
-    struct membership m = { ndn != NULL ? ndn : "", lists, list_count, office, &user->addresses };
+    struct membership m = { ndn != NULL ? ndn : "", names, list_count, office, &user->addresses };
     struct rights_report *report = rights_explain(user->snapshot, &m, user);
     mem_free(&ndn);
     mem_free(&office);
+    mem_free(&names);
     return report;
 }
 
 int lookup_explain(struct directory_pool *pool, struct slice name, struct rights_report **out, struct fault *fault)
 {
     struct user *user;
-    char **lists;
+    struct list_name *lists;
     size_t count;
+    unsigned server;
     *out = NULL;
     if (lookup_user(pool, name, &user, fault) != 0)
         return -1;
-    int rc = lookup_lists(pool, user, &lists, &count, fault);
+    int rc = lookup_lists(pool, user->snapshot, user->dn, &server, &lists, &count, fault);
     if (rc == 0) {
         *out = explain(user, lists, count);
-        for (size_t i = 0; i < count; i++)
-            mem_free(&lists[i]);
-        mem_free(&lists);
+        list_names_free(&lists, count);
     }
     user_unref(&user);
     return rc;

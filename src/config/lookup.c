@@ -9,6 +9,7 @@
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
+#include "users.h"
 
 #define NAME_MAX_OCTETS 320
 #define LEVELS_MAX 8
@@ -16,11 +17,12 @@
 /* DNs in one filter: asked together, since each question is a round trip. */
 #define QUESTION_MAX 32
 
-static const char *const user_attributes[] = { "uid", "mail", "posternMailAlias", "posternPostOffice", "posternMailboxDirectory",
-                                               "posternQuota", "posternDisabled", "posternExpirationTime", "entryUUID", "nsUniqueId", NULL };
-static const char *const no_attributes[] = { "1.1", NULL };
+/* Times that a look-up is done again because something changed while it was under way. */
+#define ROUNDS_MAX 3
 
-static const char *user_base(const struct snapshot *snapshot)
+static const char *const list_attributes[] = { "entryUUID", "nsUniqueId", NULL };
+
+const char *lookup_user_base(const struct snapshot *snapshot)
 {
     return snapshot->agent.user_base != NULL ? snapshot->agent.user_base : snapshot_body(snapshot)->base;
 }
@@ -32,7 +34,8 @@ static void not_known(struct fault *fault)
         fault->class = FAULT_UNREACHABLE;
 }
 
-static int find_entry(struct directory_pool *pool, const char *base, struct slice name, struct directory_entry **out, struct fault *fault)
+static int find_entry(struct directory_pool *pool, const char *base, struct slice name, unsigned *server, struct directory_entry **out,
+                      struct fault *fault)
 {
     struct buf filter;
     buf_init(&filter, 8192);
@@ -45,7 +48,7 @@ static int find_entry(struct directory_pool *pool, const char *base, struct slic
     buf_append_text(&filter, ")))");
     struct directory_entry *found[2] = { NULL, NULL };
     size_t count = 0;
-    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), user_attributes, 2 };
+    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), users_attributes, 2, server };
     int rc = directory_pool_search(pool, &search, found, &count, fault);
     buf_fini(&filter);
     if (count > 1 || (rc != 0 && fault->class == FAULT_LIMIT)) {
@@ -66,17 +69,21 @@ static int find_entry(struct directory_pool *pool, const char *base, struct slic
 }
 
 struct upward {
-    char *ndn[LISTS_MAX];     /* [0, asked): their own lists are known; the rest: to be asked */
+    struct list_name names[LISTS_MAX + 1];   /* [0, asked): their own lists are known; the rest: to be asked. The first is the user itself. */
     size_t count;
     struct map known;
+    unsigned server;
+    unsigned *server_out;
 };
 
-static void remember_list(struct upward *u, const char *dn)
+static void remember_list(struct upward *u, const char *dn, const char *uuid)
 {
     char *normal = dn_normalise(slice_from_string(dn));
-    if (normal != NULL && u->count < LISTS_MAX && map_get(&u->known, slice_from_string(normal)) == NULL) {
+    if (normal != NULL && u->count <= LISTS_MAX && map_get(&u->known, slice_from_string(normal)) == NULL) {
         map_put(&u->known, slice_from_string(normal), u);
-        u->ndn[u->count++] = normal;
+        struct list_name *name = &u->names[u->count++];
+        name->ndn = normal;
+        memcpy(name->uuid, uuid, sizeof(name->uuid));
     } else {
         mem_free(&normal);
     }
@@ -89,29 +96,28 @@ static int ask_lists(struct directory_pool *pool, const char *base, struct upwar
     buf_append_text(&filter, "(&(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))(|");
     for (size_t i = from; i < to; i++) {
         buf_append_text(&filter, "(member=");
-        filter_append_value(&filter, slice_from_string(u->ndn[i]));
+        filter_append_value(&filter, slice_from_string(u->names[i].ndn));
         buf_append_text(&filter, ")(uniqueMember=");
-        filter_append_value(&filter, slice_from_string(u->ndn[i]));
+        filter_append_value(&filter, slice_from_string(u->names[i].ndn));
         buf_append_text(&filter, ")");
     }
     buf_append_text(&filter, "))");
     struct directory_entry *found[LISTS_MAX];
     size_t count = 0;
-    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), no_attributes, LISTS_MAX };
+    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), list_attributes, LISTS_MAX, &u->server };
     int rc = directory_pool_search(pool, &search, found, &count, fault);
     buf_fini(&filter);
     for (size_t i = 0; i < count; i++) {
-        remember_list(u, found[i]->dn);
+        remember_list(u, found[i]->dn, found[i]->uuid);
         directory_entry_free(&found[i]);
     }
     return rc;
 }
 
-/* Level by level, each list once, so that lists that hold each other end. Index 0 is the user. */
-static int find_lists(struct directory_pool *pool, const char *base, const char *user_dn, struct upward *u, struct fault *fault)
+/* Level by level, each list once, so that lists that hold each other end. */
+static int climb(struct directory_pool *pool, const char *base, struct upward *u, struct fault *fault)
 {
     size_t asked = 0;
-    remember_list(u, user_dn);
     for (unsigned level = 0; level < LEVELS_MAX && asked < u->count; level++) {
         size_t end = u->count;
         for (; asked < end; asked += QUESTION_MAX < end - asked ? QUESTION_MAX : end - asked) {
@@ -123,54 +129,104 @@ static int find_lists(struct directory_pool *pool, const char *base, const char 
     return 0;
 }
 
-static void forget_lists(struct upward *u)
+void list_names_free(struct list_name **names, size_t count)
 {
-    for (size_t i = 0; i < u->count; i++)
-        mem_free(&u->ndn[i]);
-    map_fini(&u->known);
+    for (size_t i = 0; i < count; i++)
+        mem_free(&(*names)[i].ndn);
+    mem_free(names);
 }
 
-static int finish_user(struct directory_pool *pool, struct snapshot *snapshot, const struct directory_entry *entry, struct user **out,
-                       struct fault *fault)
+int lookup_lists(struct directory_pool *pool, const struct snapshot *snapshot, const char *dn, unsigned *server, struct list_name **out,
+                 size_t *count_out, struct fault *fault)
 {
+    const char *base = snapshot_body(snapshot)->base != NULL ? snapshot_body(snapshot)->base : lookup_user_base(snapshot);
     struct upward *u = MEM_NEW(struct upward);
-    const char *base = snapshot_body(snapshot)->base != NULL ? snapshot_body(snapshot)->base : user_base(snapshot);
+    remember_list(u, dn, (char[DIRECTORY_UUID_SIZE]){ "" });
+    int rc = climb(pool, base, u, fault);
+    *server = u->server;
+    *count_out = u->count > 0 ? u->count - 1 : 0;
+    *out = MEM_NEW_ARRAY(struct list_name, *count_out + 1);
+    memcpy(*out, &u->names[1], *count_out * sizeof(u->names[0]));
+    if (u->count > 0)
+        mem_free(&u->names[0].ndn);
+    map_fini(&u->known);
+    mem_free(&u);
+    if (rc == 0)
+        return 0;
+    list_names_free(out, *count_out);
+    *count_out = 0;
+    not_known(fault);
+    return -1;
+}
+
+/* A question for one user: what is asked for, and how it goes. */
+struct question {
+    struct directory_pool *pool;
+    struct snapshot *snapshot;
+    struct slice name;              /* or: */
+    const struct user *old;
+    struct users_ticket ticket;
+    bool elsewhere;                 /* a server has answered that is not the one whose changes are followed */
+    bool kept;                      /* the answer will be known to be out of date */
+};
+
+static int ask_for_lists(struct question *q, const char *dn, struct list_name **out, size_t *count_out, struct fault *fault)
+{
+    unsigned server = q->ticket.server;
+    int rc = lookup_lists(q->pool, q->snapshot, dn, &server, out, count_out, fault);
+    q->elsewhere = q->elsewhere || server != q->ticket.server;
+    return rc;
+}
+
+/* Takes the entry. */
+static int finish_user(struct question *q, struct directory_entry *entry, struct user **out, struct fault *fault)
+{
+    struct list_name *lists = NULL;
+    size_t count = 0;
     char *ndn = dn_normalise(slice_from_string(entry->dn));
-    int rc = 0;
-    if (ndn != NULL && rights_need_lists(snapshot, ndn))
-        rc = find_lists(pool, base, entry->dn, u, fault);
-    if (rc != 0)
-        not_known(fault);
+    bool needs_lists = ndn != NULL && rights_need_lists(q->snapshot, ndn);
     mem_free(&ndn);
+    int rc = needs_lists ? ask_for_lists(q, entry->dn, &lists, &count, fault) : 0;
     if (rc == 0) {
-        size_t lists = u->count > 0 ? u->count - 1 : 0;
-        *out = user_from_entry(snapshot, entry, u->ndn + 1, lists, clock_wall().tv_sec, fault);
+        char **names = MEM_NEW_ARRAY(char *, count + 1);
+        for (size_t i = 0; i < count; i++)
+            names[i] = lists[i].ndn;
+        *out = user_from_entry(q->snapshot, entry, names, count, clock_wall().tv_sec, fault);
+        mem_free(&names);
         rc = *out != NULL ? 0 : -1;
     }
-    forget_lists(u);
-    mem_free(&u);
+    if (rc == 0) {
+        q->ticket.followed = q->ticket.followed && !q->elsewhere;
+        q->kept = users_keep(&q->ticket, *out, q->name, entry, lists, count, needs_lists);
+    } else {
+        directory_entry_free(&entry);
+    }
+    list_names_free(&lists, count);
     return rc;
 }
 
-int lookup_user(struct directory_pool *pool, struct slice name, struct user **out, struct fault *fault)
+/* From memory, if need be with the lists asked for anew. False: the directory must be asked for everything. */
+static bool find_kept(struct question *q, struct user **out)
 {
-    struct fault own;
-    fault = fault != NULL ? fault : &own;
-    *out = NULL;
-    if (name.len == 0 || name.len > NAME_MAX_OCTETS || slice_has_nul(name))
-        return fault_set(fault, FAULT_NOT_FOUND, 0, "no such user");
-    struct snapshot *snapshot = snapshot_current();
-    if (snapshot == NULL || user_base(snapshot) == NULL) {
-        snapshot_unref(&snapshot);
-        return fault_set(fault, FAULT_UNREACHABLE, 0, "the configuration has not been read yet");
+    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        char *dn = NULL, uuid[DIRECTORY_UUID_SIZE] = "";
+        enum users_answer answer = q->old != NULL ? users_find_uuid(q->snapshot, q->old->uuid, out, &dn)
+                                                  : users_find(q->snapshot, q->name, out, &dn, uuid);
+        if (answer != USERS_NEEDS_LISTS)
+            return answer == USERS_FOUND;
+        struct list_name *lists = NULL;
+        size_t count = 0;
+        struct fault fault;
+        q->ticket = users_ticket();
+        int rc = ask_for_lists(q, dn, &lists, &count, &fault);
+        mem_free(&dn);
+        if (rc == 0 && !q->elsewhere)
+            users_give_lists(&q->ticket, q->old != NULL ? q->old->uuid : uuid, lists, count);
+        list_names_free(&lists, count);
+        if (rc != 0 || q->elsewhere)
+            return false;
     }
-    struct directory_entry *entry = NULL;
-    int rc = find_entry(pool, user_base(snapshot), name, &entry, fault);
-    if (rc == 0)
-        rc = finish_user(pool, snapshot, entry, out, fault);
-    directory_entry_free(&entry);
-    snapshot_unref(&snapshot);
-    return rc;
+    return false;
 }
 
 /* entryUUID's text form as 389-DS writes its own identifier: four groups of eight digits. */
@@ -188,10 +244,11 @@ static void append_unique_id(struct buf *filter, const char *uuid)
 }
 
 /* Where it was; when something else or nothing is there now, wherever it has gone. */
-static int find_again(struct directory_pool *pool, const char *base, const struct user *old, struct directory_entry **out, struct fault *fault)
+static int find_again(struct directory_pool *pool, const char *base, const struct user *old, unsigned *server, struct directory_entry **out,
+                      struct fault *fault)
 {
     size_t count = 0;
-    struct directory_search search = { old->dn, DIRECTORY_SCOPE_BASE, "(objectClass=posternMailUser)", user_attributes, 1 };
+    struct directory_search search = { old->dn, DIRECTORY_SCOPE_BASE, "(objectClass=posternMailUser)", users_attributes, 1, server };
     int rc = directory_pool_search(pool, &search, out, &count, fault);
     if (rc == 0 && count == 1 && strcmp((*out)->uuid, old->uuid) == 0)
         return 0;
@@ -208,7 +265,7 @@ static int find_again(struct directory_pool *pool, const char *base, const struc
     buf_printf(&filter, "(&(objectClass=posternMailUser)(|(entryUUID=%s)(nsUniqueId=", old->uuid);
     append_unique_id(&filter, old->uuid);
     buf_append_text(&filter, ")))");
-    search = (struct directory_search){ base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), user_attributes, 1 };
+    search = (struct directory_search){ base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), users_attributes, 1, server };
     rc = directory_pool_search(pool, &search, out, &count, fault);
     buf_fini(&filter);
     if (rc == 0 && count == 1)
@@ -231,42 +288,69 @@ static bool is_within(const char *dn, const char *base)
     return within;
 }
 
-int lookup_user_again(struct directory_pool *pool, const struct user *old, struct user **out, struct fault *fault)
+static int ask_directory(struct question *q, struct user **out, struct fault *fault)
+{
+    struct directory_entry *entry = NULL;
+    const char *base = lookup_user_base(q->snapshot);
+    unsigned server = 0;
+    q->ticket = users_ticket();
+    q->elsewhere = false;
+    int rc = q->old != NULL ? find_again(q->pool, base, q->old, &server, &entry, fault) : find_entry(q->pool, base, q->name, &server, &entry, fault);
+    q->elsewhere = server != q->ticket.server;
+    if (rc == 0 && q->old != NULL && !is_within(entry->dn, base)) {
+        directory_entry_free(&entry);
+        rc = fault_set(fault, FAULT_NOT_FOUND, 0, "%s: outside of the users' base now", q->old->dn);
+    }
+    return rc == 0 ? finish_user(q, entry, out, fault) : -1;
+}
+
+static int look_up(struct question *q, struct user **out, struct fault *fault)
 {
     struct fault own;
     fault = fault != NULL ? fault : &own;
     *out = NULL;
-    struct snapshot *snapshot = snapshot_current();
-    if (snapshot == NULL || user_base(snapshot) == NULL) {
-        snapshot_unref(&snapshot);
+    q->snapshot = snapshot_current();
+    if (q->snapshot == NULL || lookup_user_base(q->snapshot) == NULL) {
+        snapshot_unref(&q->snapshot);
         return fault_set(fault, FAULT_UNREACHABLE, 0, "the configuration has not been read yet");
     }
-    struct directory_entry *entry = NULL;
-    int rc = find_again(pool, user_base(snapshot), old, &entry, fault);
-    if (rc == 0 && !is_within(entry->dn, user_base(snapshot)))
-        rc = fault_set(fault, FAULT_NOT_FOUND, 0, "%s: outside of the users' base now", entry->dn);
-    if (rc == 0)
-        rc = finish_user(pool, snapshot, entry, out, fault);
-    directory_entry_free(&entry);
-    snapshot_unref(&snapshot);
+    int rc = 0;
+    if (!find_kept(q, out)) {
+        rc = ask_directory(q, out, fault);
+        /* Something changed in between: what was read may be of before. */
+        for (unsigned round = 1; rc == 0 && !q->kept && q->ticket.followed && round < ROUNDS_MAX; round++) {
+            user_unref(out);
+            rc = ask_directory(q, out, fault);
+        }
+    }
+    snapshot_unref(&q->snapshot);
     return rc;
 }
 
-int lookup_lists(struct directory_pool *pool, const struct user *user, char ***lists_out, size_t *count_out, struct fault *fault)
+static bool is_askable(struct slice name)
 {
-    const struct snapshot *snapshot = user->snapshot;
-    const char *base = snapshot_body(snapshot)->base != NULL ? snapshot_body(snapshot)->base : user_base(snapshot);
-    struct upward *u = MEM_NEW(struct upward);
-    int rc = find_lists(pool, base, user->dn, u, fault);
-    *count_out = 0;
-    if (rc == 0) {
-        *lists_out = MEM_NEW_ARRAY(char *, u->count + 1);
-        for (size_t i = 1; i < u->count; i++)
-            (*lists_out)[(*count_out)++] = mem_strdup(u->ndn[i]);
-    } else {
-        not_known(fault);
-    }
-    forget_lists(u);
-    mem_free(&u);
-    return rc;
+    return name.len > 0 && name.len <= NAME_MAX_OCTETS && !slice_has_nul(name);
+}
+
+int lookup_user(struct directory_pool *pool, struct slice name, struct user **out, struct fault *fault)
+{
+    *out = NULL;
+    if (!is_askable(name))
+        return fault_set(fault, FAULT_NOT_FOUND, 0, "no such user");
+    return look_up(&(struct question){ .pool = pool, .name = name }, out, fault);
+}
+
+int lookup_user_again(struct directory_pool *pool, const struct user *old, struct user **out, struct fault *fault)
+{
+    return look_up(&(struct question){ .pool = pool, .old = old }, out, fault);
+}
+
+bool lookup_kept_user(struct slice name, struct user **out)
+{
+    struct snapshot *snapshot = snapshot_current();
+    char *dn = NULL, uuid[DIRECTORY_UUID_SIZE];
+    bool found = snapshot != NULL && is_askable(name) && users_find(snapshot, name, out, &dn, uuid) == USERS_FOUND;
+    mem_free(&dn);
+    snapshot_unref(&snapshot);
+    return found;
 }

@@ -11,6 +11,7 @@
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
+#include "users.h"
 
 #define ADDRESSES_MAX 1000
 
@@ -27,6 +28,7 @@ void user_unref(struct user **user)
     if (u == NULL || atomic_fetch_sub(&u->references, 1) != 1)
         return;
     rights_fini(u);
+    user_record_unref(&u->record);
     snapshot_unref(&u->snapshot);
     for (size_t i = 0; i < u->addresses.count; i++)
         mem_free(&u->addresses.values[i]);

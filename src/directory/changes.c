@@ -25,6 +25,7 @@
 #define HEARTBEAT_EVERY_MS 5000
 #define HEARTBEAT_LIMIT_MS 3000
 #define TICK_MS 1000
+#define SOON_MS 50
 /* A persistent search gives no sign when it has begun: it is believed to run when the server has answered another request and this time is over. */
 #define BELL_SETTLES_MS 500
 
@@ -227,7 +228,8 @@ static void follow(struct directory_changes *w, struct fault *fault)
                 fault_set(fault, FAULT_UNREACHABLE, 0, "another server is in use now");
                 break;
             }
-            changes_sleep(w, w->connection.fd, w->ready ? TICK_MS : BELL_SETTLES_MS / 2);
+            bool soon = w->events.rest != NULL && w->events.rest(w->context);
+            changes_sleep(w, w->connection.fd, soon ? SOON_MS : w->ready ? TICK_MS : BELL_SETTLES_MS / 2);
         }
     }
     connection_close(&w->connection);

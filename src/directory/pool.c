@@ -158,6 +158,8 @@ static int attempt(struct directory_pool *pool, struct member *m, const struct r
             fault->class = FAULT_UNREACHABLE;
         return -1;
     }
+    if (request->search != NULL && request->search->server != NULL)
+        *request->search->server = m->connection.at;
     if (request->search != NULL)
         return run_search(&m->connection, request, deadline, fault);
     return connection_bind(&m->connection, request->dn, request->password, true, left_ms(deadline), fault);

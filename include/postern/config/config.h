@@ -20,6 +20,9 @@ struct config_options {
     size_t allowed_port_count;
     const struct config_switch *switches;   /* stand over the agent object's values: switches.h */
     size_t switch_count;
+    /* Some users are not current any more (config_user_is_current). Called with config_start's context, from a thread of config's own, at most
+     * each 100 ms; may be NULL. It must not wait. */
+    void (*users_changed)(void *context);
 };
 
 /* Starts the watching thread. Publishes the last good state from disk at once, if there is one, then the directory's as soon as it can
@@ -31,6 +34,9 @@ void config_stop(void);
 /* [T] blocks at most about 5 s (the directory's time limits). name: user ID or any address. FAULT_NOT_FOUND: nobody, or more than one;
  * FAULT_UNREACHABLE or FAULT_TIMEOUT: the directory, or nothing could be read yet. The user is the caller's: user_unref. */
 int config_find_user(struct slice name, struct user **out, struct fault *fault);
+/* [L] The same from memory: false if the directory must be asked. Users that were asked for of late are kept as long as the directory tells of their
+ * changes. A modification that has succeeded before the call is seen as soon as its notice has arrived: normally less than a millisecond. */
+bool config_find_kept_user(struct slice name, struct user **out);
 /* [T] Bind as the user on a connection of the bounded pool. An empty password is refused here. FAULT_AUTHENTICATION: refused (text: what
  * the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT: not known. */
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault);

@@ -40,7 +40,8 @@ struct user {
     char uuid[37];                         /* entryUUID in text form; empty if the directory gives none */
     int64_t expiration;                    /* seconds since the epoch; 0: never. disabled says whether it was over when this was built */
     uint64_t built_ms;                     /* clock_monotonic_ms */
-    struct user_record *record;            /* src/config's own */
+    struct user_record *record;            /* src/config's own, as the next one */
+    uint64_t lists_asked;
 };
 
 struct user *user_ref(struct user *user);

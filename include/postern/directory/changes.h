@@ -16,6 +16,8 @@ struct directory_changes_events {
     void (*changed)(void *context, struct directory_entry *entry, bool gone);
     /* Changes may be missed until the next ready; called at each failed attempt. FAULT_INVALID: the directory does not offer it. */
     void (*lost)(void *context, const struct fault *fault);
+    /* Everything that has come was told. True: to be called again within a tenth of a second, whether or not something comes. May be NULL. */
+    bool (*rest)(void *context);
 };
 
 struct directory_changes_options {

@@ -16,6 +16,7 @@ struct directory_search {
     const char *filter;
     const char *const *attributes;   /* ends with NULL */
     size_t limit;                    /* most entries wanted; more is FAULT_LIMIT, with the first ones given */
+    unsigned *server;                /* out: which of the URIs has answered; may be NULL */
 };
 
 struct directory_pool;

@@ -1,0 +1,686 @@
+/* Users kept in memory. A record stands for one entry of the directory: what it was made from, as long as it is kept, and whether it has changed since,
+ * as long as somebody holds a user made from it. Called by lookup.c and user.c, and by the thread that follows changes. Nothing is asked of
+ * the directory under the lock. */
+#include "users.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "lookup.h"
+#include "postern/base/check.h"
+#include "postern/base/clock.h"
+#include "postern/base/list.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+#include "postern/directory/changes.h"
+#include "postern/directory/dn.h"
+#include "rights.h"
+
+#define USERS_MAX 20000
+#define BYTES_MAX (64 * 1024 * 1024)
+#define NAMES_EACH_MAX 8
+/* What a list's name takes, with what the allocator adds. */
+#define LIST_WEIGHT 128
+#define KNOWN_LISTS_MAX 50000
+/* The last notices: one that is older than a look-up took is of no interest to it. */
+#define NOTICES 256
+/* What no notice tells (an entry that an access rule hides) is found after this time. */
+#define KEPT_MS 600000
+/* A user of whom no notices come is asked for again after this time. */
+#define UNFOLLOWED_MS 60000
+#define TELL_EVERY_MS 100
+
+const char *const users_attributes[] = { "uid", "mail", "posternMailAlias", "posternPostOffice", "posternMailboxDirectory", "posternQuota",
+                                         "posternDisabled", "posternExpirationTime", "objectClass", "entryUUID", "nsUniqueId", NULL };
+/* How many of them, from the first, a user is made from. */
+#define MADE_FROM 8
+
+static const char followed_filter[] = "(|(objectClass=posternMailUser)(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)"
+                                      "(objectClass=organizationalUnit)(objectClass=organization)(objectClass=domain)(objectClass=dcObject)"
+                                      "(objectClass=locality)(objectClass=country)(objectClass=nsContainer))";
+
+struct user_record {
+    _Atomic unsigned references;    /* the last one is given back under the lock */
+    atomic_bool changed;
+    char uuid[DIRECTORY_UUID_SIZE];
+    struct kept_user *kept;         /* or NULL; holds a reference of its record */
+};
+
+struct kept_user {
+    struct list link;               /* by use, the latest last */
+    struct user_record *record;
+    struct list names;
+    size_t name_count;
+    struct directory_entry *entry;
+    struct user *built;
+    char **lists;                   /* normal DNs */
+    size_t list_count;
+    bool has_lists;
+    uint64_t lists_asked;           /* the count of changes of lists when they were asked for */
+    uint64_t kept_ms;
+    size_t bytes;
+};
+
+struct known_name {
+    struct list link;
+    struct kept_user *kept;
+    char *text;                     /* lower case */
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct map by_uuid, by_name;
+static struct map known_lists;      /* UUID to normal DN, of the lists that kept users are in */
+static struct list by_use = { &by_use, &by_use };
+static size_t kept_count, kept_bytes;
+static uint64_t generation, notices, lists_changed = 1;
+static char recent[NOTICES][DIRECTORY_UUID_SIZE];
+static unsigned server_followed, lists_in_doubt;
+static char *users_base;
+static atomic_bool followed;
+static _Atomic uint64_t lists_relevant = 1;
+static atomic_bool news;
+
+static struct directory_changes *changes;
+static struct directory_pool *pool;
+static void (*tell)(void *context);
+static void *tell_context;
+static uint64_t told_ms;
+static char *said;
+
+/* --- records ------------------------------------------------------------------------------------------------------------------ */
+
+void user_record_unref(struct user_record **record)
+{
+    struct user_record *r = *record;
+    *record = NULL;
+    if (r == NULL)
+        return;
+    unsigned count = atomic_load(&r->references);
+    while (count > 1)
+        if (atomic_compare_exchange_weak(&r->references, &count, count - 1))
+            return;
+    pthread_mutex_lock(&mutex);
+    bool last = atomic_fetch_sub(&r->references, 1) == 1;
+    struct slice uuid = slice_from_string(r->uuid);
+    if (last && map_get(&by_uuid, uuid) == r)
+        map_remove(&by_uuid, uuid);
+    pthread_mutex_unlock(&mutex);
+    if (last)
+        mem_release(r);
+}
+
+/* In lower case, into `out` of NAME_OCTETS; false if it is too long to be kept. */
+#define NAME_OCTETS 320
+static bool fold(struct slice name, char out[NAME_OCTETS], struct slice *folded_out)
+{
+    if (name.len == 0 || name.len > NAME_OCTETS)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        out[i] = ascii_lower(name.data[i]);
+    *folded_out = slice_make(out, name.len);
+    return true;
+}
+
+static void forget_name(struct known_name *name)
+{
+    map_remove(&by_name, slice_from_string(name->text));
+    list_remove(&name->link);
+    name->kept->name_count--;
+    mem_free(&name->text);
+    mem_release(name);
+}
+
+static void free_lists(struct kept_user *k)
+{
+    for (size_t i = 0; i < k->list_count; i++)
+        mem_free(&k->lists[i]);
+    mem_free(&k->lists);
+    k->list_count = 0;
+}
+
+/* Into `garbage`, to be emptied without the lock: the end of a user asks for it. */
+static void stop_keeping(struct user_record *r, struct list *garbage)
+{
+    struct kept_user *k = r->kept;
+    if (k == NULL)
+        return;
+    r->kept = NULL;
+    kept_count--;
+    kept_bytes -= k->bytes;
+    LIST_FOR_EACH (&k->names, at)
+        forget_name(LIST_ITEM(at, struct known_name, link));
+    list_remove(&k->link);
+    list_append(garbage, &k->link);
+}
+
+static void empty_garbage(struct list *garbage)
+{
+    LIST_FOR_EACH (garbage, at) {
+        struct kept_user *k = LIST_ITEM(at, struct kept_user, link);
+        user_unref(&k->built);
+        directory_entry_free(&k->entry);
+        free_lists(k);
+        user_record_unref(&k->record);
+        mem_release(k);
+    }
+}
+
+/* A user that a newer one takes the place of: ended with the garbage. */
+static void replace_built(struct kept_user *k, struct user *user, struct list *garbage)
+{
+    if (k->built != NULL) {
+        struct kept_user *husk = MEM_NEW(struct kept_user);
+        husk->built = k->built;
+        list_append(garbage, &husk->link);
+    }
+    k->built = user;
+}
+
+static void mark_changed(struct user_record *r, struct list *garbage)
+{
+    if (atomic_exchange(&r->changed, true))
+        return;
+    atomic_store(&news, true);
+    map_remove(&by_uuid, slice_from_string(r->uuid));
+    stop_keeping(r, garbage);
+}
+
+static void collect_record(struct slice key, void *value, void *context)
+{
+    (void)key;
+    struct user_record ***at = context;
+    *(*at)++ = value;
+}
+
+static void mark_all_changed(struct list *garbage)
+{
+    struct user_record **all = MEM_NEW_ARRAY(struct user_record *, by_uuid.count + 1), **at = all;
+    map_for_each(&by_uuid, collect_record, &at);
+    for (struct user_record **r = all; r < at; r++)
+        mark_changed(*r, garbage);
+    mem_free(&all);
+    generation++;
+}
+
+static void drop_all_kept(struct list *garbage)
+{
+    while (!list_is_empty(&by_use))
+        stop_keeping(LIST_ITEM(by_use.next, struct kept_user, link)->record, garbage);
+    generation++;
+}
+
+static void free_value(struct slice key, void *value, void *context)
+{
+    (void)key;
+    (void)context;
+    mem_release(value);
+}
+
+static void forget_lists(void)
+{
+    map_for_each(&known_lists, free_value, NULL);
+    map_fini(&known_lists);
+}
+
+/* --- asking ------------------------------------------------------------------------------------------------------------------- */
+
+struct users_ticket users_ticket(void)
+{
+    pthread_mutex_lock(&mutex);
+    struct users_ticket ticket = { generation, notices, lists_changed, server_followed, atomic_load(&followed) };
+    pthread_mutex_unlock(&mutex);
+    return ticket;
+}
+
+static bool is_expired(const struct user *user)
+{
+    return !user->disabled && user->expiration != 0 && user->expiration <= clock_wall().tv_sec;
+}
+
+/* Whether rights by lists that were asked for then still hold. */
+static bool are_fresh(uint64_t lists_asked)
+{
+    return lists_asked == UINT64_MAX || (lists_in_doubt == 0 && lists_asked >= atomic_load(&lists_relevant));
+}
+
+bool users_is_current(const struct user *user)
+{
+    if (user->snapshot->serial != snapshot_current_serial() || is_expired(user))
+        return false;
+    if (user->record == NULL || !atomic_load(&followed))
+        return user->built_ms != 0 && clock_monotonic_ms() - user->built_ms <= UNFOLLOWED_MS;
+    return !atomic_load(&user->record->changed) && user->lists_asked >= atomic_load(&lists_relevant);
+}
+
+static void attach(struct user *user, struct user_record *r, uint64_t lists_asked)
+{
+    atomic_fetch_add(&r->references, 1);
+    user->record = r;
+    user->lists_asked = lists_asked;
+}
+
+/* The answer from a kept user. Under the lock. */
+static enum users_answer answer(struct kept_user *k, struct snapshot *snapshot, struct user **out, char **dn_out, struct list *garbage)
+{
+    list_remove(&k->link);
+    list_append(&by_use, &k->link);
+    if (k->built->snapshot == snapshot && !is_expired(k->built) && are_fresh(k->built->lists_asked)) {
+        *out = user_ref(k->built);
+        return USERS_FOUND;
+    }
+    char *ndn = dn_normalise(slice_from_string(k->entry->dn));
+    bool needs_lists = ndn != NULL && rights_need_lists(snapshot, ndn);
+    mem_free(&ndn);
+    if (needs_lists && !(k->has_lists && are_fresh(k->lists_asked))) {
+        *dn_out = mem_strdup(k->entry->dn);
+        return USERS_NEEDS_LISTS;
+    }
+    struct user *user = user_from_entry(snapshot, k->entry, k->lists, k->list_count, clock_wall().tv_sec, NULL);
+    if (user == NULL)
+        return USERS_UNKNOWN;
+    attach(user, k->record, needs_lists ? k->lists_asked : UINT64_MAX);
+    replace_built(k, user, garbage);
+    *out = user_ref(user);
+    return USERS_FOUND;
+}
+
+static enum users_answer find(struct snapshot *snapshot, const char *uuid, struct slice name, struct user **out, char **dn_out,
+                              char uuid_out[DIRECTORY_UUID_SIZE])
+{
+    struct list garbage;
+    list_init(&garbage);
+    enum users_answer result = USERS_UNKNOWN;
+    pthread_mutex_lock(&mutex);
+    const struct known_name *known = uuid == NULL ? map_get(&by_name, name) : NULL;
+    const struct user_record *r = uuid != NULL ? map_get(&by_uuid, slice_from_string(uuid)) : NULL;
+    struct kept_user *k = known != NULL ? known->kept : r != NULL ? r->kept : NULL;
+    if (k != NULL && clock_monotonic_ms() - k->kept_ms > KEPT_MS) {
+        stop_keeping(k->record, &garbage);
+    } else if (k != NULL) {
+        if (uuid_out != NULL)
+            memcpy(uuid_out, k->record->uuid, DIRECTORY_UUID_SIZE);
+        result = answer(k, snapshot, out, dn_out, &garbage);
+    }
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+    return result;
+}
+
+enum users_answer users_find(struct snapshot *snapshot, struct slice name, struct user **out, char **dn_out, char uuid_out[DIRECTORY_UUID_SIZE])
+{
+    char lower[NAME_OCTETS];
+    struct slice folded;
+    return fold(name, lower, &folded) ? find(snapshot, NULL, folded, out, dn_out, uuid_out) : USERS_UNKNOWN;
+}
+
+enum users_answer users_find_uuid(struct snapshot *snapshot, const char *uuid, struct user **out, char **dn_out)
+{
+    return uuid[0] != '\0' ? find(snapshot, uuid, SLICE_NONE, out, dn_out, NULL) : USERS_UNKNOWN;
+}
+
+/* --- keeping ------------------------------------------------------------------------------------------------------------------ */
+
+static bool is_same(const struct directory_entry *a, const struct directory_entry *b)
+{
+    if (strcmp(a->dn, b->dn) != 0)
+        return false;
+    for (size_t i = 0; i < MADE_FROM; i++) {
+        const struct directory_attribute *x = directory_entry_find(a, users_attributes[i]), *y = directory_entry_find(b, users_attributes[i]);
+        if ((x == NULL) != (y == NULL) || (x != NULL && !directory_attribute_is_equal(x, y)))
+            return false;
+    }
+    return true;
+}
+
+static void know_list(const struct list_name *list)
+{
+    if (known_lists.count >= KNOWN_LISTS_MAX) {
+        /* What is not known is not missed: all lists are asked for again. */
+        forget_lists();
+        atomic_store(&lists_relevant, ++lists_changed);
+    }
+    if (list->uuid[0] == '\0')
+        return;
+    char *old = map_put(&known_lists, slice_from_string(list->uuid), mem_strdup(list->ndn));
+    mem_free(&old);
+}
+
+static void set_lists(struct kept_user *k, const struct users_ticket *ticket, const struct list_name *lists, size_t count)
+{
+    size_t old = k->list_count * LIST_WEIGHT;
+    free_lists(k);
+    k->bytes += count * LIST_WEIGHT - old;
+    kept_bytes += count * LIST_WEIGHT - old;
+    k->lists = MEM_NEW_ARRAY(char *, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        k->lists[k->list_count++] = mem_strdup(lists[i].ndn);
+        know_list(&lists[i]);
+    }
+    k->has_lists = true;
+    /* If a list has changed meanwhile, what was read may be of before or after. */
+    k->lists_asked = ticket->lists == lists_changed && lists_in_doubt == 0 ? ticket->lists : 0;
+}
+
+void users_give_lists(const struct users_ticket *ticket, const char *uuid, const struct list_name *lists, size_t count)
+{
+    pthread_mutex_lock(&mutex);
+    const struct user_record *r = map_get(&by_uuid, slice_from_string(uuid));
+    if (r != NULL && r->kept != NULL && ticket->generation == generation)
+        set_lists(r->kept, ticket, lists, count);
+    pthread_mutex_unlock(&mutex);
+}
+
+static bool changed_since(const struct users_ticket *ticket, const char *uuid)
+{
+    if (!ticket->followed || !atomic_load(&followed) || ticket->generation != generation || notices - ticket->notices > NOTICES)
+        return true;
+    for (uint64_t i = ticket->notices; i < notices; i++)
+        if (strcmp(recent[i % NOTICES], uuid) == 0)
+            return true;
+    return false;
+}
+
+/* Only a value of the entry, so that a notice of another entry with the same value finds the name. */
+static bool is_own_name(const struct directory_entry *entry, struct slice name)
+{
+    for (size_t i = 0; i < 3; i++) {
+        const struct directory_attribute *a = directory_entry_find(entry, users_attributes[i]);
+        for (size_t j = 0; a != NULL && j < a->count; j++)
+            if (slice_is_equal_nocase(a->values[j], name))
+                return true;
+    }
+    return false;
+}
+
+static void add_name(struct kept_user *k, struct slice folded)
+{
+    struct known_name *known = map_get(&by_name, folded);
+    if (known != NULL && known->kept == k)
+        return;
+    if (known != NULL)
+        forget_name(known);
+    if (k->name_count == NAMES_EACH_MAX)
+        forget_name(LIST_ITEM(k->names.next, struct known_name, link));
+    known = MEM_NEW(struct known_name);
+    known->kept = k;
+    known->text = slice_to_string(folded);
+    map_put(&by_name, folded, known);
+    list_append(&k->names, &known->link);
+    k->name_count++;
+}
+
+static void start_keeping(struct user_record *r, struct directory_entry *entry)
+{
+    struct kept_user *k = MEM_NEW(struct kept_user);
+    atomic_fetch_add(&r->references, 1);
+    r->kept = k;
+    k->record = r;
+    k->entry = entry;
+    k->kept_ms = clock_monotonic_ms();
+    k->bytes = sizeof(*k) + sizeof(*r) + sizeof(struct user) + 2 * entry->arena.used + 1024;
+    list_init(&k->names);
+    list_append(&by_use, &k->link);
+    kept_count++;
+    kept_bytes += k->bytes;
+}
+
+static void make_room(struct list *garbage)
+{
+    while (kept_count > USERS_MAX || kept_bytes > BYTES_MAX)
+        stop_keeping(LIST_ITEM(by_use.next, struct kept_user, link)->record, garbage);
+}
+
+static struct user_record *record_of(const char *uuid)
+{
+    struct user_record *r = map_get(&by_uuid, slice_from_string(uuid));
+    if (r != NULL)
+        return r;
+    r = MEM_NEW(struct user_record);
+    memcpy(r->uuid, uuid, sizeof(r->uuid));
+    map_put(&by_uuid, slice_from_string(uuid), r);
+    return r;
+}
+
+bool users_keep(const struct users_ticket *ticket, struct user *user, struct slice name, struct directory_entry *entry,
+                const struct list_name *lists, size_t list_count, bool has_lists)
+{
+    struct list garbage;
+    char lower[NAME_OCTETS];
+    struct slice folded;
+    list_init(&garbage);
+    pthread_mutex_lock(&mutex);
+    bool good = ticket->followed && entry->uuid[0] != '\0' && !changed_since(ticket, entry->uuid);
+    if (good) {
+        struct user_record *r = record_of(entry->uuid);
+        /* The user's hold comes first: a record that nobody holds is nobody's to free. */
+        attach(user, r, UINT64_MAX);
+        if (r->kept != NULL && !is_same(r->kept->entry, entry))
+            stop_keeping(r, &garbage);
+        if (r->kept == NULL) {
+            start_keeping(r, entry);
+            entry = NULL;
+        }
+        struct kept_user *k = r->kept;
+        if (has_lists) {
+            set_lists(k, ticket, lists, list_count);
+            user->lists_asked = k->lists_asked;
+        }
+        k->kept_ms = clock_monotonic_ms();
+        replace_built(k, user_ref(user), &garbage);
+        if (notices == ticket->notices && fold(name, lower, &folded) && is_own_name(k->entry, folded))
+            add_name(k, folded);
+        make_room(&garbage);
+    } else if (ticket->followed || atomic_load(&followed)) {
+        user->built_ms = 0;
+    }
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+    directory_entry_free(&entry);
+    return good;
+}
+
+size_t users_kept(void)
+{
+    pthread_mutex_lock(&mutex);
+    size_t count = kept_count;
+    pthread_mutex_unlock(&mutex);
+    return count;
+}
+
+/* --- what changes ------------------------------------------------------------------------------------------------------------- */
+
+/* A name that another user has now finds two, or the other one. */
+static void give_names_up(const struct directory_entry *entry)
+{
+    for (size_t i = 0; i < 3; i++) {
+        const struct directory_attribute *a = directory_entry_find(entry, users_attributes[i]);
+        for (size_t j = 0; a != NULL && j < a->count; j++) {
+            char lower[NAME_OCTETS];
+            struct slice folded;
+            struct known_name *known = fold(a->values[j], lower, &folded) ? map_get(&by_name, folded) : NULL;
+            if (known != NULL && strcmp(known->kept->record->uuid, entry->uuid) != 0)
+                forget_name(known);
+        }
+    }
+}
+
+static bool is_named(const struct snapshot *snapshot, const char *ndn)
+{
+    return map_get(&snapshot_body(snapshot)->class_members, slice_from_string(ndn)) != NULL;
+}
+
+/* Whether a class of service names the list or one that it is in. */
+static bool matters(const char *dn)
+{
+    struct snapshot *snapshot = snapshot_current();
+    struct list_name *lists = NULL;
+    size_t count = 0;
+    struct fault fault;
+    unsigned server;
+    bool named = snapshot != NULL && rights_need_lists(snapshot, "");
+    if (named && lookup_lists(pool, snapshot, dn, &server, &lists, &count, &fault) == 0 && server == server_followed) {
+        char *own = dn_normalise(slice_from_string(dn));
+        named = own == NULL || is_named(snapshot, own);
+        for (size_t i = 0; i < count && !named; i++)
+            named = is_named(snapshot, lists[i].ndn);
+        mem_free(&own);
+    }
+    list_names_free(&lists, count);
+    snapshot_unref(&snapshot);
+    return named;
+}
+
+/* Until it is known whether the change matters, nobody is given rights by the lists that are kept. */
+static void list_changed(const struct directory_entry *entry, bool gone)
+{
+    pthread_mutex_lock(&mutex);
+    const char *known = map_get(&known_lists, slice_from_string(entry->uuid));
+    char *ndn = dn_normalise(slice_from_string(entry->dn));
+    bool sure = known != NULL && (gone || ndn == NULL || strcmp(known, ndn) != 0);
+    bool nothing = gone && known == NULL;   /* of no kept user, if it was a list at all */
+    if (!nothing) {
+        lists_changed++;
+        lists_in_doubt++;
+    }
+    pthread_mutex_unlock(&mutex);
+    mem_free(&ndn);
+    if (nothing)
+        return;
+    bool relevant = sure || matters(entry->dn);
+    pthread_mutex_lock(&mutex);
+    lists_in_doubt--;
+    if (relevant) {
+        atomic_store(&lists_relevant, lists_changed);
+        atomic_store(&news, true);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+static void on_changed(void *context, struct directory_entry *entry, bool gone)
+{
+    (void)context;
+    struct list garbage;
+    list_init(&garbage);
+    bool is_list = directory_entry_has(entry, "objectClass", "groupOfNames") || directory_entry_has(entry, "objectClass", "groupOfUniqueNames");
+    bool is_user = directory_entry_has(entry, "objectClass", "posternMailUser");
+    pthread_mutex_lock(&mutex);
+    memcpy(recent[notices++ % NOTICES], entry->uuid, DIRECTORY_UUID_SIZE);
+    struct user_record *r = map_get(&by_uuid, slice_from_string(entry->uuid));
+    bool was_user = r != NULL;
+    if (r != NULL && (gone || !is_user || r->kept == NULL || !is_same(r->kept->entry, entry)))
+        mark_changed(r, &garbage);
+    if (!gone && is_user)
+        give_names_up(entry);
+    /* Something above users was moved, perhaps, or what it is may not be read: their DNs are in doubt. */
+    if (!gone && !is_user && !is_list && !was_user)
+        mark_all_changed(&garbage);
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+    if (is_list || gone)
+        list_changed(entry, gone);
+    directory_entry_free(&entry);
+}
+
+static void on_ready(void *context, unsigned server)
+{
+    (void)context;
+    struct list garbage;
+    list_init(&garbage);
+    pthread_mutex_lock(&mutex);
+    mark_all_changed(&garbage);
+    forget_lists();
+    atomic_store(&lists_relevant, ++lists_changed);
+    server_followed = server;
+    atomic_store(&followed, true);
+    atomic_store(&news, true);
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+    if (said != NULL)
+        log_normal("config", "users are kept in memory again");
+    mem_free(&said);
+}
+
+static void on_lost(void *context, const struct fault *fault)
+{
+    (void)context;
+    struct list garbage;
+    list_init(&garbage);
+    pthread_mutex_lock(&mutex);
+    atomic_store(&followed, false);
+    drop_all_kept(&garbage);
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+    bool new = said == NULL || strcmp(said, fault->text) != 0;
+    log_write(new ? LOG_NORMAL : LOG_VERBOSE, "config", "users are not kept in memory: %s", fault->text);
+    mem_free(&said);
+    said = mem_strdup(fault->text);
+}
+
+static bool on_rest(void *context)
+{
+    (void)context;
+    if (tell == NULL || !atomic_load(&news))
+        return false;
+    uint64_t now = clock_monotonic_ms();
+    if (now - told_ms < TELL_EVERY_MS)
+        return true;
+    told_ms = now;
+    atomic_store(&news, false);
+    tell(tell_context);
+    return false;
+}
+
+static bool has_same_classes(const struct snapshot *a, const struct snapshot *b)
+{
+    bool same = a != NULL && b != NULL && a->class_count == b->class_count;
+    for (size_t i = 0; same && i < a->class_count; i++)
+        same = a->classes[i].version == b->classes[i].version;
+    return same;
+}
+
+void users_follow_snapshot(const struct snapshot *before, const struct snapshot *now)
+{
+    const char *base = lookup_user_base(now);
+    struct list garbage;
+    list_init(&garbage);
+    pthread_mutex_lock(&mutex);
+    if (users_base == NULL || base == NULL || strcmp(users_base, base) != 0) {
+        mark_all_changed(&garbage);
+        mem_free(&users_base);
+        users_base = mem_strdup(base);
+    }
+    /* Changes of lists that did not matter may matter to the new classes. */
+    if (!has_same_classes(before, now))
+        atomic_store(&lists_relevant, lists_changed);
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+}
+
+void users_start(const struct directory_options *directory, const char *agent_dn, struct directory_pool *look_ups,
+                 void (*changed)(void *context), void *context)
+{
+    static const struct directory_changes_events events = { .ready = on_ready, .changed = on_changed, .lost = on_lost, .rest = on_rest };
+    struct directory_changes_options options = { directory, agent_dn, followed_filter, users_attributes };
+    pool = look_ups;
+    tell = changed;
+    tell_context = context;
+    changes = directory_changes_start(&options, &events, NULL);
+}
+
+void users_stop(void)
+{
+    struct list garbage;
+    list_init(&garbage);
+    directory_changes_stop(&changes);
+    pthread_mutex_lock(&mutex);
+    atomic_store(&followed, false);
+    mark_all_changed(&garbage);
+    forget_lists();
+    mem_free(&users_base);
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+    mem_free(&said);
+    map_fini(&by_uuid);
+    map_fini(&by_name);
+}
