@@ -27,3 +27,11 @@ CLEANFILES += contrib/posternd.service
 contrib/posternd.service: $(srcdir)/contrib/posternd.service.in Makefile
 	@$(MKDIR_P) contrib
 	$(AM_V_GEN)sed -e 's|@sbindir[@]|$(sbindir)|g' $(srcdir)/contrib/posternd.service.in >$@.tmp && mv $@.tmp $@
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+bashcompletion_DATA = contrib/completions/posternctl
+EXTRA_DIST += contrib/posternctl.bash
+CLEANFILES += contrib/completions/posternctl
+contrib/completions/posternctl: $(srcdir)/contrib/posternctl.bash
+	@$(MKDIR_P) contrib/completions
+	$(AM_V_GEN)cp $(srcdir)/contrib/posternctl.bash $@

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import unittest
 
-from harness import BUILD, Site, main, poll
+from harness import BUILD, SOURCE, Site, main, poll
 
 PROGRAM = os.path.join(BUILD, "posternctl")
 
@@ -49,6 +49,9 @@ class Control(unittest.TestCase):
         self.assertEqual(status["gateway"]["faults"], 0)
         self.assertFalse(status["gateway"]["from_cache"])
         self.assertEqual(status["gateway"]["process"], site.agent_pid())
+        self.assertEqual((status["directory"]["followed_by"], status["directory"]["server"]), ("content synchronisation", site.env["POSTERN_LDAP_URI"]))
+        self.assertIsNone(status["directory"]["reason"])
+        self.assertLessEqual(status["gateway"]["started"], status["directory"]["heard"])
         self.assertEqual([s["service"] for s in status["services"]], ["pop3", "imap4", "smtp"])
         imap4 = status["services"][1]
         self.assertEqual(imap4["sessions_now"], 1)
@@ -186,8 +189,19 @@ class Control(unittest.TestCase):
         self.assertEqual([o["change"] for o in event["objects"]], ["removed"])
 
     def test_reload(self):
-        self.assertEqual(self.json("reload"), {"reloading": True})
-        poll(lambda: "are read again" in self.site.log(), what="the line in the log")
+        site = self.site
+        offices = lambda: {o["name"] for o in self.json("links")["post_offices"]}
+        self.assertEqual(offices(), {"Sales", "Research"})
+        # nothing tells the gateway that it may not read an object any more
+        self.config('dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\nadd: olcAccess\nolcAccess: {0}to '
+                    'dn.exact="cn=Research,ou=mail,%s" by * none\n-\n\n' % site.suffix)
+        try:
+            self.assertEqual(self.json("reload"), {"reloading": True})
+            poll(lambda: offices() == {"Sales"}, what="the end of the hidden post office")
+        finally:
+            self.config("dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\ndelete: olcAccess\nolcAccess: {0}\n-\n\n")
+        self.said("reload")
+        poll(lambda: offices() == {"Sales", "Research"}, what="its return")
 
     # --- without a gateway
     def test_without_gateway(self):
@@ -200,6 +214,29 @@ class Control(unittest.TestCase):
         self.assertIn("dn: cn={9}postern,cn=schema,cn=config\n", self.said("schema", "upgrade", "--dn", "cn={9}postern,cn=schema,cn=config"))
         self.assertEqual(self.ctl("schema", "nonsense")[0], 2)
         self.assertEqual(self.ctl("schema")[0], 2)
+
+    def complete(self, *words):
+        script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _posternctl; printf "%s\\n" "${COMPREPLY[@]}"'
+        done = subprocess.run(["bash", "-c", script, "bash", os.path.join(SOURCE, "contrib", "posternctl.bash"), "posternctl", *words],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.site.dir)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return set(done.stdout.split())
+
+    def test_completion(self):
+        usage = self.said("--help")
+        commands = {line.split()[0] for line in usage.splitlines() if line.startswith("  ") and not line.startswith("   ")}
+        self.assertEqual({word for word in self.complete("") if not word.startswith("-")}, commands)
+        self.assertEqual(self.complete("sess"), {"sessions"})
+        self.assertEqual(self.complete("--control", "/x", "schema", "o"), {"openldap"})
+        self.assertEqual(self.complete("--control", "stat"), {"state"})     # a directory of the site
+        self.assertEqual(self.complete("check", "--uri", "ldap://x", "--ld"), {"--ldif"})
+        self.assertEqual(self.complete("postoffice", "init", "ma"), {"mail"})
+        options = {word for line in usage.splitlines() for word in line.replace("[", " ").replace("]", " ").replace(",", " ").split()
+                   if word.startswith("--")}
+        offered = set()
+        for words in ((), ("status",), ("kick",), ("postoffice", "init"), ("schema", "upgrade"), ("check",)):
+            offered |= self.complete(*words, "--")
+        self.assertLessEqual(options - {"--"}, offered | {"--help", "--version"})
 
     # --- check
     def check(self, *arguments, text=None, bind=True):
