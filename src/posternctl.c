@@ -16,6 +16,7 @@ static const char usage_text[] =
     "  kick ID | kick --user USER          ends a session, or all sessions of a user\n"
     "  config                              every setting: its value, where it comes from, what it would be without\n"
     "  links                               every post office and how it is reached\n"
+    "  access USER                         what a user may do, and which class of service says so\n"
     "  locate USER                         post office and mailbox of a user\n"
     "  watch                               follows what changes in the configuration until Ctrl-C\n"
     "  reload                              reads the directory and the certificates again\n"
@@ -108,7 +109,7 @@ static const struct command {
     int (*run)(const struct arguments *a);   /* NULL: the gateway is asked for the word, with the argument */
 } commands[] = {
     { "status", 0, 0, NULL }, { "sessions", 0, 0, NULL },     { "kick", 0, 1, kick },          { "config", 0, 0, NULL },
-    { "links", 0, 0, NULL },  { "locate", 1, 1, NULL },       { "watch", 0, 0, watch },        { "reload", 0, 0, NULL },
+    { "links", 0, 0, NULL },  { "locate", 1, 1, NULL }, { "access", 1, 1, NULL },       { "watch", 0, 0, watch },        { "reload", 0, 0, NULL },
     { "postoffice", 2, 2, post_office }, { "schema", 1, 1, schema }, { "check", 0, 0, check }, { "version", 0, 0, say_version },
 };
 

@@ -96,6 +96,7 @@ static const struct command {
     { "kick", ON_ALL_LOOPS, true, NULL, sessions_kick },
     { "config", IN_THREAD, false, settings_answer, NULL },
     { "links", IN_THREAD, false, links_answer, NULL },
+    { "access", IN_THREAD, true, access_answer, NULL },
     { "locate", IN_THREAD, true, locate_answer, NULL },
     { "watch", FOLLOWING, false, NULL, NULL },
 };

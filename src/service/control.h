@@ -44,6 +44,7 @@ int status_answer(struct question *q);
 /* reports.c: [T] */
 int settings_answer(struct question *q);
 int links_answer(struct question *q);
+int access_answer(struct question *q);
 int locate_answer(struct question *q);
 
 #endif

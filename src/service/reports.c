@@ -6,6 +6,7 @@
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
 #include "postern/config/report.h"
+#include "postern/config/rights.h"
 
 static int no_snapshot(struct question *q)
 {
@@ -78,6 +79,32 @@ int links_answer(struct question *q)
 }
 
 /* --- users ----------------------------------------------------------------------------------------------------------------- */
+
+int access_answer(struct question *q)
+{
+    struct rights_report *report = NULL;
+    if (config_explain_user(q->argument, &report, &q->fault) < 0)
+        return -1;
+    struct answer a;
+    answer_init(&a, &q->out, q->json, q->all);
+    answer_text(&a, "user", report->user_id);
+    answer_text(&a, "dn", report->user_dn);
+    answer_flag(&a, "disabled", report->disabled);
+    answer_table(&a, "rights");
+    for (size_t i = 0; i < report->row_count; i++) {
+        const struct rights_row *r = &report->rows[i];
+        answer_row(&a);
+        answer_text(&a, "setting", r->attribute);
+        answer_text(&a, "value", r->value);
+        answer_text(&a, "level", rights_level_word(r->level));
+        answer_text(&a, "class", r->class_dn);
+        answer_text(&a, "member", r->member);
+        answer_close(&a);
+    }
+    answer_fini(&a);
+    rights_report_free(&report);
+    return 0;
+}
 
 static void say_place(struct answer *a, const struct user *user)
 {

@@ -133,6 +133,24 @@ class Control(unittest.TestCase):
         self.assertIn("no such user", err)
         self.assertEqual(self.ctl("locate")[0], 2)
 
+    def test_access(self):
+        site = self.site
+        no_pop3 = f"cn=No POP3,{site.agent_dn}"
+        rights = {r["setting"]: r for r in self.json("access", "alice")["rights"]}
+        self.assertEqual((rights["posternPop3Access"]["value"], rights["posternImap4Access"]["level"]), ("allow", "built in"))
+        site.modify(no_pop3, posternMember=[site.user_dn("alice"), "research.example.org"])
+        poll(lambda: {r["setting"]: r for r in self.json("access", "alice")["rights"]}["posternPop3Access"]["value"] == "prevent",
+             what="alice without POP3")
+        answer = self.json("access", "ALICE@example.org")
+        self.assertEqual((answer["user"], answer["dn"].lower(), answer["disabled"]), ("alice", site.user_dn("alice").lower(), False))
+        right = {r["setting"]: r for r in answer["rights"]}["posternPop3Access"]
+        self.assertEqual((right["level"], right["class"].lower(), right["member"]), ("user", no_pop3.lower(), site.user_dn("alice").lower()))
+        right = {r["setting"]: r for r in self.json("access", "carol")["rights"]}["posternPop3Access"]
+        self.assertEqual((right["level"], right["member"]), ("domain", "research.example.org"))
+        self.assertRegex(self.said("access", "carol"), r"(?m)^  posternPop3Access +prevent +domain +cn=No POP3,\S.* +research\.example\.org$")
+        code, out, err = self.ctl("access", "nobody")
+        self.assertEqual((code, out), (1, ""))
+
     # --- what it follows
     def follow(self, *arguments):
         process = subprocess.Popen([PROGRAM, "--control", self.site.env["POSTERN_CONTROL"], *arguments], stdout=subprocess.PIPE,

@@ -21,6 +21,7 @@
 #include "postern/config/changes.h"
 #include "postern/config/config.h"
 #include "postern/config/report.h"
+#include "postern/config/rights.h"
 #include "postern/directory/watch.h"
 #include "postern/net/listener.h"
 #include "postern/queue/queue.h"
@@ -84,6 +85,24 @@ void config_directory_state(struct directory_watch_state *out)
 const char *directory_watch_mode_word(enum directory_watch_mode mode)
 {
     return mode == WATCH_POLL ? "poll" : "other";
+}
+
+int config_explain_user(struct slice name, struct rights_report **out, struct fault *fault)
+{
+    (void)name;
+    (void)out;
+    return fault_set(fault, FAULT_NOT_FOUND, 0, "no such user");
+}
+
+void rights_report_free(struct rights_report **report)
+{
+    (void)report;
+}
+
+const char *rights_level_word(enum rights_level level)
+{
+    (void)level;
+    return "user";
 }
 
 static _Atomic unsigned reloads;
