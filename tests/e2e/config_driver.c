@@ -52,11 +52,8 @@ static struct user *find(const char *name)
     return NULL;
 }
 
-static void print_user(const char *name)
+static void describe(struct user *u)
 {
-    struct user *u = find(name);
-    if (u == NULL)
-        return;
     printf("user id=%s office=%s mailbox=%s disabled=%d pop3=%d imap4=%d in=%d out=%d delete=%d purge=%d size=%d days=%u max=%u outsize=%" PRIu64 " addresses=",
            u->id, u->post_office != NULL ? u->post_office->name : "-", u->mailbox_dir, u->disabled, u->pop3.allowed, u->imap4_allowed,
            u->smtp_incoming_allowed, u->smtp_outgoing_allowed, u->pop3.delete_after_download, u->pop3.purge_after_download,
@@ -64,7 +61,66 @@ static void print_user(const char *name)
     for (size_t i = 0; i < u->addresses.count; i++)
         printf("%s%s", i > 0 ? "," : "", u->addresses.values[i]);
     printf("\n");
+}
+
+static void print_user(const char *name)
+{
+    struct user *u = find(name);
+    if (u != NULL)
+        describe(u);
     user_unref(&u);
+}
+
+static void print_kept(const char *name)
+{
+    struct user *u = NULL;
+    if (config_find_kept_user(slice_from_string(name), &u))
+        describe(u);
+    else
+        printf("not kept\n");
+    user_unref(&u);
+}
+
+/* One user held as a session holds it. */
+static struct user *held;
+static _Atomic unsigned tellings;
+
+static void users_changed(void *context)
+{
+    (void)context;
+    tellings++;
+}
+
+static void print_held(void)
+{
+    printf("held current=%d told=%u\n", held != NULL && config_user_is_current(held), tellings);
+}
+
+static void refresh_held(void)
+{
+    struct user *u = NULL;
+    struct fault fault;
+    if (held == NULL || config_refresh_user(held, &u, &fault) != 0) {
+        printf("no %s\n", held != NULL ? fault_class_word(fault.class) : "user");
+        return;
+    }
+    user_unref(&held);
+    held = u;
+    describe(held);
+}
+
+/* How many look-ups a second, and how long each took. */
+static void rate(const char *name)
+{
+    enum { ROUNDS = 20000 };
+    uint64_t start = clock_monotonic_us();
+    unsigned kept = 0;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        struct user *u = NULL;
+        kept += config_find_kept_user(slice_from_string(name), &u);
+        user_unref(&u);
+    }
+    printf("rate kept=%u us=%.3f\n", kept, (double)(clock_monotonic_us() - start) / ROUNDS);
 }
 
 static void verify(char *arguments)
@@ -212,6 +268,18 @@ static void obey(char *line, char **argv)
         show();
     else if (strcmp(line, "find") == 0)
         print_user(arguments);
+    else if (strcmp(line, "kept") == 0)
+        print_kept(arguments);
+    else if (strcmp(line, "hold") == 0) {
+        user_unref(&held);
+        held = find(arguments);
+        print_held();
+    } else if (strcmp(line, "held") == 0)
+        print_held();
+    else if (strcmp(line, "again") == 0)
+        refresh_held();
+    else if (strcmp(line, "rate") == 0)
+        rate(arguments);
     else if (strcmp(line, "verify") == 0)
         verify(arguments);
     else if (strcmp(line, "latency") == 0)
@@ -256,7 +324,7 @@ int main(int argc, char **argv)
     for (int i = 7; i + 1 < argc; i += 2)
         take_word(&directory, argv[i], argv[i + 1]);
     struct config_options options = { .directory = &directory, .agent_dn = argv[2], .state_dir = argv[3], .mail_root = argv[4],
-                                      .allowed_ports = { 25, 110, 143, 465, 587, 993, 995 }, .allowed_port_count = 7 };
+                                      .allowed_ports = { 25, 110, 143, 465, 587, 993, 995 }, .allowed_port_count = 7, .users_changed = users_changed };
     struct fault fault;
     if (config_start(&options, NULL, NULL, &fault) != 0) {
         fprintf(stderr, "%s\n", fault.text);
@@ -265,6 +333,7 @@ int main(int argc, char **argv)
     char line[1024];
     while (fgets(line, sizeof(line), stdin) != NULL)
         obey(line, argv);
+    user_unref(&held);
     config_stop();
     for (size_t i = 0; i < directory.uri_count; i++)
         mem_free(&uris[i]);
