@@ -128,6 +128,10 @@ static void refresh_done(struct directory_watch *w)
         choice_set_current(w->options.directory->choice, w->connection.at);
         probe_look(w->probe, w->connection.at);
     }
+    pthread_mutex_lock(&w->mutex);
+    w->state.refresh_ms = w->cost_ms;
+    w->state.refreshes++;
+    pthread_mutex_unlock(&w->mutex);
     following_set_state(w, w->mode, NULL);
 }
 
@@ -250,7 +254,6 @@ static void note_heard(struct directory_watch *w)
     w->heard_ms = clock_monotonic_ms();
     pthread_mutex_lock(&w->mutex);
     w->state.heard_ms = w->heard_ms;
-    w->state.refresh_ms = w->cost_ms;
     pthread_mutex_unlock(&w->mutex);
 }
 
