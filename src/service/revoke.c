@@ -48,6 +48,7 @@ struct revoker {
     struct list queue;
     struct list all;
     unsigned queued, running;
+    unsigned failures;                   /* in a row */
     bool left_out;                       /* the queue was full */
     uint64_t down_until;
 };
@@ -244,15 +245,19 @@ static void done(struct pool_task *task, bool ran)
 {
     struct refresh *r = LIST_ITEM(task, struct refresh, task);
     struct revoker *revoker = r->revoker;
-    bool failed = !ran || r->outcome == OUTCOME_UNKNOWN;
     pthread_mutex_lock(&revoker->mutex);
     revoker->running--;
-    if (failed)
+    revoker->failures = !ran || r->outcome == OUTCOME_UNKNOWN ? revoker->failures + 1 : 0;
+    /* One may fail for a reason of its own: that is no reason to keep the others waiting. */
+    bool down = revoker->failures >= AT_ONCE;
+    if (down) {
         revoker->down_until = clock_monotonic_ms() + DOWN_MS;
+        revoker->failures = 0;
+    }
     retire(r);
     pthread_mutex_unlock(&revoker->mutex);
     tell_loops(r);
-    if (failed)
+    if (down)
         drop_queue(revoker);
     else
         start_some(revoker);

@@ -129,11 +129,19 @@ const char *setting_source_word(enum setting_source source)
     return "default";
 }
 
+/* So much that it fills a socket. */
+static char big_reason[100000];
+static const struct config_fault big_fault = { .dn = (char *)"cn=big", .reason = big_reason }, *big_fault_at = &big_fault;
+static _Atomic bool with_big_fault;
+
 struct snapshot_changes *snapshot_compare(const struct snapshot *before, const struct snapshot *after)
 {
     (void)before;
     (void)after;
-    return MEM_NEW(struct snapshot_changes);
+    struct snapshot_changes *changes = MEM_NEW(struct snapshot_changes);
+    changes->faults = &big_fault_at;
+    changes->fault_count = with_big_fault ? 1 : 0;
+    return changes;
 }
 
 void snapshot_changes_free(struct snapshot_changes **changes)
@@ -187,6 +195,8 @@ int config_refresh_user(const struct user *old, struct user **out, struct fault 
 {
     atomic_fetch_add(&refreshes, 1);
     uint64_t version = atomic_load(&users_version);
+    if (strcmp(old->id, "joe-ill") == 0)
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "never");
     if (config_find_user(slice_from_string(old->id), out, fault) < 0)
         return -1;
     (*out)->built_ms = version;
@@ -908,6 +918,37 @@ static void test_revocation_away(void)
     site_stop(&site);
 }
 
+/* A user of whom nothing can be learned holds up nobody who stands behind. */
+static void test_revocation_of_one(void)
+{
+    enum { BETWEEN = 20 };
+    int fds[BETWEEN];
+    char name[16];
+    struct site site;
+    site_start(&site, NULL);
+    int ill = log_in_as(&site, "joe-ill"), ill_too = log_in_as(&site, "joe-ill");
+    for (int i = 0; i < BETWEEN; i++) {
+        snprintf(name, sizeof(name), "joe%d", 1000 + i);
+        fds[i] = log_in_as(&site, name);
+    }
+    int fd = log_in_as(&site, "joe"), fd_too = log_in_as(&site, "joe");
+    uint64_t begin = clock_monotonic_ms();
+    change_users(&site, FATE_GONE);
+    EXPECT(fd, "revoked");
+    EXPECT(fd_too, "revoked");
+    CU_ASSERT(clock_monotonic_ms() - begin < 900);
+    say(ill, "still\r\n");
+    EXPECT(ill, "still");
+    for (int i = 0; i < BETWEEN; i++)
+        close(fds[i]);
+    close(ill);
+    close(ill_too);
+    close(fd);
+    close(fd_too);
+    fate = FATE_SAME;
+    site_stop(&site);
+}
+
 /* Many sessions: one question for each user, all heard. */
 static void test_revocation_many(void)
 {
@@ -1307,9 +1348,28 @@ static void test_watch(void)
     CU_ASSERT(follower_hears(control, "watching: snapshot"));
     publish(&site, NULL);
     CU_ASSERT(follower_hears(control, "applied: snapshot"));
-    close(control);
+    memset(big_reason, 'x', sizeof(big_reason) - 1);
+    with_big_fault = true;
+    for (unsigned i = 0; i < 12; i++) {
+        publish(&site, NULL);
+        CU_ASSERT(follower_hears(control, "applied: snapshot"));
+    }
+    with_big_fault = false;
     CU_ASSERT(control_says(&site, "status\n", "ok", "gateway"));
+    /* The slow one is told how much it missed once it reads, and then goes on. */
+    CU_ASSERT(follower_hears(slow, "{\"event\":\"missed\",\"changes\":"));
+    publish(&site, NULL);
+    CU_ASSERT(follower_hears(slow, "\"event\":\"applied\""));
+    close(control);
     close(slow);
+    /* Changes while somebody goes. */
+    for (unsigned i = 0; i < 20; i++) {
+        control = open_control(&site);
+        say(control, "watch\n");
+        EXPECT(control, "follow");
+        publish(&site, NULL);
+        close(control);
+    }
     site_stop(&site);
 }
 
@@ -1328,6 +1388,7 @@ static const struct unit_test tests[] = {
     { "new limits", test_new_limits },
     { "revocation, directory away", test_revocation_away },
     { "revocation of many", test_revocation_many },
+    { "revocation beside a failure", test_revocation_of_one },
     { "guessers", test_guessers },
     { "big answer", test_big_answer },
     { "disable", test_disable },
