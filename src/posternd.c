@@ -29,11 +29,6 @@ static void users_changed(void *context)
     service_users_changed(context);
 }
 
-static void users_changed(void *context)
-{
-    service_users_changed(context);
-}
-
 static int start_parts(const struct options *options, struct gateway *gateway, struct fault *fault)
 {
     struct config_options config = {
@@ -44,7 +39,6 @@ static int start_parts(const struct options *options, struct gateway *gateway, s
         .allowed_port_count = options->allowed_port_count,
         .switches = options->switches,
         .switch_count = options->switch_count,
-        .users_changed = users_changed,
         .users_changed = users_changed,
     };
     for (size_t i = 0; i < options->allowed_port_count; i++)
