@@ -132,8 +132,15 @@ int directory_writer_put(struct directory_writer *w, const struct directory_entr
             return -1;
         if (modify(w, entry, fixed, deadline, &code, fault) == 0)
             return 0;
-        if (code == LDAP_NO_SUCH_OBJECT)
-            return add(w, entry, deadline, &code, fault);
+        /* Some servers say of an entry that is not there that it may not be written. */
+        if (code == LDAP_NO_SUCH_OBJECT || code == LDAP_INSUFFICIENT_ACCESS) {
+            struct fault refusal = *fault;
+            if (add(w, entry, deadline, &code, fault) == 0)
+                return 0;
+            if (code == LDAP_ALREADY_EXISTS)
+                *fault = refusal;
+            return -1;
+        }
         if (code != LDAP_SERVER_DOWN || !idle || clock_monotonic_ms() >= deadline)
             return -1;
     }

@@ -7,6 +7,7 @@ import subprocess
 import time
 import unittest
 
+import directory
 from harness import BUILD, Site, kill, main, poll
 
 
@@ -185,6 +186,112 @@ class Status(unittest.TestCase):
         self.restart_slapd()
         poll(lambda: "is written again" in site.log(), 20, "the writing after the reconnect")
         poll(lambda: self.faults() == [] and self.entry(), what="the entry")
+
+
+@unittest.skipUnless(directory.have("ns-slapd", "dscreate"), "389 Directory Server is not installed")
+class Status389(unittest.TestCase):
+    """The same under the access rules for 389 Directory Server, with config_driver as the gateway."""
+
+    def setUp(self):
+        self.server = directory.Ns389()
+        self.addCleanup(self.server.close)
+        server, suffix = self.server, directory.SUFFIX
+        self.gateway = f"cn=gateway,{suffix}"
+        self.agent = f"cn=Internet Agent,{suffix}"
+        self.dn = f"cn={re.sub('[^A-Za-z0-9._-]', '-', socket.gethostname())},{self.agent}"
+        self.must(server.ldap("ldapmodify", "-f", directory.schema_file("postern-389ds.ldif")))
+        self.must(server.ldap("ldapadd", text=f"""dn: {self.gateway}
+objectClass: applicationProcess
+objectClass: simpleSecurityObject
+cn: gateway
+userPassword: {directory.PASSWORD}
+
+dn: cn=mail admins,{suffix}
+objectClass: groupOfNames
+cn: mail admins
+member: {server.admin}
+
+dn: {self.agent}
+objectClass: posternInternetAgent
+cn: Internet Agent
+
+dn: cn=Sales,{suffix}
+objectClass: posternPostOffice
+cn: Sales
+posternPath: /srv/mail/sales
+
+dn: cn=Everyone,{self.agent}
+objectClass: posternClassOfService
+cn: Everyone
+
+dn: uid=alice,{suffix}
+objectClass: inetOrgPerson
+objectClass: posternMailUser
+uid: alice
+cn: Alice
+sn: A
+mail: alice@example.org
+"""))
+        self.must(server.ldap("ldapmodify", text=directory.filled("aci-389ds.ldif", SUFFIX=suffix, GATEWAY=self.gateway,
+                                                                  ADMINS=f"cn=mail admins,{suffix}")))
+        server.offer_sync()
+        server.write("gateway.pw", directory.PASSWORD + "\n")
+        os.mkdir(server.path("state"))
+        log = open(server.path("driver.log"), "ab")
+        self.addCleanup(log.close)
+        self.driver = subprocess.Popen([os.path.join(BUILD, "tests", "e2e", "config_driver"), server.uri, self.agent, server.path("state"), "/srv/mail",
+                                        self.gateway, server.path("gateway.pw")], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        self.addCleanup(self.end)
+
+    def end(self):
+        if not self.driver.stdin.closed:
+            self.driver.stdin.close()
+        return self.driver.wait(30)
+
+    def must(self, done):
+        self.assertEqual(done[0], 0, done[1])
+
+    def entry(self):
+        code, said = self.server.ldap("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", self.dn)
+        return said if code == 0 else None
+
+    def set_agent(self, value):
+        self.must(self.server.ldap("ldapmodify", text=f"dn: {self.agent}\nchangetype: modify\nreplace: posternPop3Threads\nposternPop3Threads: {value}\n"))
+
+    def as_gateway(self, tool, text):
+        return self.server.ldap(tool, text=text, user=self.gateway)[0]
+
+    def test_status(self):
+        try:
+            poll(self.entry, 5, "the status entry")
+        except AssertionError:
+            with open(self.server.path("driver.log")) as file:
+                self.fail(file.read()[-3000:])
+        for _ in range(2):
+            self.set_agent("0")
+            poll(lambda: "posternPop3Threads: 0 is not a number" in self.entry(), 1.5, "the fault in the entry")
+            self.set_agent("5")
+            poll(lambda: "posternFault" not in self.entry(), 1.5, "the cure in the entry")
+        for dn, attribute, value in ((self.agent, "posternPop3Threads", "3"), (f"cn=Sales,{directory.SUFFIX}", "posternPath", "/tmp"),
+                                     (f"cn=Everyone,{self.agent}", "posternPop3Access", "allow"), (f"uid=alice,{directory.SUFFIX}", "mail", "x@y.example"),
+                                     (f"uid=alice,{directory.SUFFIX}", "description", "x"), (self.gateway, "userPassword", "x")):
+            with self.subTest(dn=dn, attribute=attribute):
+                self.assertEqual(self.as_gateway("ldapmodify", f"dn: {dn}\nchangetype: modify\nreplace: {attribute}\n{attribute}: {value}\n"), 50)
+        for name, text in {
+                "class": f"dn: cn=own,{self.agent}\nobjectClass: posternClassOfService\ncn: own\n",
+                "link": f"dn: cn=own,{self.agent}\nobjectClass: posternPostOfficeLink\ncn: own\n",
+                "a user": f"dn: cn=own,{self.agent}\nobjectClass: person\ncn: own\nsn: own\n",
+                "a status that is a user": f"dn: cn=own,{self.agent}\nobjectClass: posternAgentStatus\nobjectClass: posternMailUser\ncn: own\nuid: own\n",
+                "a status with a password": f"dn: cn=own,{self.agent}\nobjectClass: posternAgentStatus\nobjectClass: simpleSecurityObject\ncn: own\n"
+                                            "userPassword: x\n"}.items():
+            with self.subTest(add=name):
+                self.assertEqual(self.as_gateway("ldapadd", text), 50)
+        for dn in (f"cn=Everyone,{self.agent}", f"cn=Sales,{directory.SUFFIX}", f"uid=alice,{directory.SUFFIX}"):
+            with self.subTest(delete=dn):
+                self.assertEqual(self.as_gateway("ldapmodify", f"dn: {dn}\nchangetype: delete\n"), 50)
+        self.assertEqual(self.as_gateway("ldapmodify", f"dn: {self.dn}\nchangetype: modify\nreplace: posternVersion\nposternVersion: x\n"), 0)
+        self.assertEqual(self.end(), 0)
+        self.assertIsNone(self.entry())
 
 
 if __name__ == "__main__":
