@@ -324,7 +324,7 @@ int control_new(struct gateway *gateway, const char *path, struct control **out,
     control->gateway = gateway;
     control->path = mem_strdup(path);
     list_init(&control->clients);
-    followers_init(&control->followers);
+    followers_init(&control->followers, gateway);
     control->listener = listener_new(gateway->homes[0].loop, fd, accepted, control);
     *out = control;
     return 0;

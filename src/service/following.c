@@ -6,6 +6,7 @@
 
 #include "postern/base/answer.h"
 #include "postern/base/clock.h"
+#include "postern/base/memory.h"
 #include "postern/config/changes.h"
 
 enum { PENDING_MOST = 256 * 1024 };
@@ -123,19 +124,55 @@ static void say(struct buf *out, bool json, const char *event, uint64_t serial, 
         say_text(out, event, serial, changes);
 }
 
-void followers_init(struct followers *f)
+/* --- followers ------------------------------------------------------------------------------------------------------------- */
+
+struct follow_job {
+    struct pool_task task;
+    struct followers *followers;
+    struct snapshot *before;
+    struct snapshot *after;
+    struct buf words[2];       /* as text, as JSON */
+    bool ran;
+};
+
+static void job_free(struct follow_job **job)
 {
+    struct follow_job *j = *job;
+    if (j == NULL)
+        return;
+    snapshot_unref(&j->before);
+    snapshot_unref(&j->after);
+    buf_fini(&j->words[0]);
+    buf_fini(&j->words[1]);
+    mem_free(job);
+}
+
+void followers_init(struct followers *f, struct gateway *gateway)
+{
+    *f = (struct followers){ .gateway = gateway };
     list_init(&f->list);
-    f->seen = NULL;
 }
 
 void followers_fini(struct followers *f)
 {
+    job_free(&f->job);
     snapshot_unref(&f->seen);
+}
+
+/* The faults that there are already; no object has changed yet. */
+static void say_beginning(struct buf *out, bool json, const struct snapshot *snapshot)
+{
+    size_t count = snapshot != NULL ? snapshot->fault_count : 0;
+    struct snapshot_changes now = { .fault_count = count, .faults = MEM_NEW_ARRAY(const struct config_fault *, count + 1) };
+    for (size_t i = 0; i < count; i++)
+        now.faults[i] = &snapshot->faults[i];
+    say(out, json, "watching", snapshot != NULL ? snapshot->serial : 0, &now);
+    mem_free(&now.faults);
 }
 
 void follow_begin(struct followers *f, struct follow_state *state, struct stream *stream, bool json, struct snapshot *snapshot)
 {
+    struct buf words = { .cap = 0 };
     state->stream = stream;
     state->json = json;
     state->missed = 0;
@@ -143,14 +180,7 @@ void follow_begin(struct followers *f, struct follow_state *state, struct stream
     list_append(&f->list, &state->link);
     if (f->seen == NULL && snapshot != NULL)
         f->seen = snapshot_ref(snapshot);
-    /* The faults that there are already; no object has changed yet. */
-    struct snapshot_changes none = { .object_count = 0 };
-    struct buf words = { .cap = 0 };
-    struct snapshot_changes *all = f->seen != NULL ? snapshot_compare(NULL, f->seen) : NULL;
-    if (all != NULL)
-        all->object_count = 0;
-    say(&words, json, "watching", f->seen != NULL ? f->seen->serial : 0, all != NULL ? all : &none);
-    snapshot_changes_free(&all);
+    say_beginning(&words, json, f->seen);
     stream_send(stream, &words);
     buf_fini(&words);
 }
@@ -188,22 +218,53 @@ static void tell(struct follow_state *state, const struct buf *words)
     buf_fini(&copy);
 }
 
+static void job_ended(void *arg)
+{
+    struct followers *f = arg;
+    struct follow_job *job = f->job;
+    f->job = NULL;
+    /* Those who began meanwhile were told of what was before, or begin with something newer. */
+    if (job->ran && !list_is_empty(&f->list) && f->seen == job->before) {
+        LIST_FOR_EACH (&f->list, at) {
+            struct follow_state *state = LIST_ITEM(at, struct follow_state, link);
+            tell(state, &job->words[state->json ? 1 : 0]);
+        }
+        snapshot_unref(&f->seen);
+        f->seen = snapshot_ref(job->after);
+    }
+    bool again = job->ran;
+    job_free(&job);
+    struct snapshot *newest = again ? snapshot_current() : NULL;
+    if (newest != NULL)
+        follow_tell(f, newest);
+    snapshot_unref(&newest);
+}
+
+static enum step_result job_work(struct pool_task *task)
+{
+    struct follow_job *job = LIST_ITEM(task, struct follow_job, task);
+    struct snapshot_changes *changes = snapshot_compare(job->before, job->after);
+    for (unsigned json = 0; json < 2; json++)
+        say(&job->words[json], json != 0, "applied", job->after->serial, changes);
+    snapshot_changes_free(&changes);
+    return STEP_DONE;
+}
+
+static void job_done(struct pool_task *task, bool ran)
+{
+    struct follow_job *job = LIST_ITEM(task, struct follow_job, task);
+    job->ran = ran;
+    loop_post(job->followers->gateway->homes[0].loop, job_ended, job->followers);
+}
+
 void follow_tell(struct followers *f, struct snapshot *snapshot)
 {
-    if (list_is_empty(&f->list) || (f->seen != NULL && f->seen->serial == snapshot->serial))
+    if (list_is_empty(&f->list) || f->job != NULL || (f->seen != NULL && f->seen->serial == snapshot->serial))
         return;
-    struct snapshot_changes *changes = snapshot_compare(f->seen, snapshot);
-    struct buf words[2] = { { .cap = 0 }, { .cap = 0 } };
-    LIST_FOR_EACH (&f->list, at) {
-        struct follow_state *state = LIST_ITEM(at, struct follow_state, link);
-        struct buf *mine = &words[state->json ? 1 : 0];
-        if (mine->len == 0)
-            say(mine, state->json, "applied", snapshot->serial, changes);
-        tell(state, mine);
-    }
-    buf_fini(&words[0]);
-    buf_fini(&words[1]);
-    snapshot_changes_free(&changes);
-    snapshot_unref(&f->seen);
-    f->seen = snapshot_ref(snapshot);
+    f->job = MEM_NEW(struct follow_job);
+    f->job->followers = f;
+    f->job->before = f->seen != NULL ? snapshot_ref(f->seen) : NULL;
+    f->job->after = snapshot_ref(snapshot);
+    f->job->task = (struct pool_task){ .work = job_work, .done = job_done };
+    pool_submit(f->gateway->look_ups, &f->job->task);
 }

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import unittest
 
+import directory
 from harness import BUILD, SOURCE, Site, main, poll
 
 PROGRAM = os.path.join(BUILD, "posternctl")
@@ -352,6 +353,21 @@ class Control(unittest.TestCase):
             self.assertEqual(code, 1)
             self.assertIn("password is empty", err)
 
+    def test_check_many_users(self):
+        """More than a directory gives at once."""
+        site = self.site
+        sales = f"cn=Sales,ou=mail,{site.suffix}"
+        people = [f"dn: uid=u{n},ou=many,ou=people,{site.suffix}\nobjectClass: inetOrgPerson\nobjectClass: posternMailUser\nuid: u{n}\ncn: u\nsn: u\n"
+                  f"mail: u{n if n != 999 else 998}@example.org\nposternPostOffice: {sales}\n" for n in range(1100)]
+        site.ldap("ldapadd", text=f"dn: ou=many,ou=people,{site.suffix}\nobjectClass: organizationalUnit\nou: many\n\n" + "\n".join(people) + "\n")
+        try:
+            code, report, err = self.check()
+            self.assertEqual((code, err, report["users"]), (1, "", 1104))
+            self.assertEqual([f["attribute"] for f in report["faults"]], ["mail"])
+            self.assertIn("u998@example.org", report["faults"][0]["reason"])
+        finally:
+            site.ldap("ldapdelete", "-r", f"ou=many,ou=people,{site.suffix}")
+
     def config(self, ldif):
         site = self.site
         subprocess.run(["ldapmodify", "-x", "-H", site.env["POSTERN_LDAP_URI"], "-D", "cn=admin,cn=config", "-y",
@@ -368,6 +384,70 @@ class Control(unittest.TestCase):
         self.assertTrue(err)
         self.assertEqual(self.ctl("check")[0], 2)
         self.assertEqual(self.ctl("check", "--uri", "ldap://127.0.0.1:1", "--agent-dn", "cn=a")[0], 1)
+
+
+@unittest.skipUnless(directory.have("ns-slapd", "dscreate"), "389 Directory Server is not installed")
+class Check389(unittest.TestCase):
+    """The check of a 389 Directory Server, whose access control and UUIDs are others."""
+    AGENT = f"cn=Agent,{directory.SUFFIX}"
+    OFFICE = f"cn=Office,{directory.SUFFIX}"
+    ALICE = f"uid=alice,{directory.SUFFIX}"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = directory.Ns389()
+        schema = subprocess.run([PROGRAM, "schema", "389ds"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        cls.load(schema)
+        cls.load("".join(f"dn: {dn}\nchangetype: add\n{rest}\n" for dn, rest in (
+            (cls.AGENT, "objectClass: posternInternetAgent\ncn: Agent\n"),
+            (cls.OFFICE, "objectClass: posternPostOffice\ncn: Office\nposternDomain: example.org\nposternPath: /srv/mail/o\n"),
+            (f"cn=mail admins,{directory.SUFFIX}", "objectClass: groupOfNames\ncn: mail admins\n"),
+            (cls.ALICE, "objectClass: inetOrgPerson\nobjectClass: posternMailUser\nuid: alice\ncn: a\nsn: a\nmail: alice@example.org\n"
+                        f"userPassword: {directory.PASSWORD}\nposternPostOffice: {cls.OFFICE}\n"))))
+        cls.load(directory.filled("aci-389ds.ldif", SUFFIX=directory.SUFFIX, GATEWAY=f"cn=gateway,{directory.SUFFIX}",
+                                  ADMINS=f"cn=mail admins,{directory.SUFFIX}"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+
+    @classmethod
+    def load(cls, ldif):
+        code, said = cls.server.ldap("ldapmodify", text=ldif)
+        if code != 0:
+            raise AssertionError(said)
+
+    def check(self, *arguments, text=None):
+        with tempfile.NamedTemporaryFile("w") as password:
+            password.write(directory.PASSWORD)
+            password.flush()
+            done = subprocess.run([PROGRAM, "--json", "check", "--uri", self.server.uri, "--agent-dn", self.AGENT, "--bind-dn", self.server.admin,
+                                   "--password-file", password.name, "--user-password-file", password.name, *arguments], input=text,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+    def test_faults_and_edit(self):
+        code, report, err = self.check()
+        self.assertEqual((code, err, report["faults"], report["objects"], report["users"]), (0, "", [], 2, 1))
+        edit = f"dn: {self.OFFICE}\nchangetype: modify\nreplace: posternPath\nposternPath: /elsewhere\n-\n"
+        code, report, err = self.check("--ldif", "-", text=edit)
+        self.assertEqual((code, err), (1, ""))
+        self.assertEqual([(f["dn"].lower(), f["attribute"]) for f in report["edit"]["new_faults"]], [(self.OFFICE.lower(), "posternPath")])
+        self.assertEqual(report["edit"]["changes"], [], "the last valid version stays")
+
+    def test_rights(self):
+        code, report, err = self.check("--as-user", self.ALICE)
+        self.assertEqual((code, err), (0, ""), report)
+        self.assertEqual((report["rights"]["allowed"], report["rights"]["not_known"]), (0, 0), report["rights"])
+        rule = 'aci: (targetattr="posternPath || posternQuota || description")(version 3.0; acl "too much"; allow (write) userdn="ldap:///all";)'
+        self.load(f"dn: {directory.SUFFIX}\nchangetype: modify\nadd: aci\n{rule}\n-\n")
+        try:
+            code, report, err = self.check("--as-user", self.ALICE)
+            # what is denied to all but the administrators stays denied
+            self.assertEqual([(f["dn"].lower(), f["attribute"]) for f in report["rights"]["writable"]], [(self.OFFICE.lower(), "posternPath")])
+            self.assertEqual(code, 1)
+        finally:
+            self.load(f"dn: {directory.SUFFIX}\nchangetype: modify\ndelete: aci\n{rule}\n-\n")
 
 
 if __name__ == "__main__":
