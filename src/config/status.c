@@ -98,18 +98,22 @@ static void report_paths(const struct snapshot *snapshot, struct buf *out)
     }
 }
 
-static struct directory_entry *describe(struct status *s, const struct snapshot *snapshot)
+/* The whole entry, or without the links, of which there may be many. */
+static struct directory_entry *describe(struct status *s, const struct snapshot *snapshot, bool whole)
 {
     struct buf links;
     buf_init(&links, 0);
     pthread_mutex_lock(&s->mutex);
     int64_t change_time = s->change_time;
     pthread_mutex_unlock(&s->mutex);
+    if (!whole)
+        return status_entry_new(&s->identity, snapshot, change_time, NULL, &s->since, 0);
     if (link_report != NULL)
         link_report(snapshot, &links, link_context);
     else
         report_paths(snapshot, &links);
-    struct directory_entry *entry = status_entry_new(&s->identity, snapshot, change_time, buf_slice(&links), &s->since, clock_wall().tv_sec);
+    struct slice lines = buf_slice(&links);
+    struct directory_entry *entry = status_entry_new(&s->identity, snapshot, change_time, &lines, &s->since, clock_wall().tv_sec);
     buf_fini(&links);
     return entry;
 }
@@ -119,11 +123,15 @@ static bool faults_differ(const struct directory_entry *a, const struct director
     return !directory_attribute_is_equal(directory_entry_find(a, "posternFault"), directory_entry_find(b, "posternFault"));
 }
 
-/* Not before this moment. */
-static uint64_t due_at(const struct status *s, const struct directory_entry *entry)
+/* When there is to be looked whether all of the entry is still true: soon if its faults are not. */
+static uint64_t due_at(struct status *s, const struct snapshot *snapshot)
 {
-    uint64_t every = s->written != NULL && faults_differ(s->written, entry) ? FAULT_EVERY_MS : EVERY_MS;
-    uint64_t due = s->written == NULL ? 0 : s->attempt_ms + every;
+    uint64_t due = 0;
+    if (s->written != NULL) {
+        struct directory_entry *entry = describe(s, snapshot, false);
+        due = s->attempt_ms + (faults_differ(s->written, entry) ? FAULT_EVERY_MS : EVERY_MS);
+        directory_entry_free(&entry);
+    }
     return due > s->blocked_ms ? due : s->blocked_ms;
 }
 
@@ -154,22 +162,21 @@ static void write_entry(struct status *s, struct directory_entry *entry)
     s->written = entry;
 }
 
-/* Writes if there is something to write and it is time; returns when there will be, or NEVER. */
+/* Writes if there is something to write and it is time; returns when to look again, or NEVER. */
 static uint64_t work(struct status *s)
 {
     struct snapshot *snapshot = snapshot_current();
     uint64_t due = NEVER;
     /* Under an agent object that is not there, or not known to be there, nothing can be put. */
-    if (snapshot != NULL && !snapshot->from_cache && snapshot_body(snapshot)->agent_present != NULL) {
-        struct directory_entry *entry = describe(s, snapshot);
+    if (snapshot != NULL && !snapshot->from_cache && snapshot_body(snapshot)->agent_present != NULL)
+        due = due_at(s, snapshot);
+    if (due <= clock_monotonic_ms()) {
+        struct directory_entry *entry = describe(s, snapshot, true);
         if (s->written == NULL || !directory_entry_is_equal(s->written, entry))
-            due = due_at(s, entry);
-        if (due <= clock_monotonic_ms()) {
             write_entry(s, entry);
-            entry = NULL;
-            due = s->blocked_ms > 0 ? s->blocked_ms : NEVER;
-        }
-        directory_entry_free(&entry);
+        else
+            directory_entry_free(&entry);
+        due = s->blocked_ms > 0 ? s->blocked_ms : NEVER;
     }
     snapshot_unref(&snapshot);
     return due;

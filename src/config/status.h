@@ -17,10 +17,10 @@ struct status_identity {
     int64_t start_time;
 };
 
-/* The first STATUS_FIXED attributes are those of a new entry. links: lines as in postern/config/status.h. since: when each of them was seen
- * first; lines that are gone are forgotten. */
+/* The first STATUS_FIXED attributes are those of a new entry. links: lines as in postern/config/status.h; NULL leaves them out. since: when each of
+ * those that are listed was seen first; lines that are gone are forgotten. */
 struct directory_entry *status_entry_new(const struct status_identity *identity, const struct snapshot *snapshot, int64_t change_time,
-                                         struct slice links, struct map *since, int64_t now);
+                                         const struct slice *links, struct map *since, int64_t now);
 
 struct status;
 /* options outlives it. */

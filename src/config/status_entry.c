@@ -42,14 +42,15 @@ struct values {
 
 static void add_value(struct values *v, struct slice text)
 {
+    if (v->count == STATUS_VALUES_MAX) {
+        v->more++;
+        return;
+    }
     struct slice value = clean(&v->arena, text);
     if (value.len == 0 || map_get(&v->seen, value) != NULL)
         return;
     map_put(&v->seen, value, v);
-    if (v->count < STATUS_VALUES_MAX)
-        v->at[v->count++] = value;
-    else
-        v->more++;
+    v->at[v->count++] = value;
 }
 
 static void set_values(struct directory_entry *entry, size_t row, const char *name, struct values *v)
@@ -93,8 +94,10 @@ static void set_links(struct directory_entry *entry, size_t row, struct slice li
     struct map still = { 0 };
     struct slice line;
     while (slice_split(&links, '\n', &line)) {
-        if (line.len == 0)
+        if (line.len == 0 || v.count == STATUS_VALUES_MAX) {
+            v.more += line.len > 0;
             continue;
+        }
         void *first = map_get(since, line);
         int64_t seconds = first != NULL ? (int64_t)(intptr_t)first : now;
         map_put(&still, line, (void *)(intptr_t)seconds);
@@ -106,16 +109,17 @@ static void set_links(struct directory_entry *entry, size_t row, struct slice li
 }
 
 struct directory_entry *status_entry_new(const struct status_identity *identity, const struct snapshot *snapshot, int64_t change_time,
-                                         struct slice links, struct map *since, int64_t now)
+                                         const struct slice *links, struct map *since, int64_t now)
 {
     struct directory_entry *entry = directory_entry_new(slice_from_string(identity->dn), NULL);
-    directory_entry_reserve(entry, ROWS);
+    directory_entry_reserve(entry, links != NULL ? ROWS : ROWS - 1);
     set_text(entry, 0, "objectClass", "posternAgentStatus");
     set_text(entry, 1, "cn", identity->host);
     set_text(entry, 2, "posternVersion", PACKAGE_VERSION);
     set_text(entry, 3, "posternStartTime", print_time(&entry->arena, identity->start_time));
     set_text(entry, 4, "posternChangeTime", print_time(&entry->arena, change_time));
     set_faults(entry, 5, snapshot);
-    set_links(entry, 6, links, since, now);
+    if (links != NULL)
+        set_links(entry, 6, *links, since, now);
     return entry;
 }

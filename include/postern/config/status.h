@@ -7,7 +7,8 @@
 #include "postern/config/snapshot.h"
 
 /* How each post office of the snapshot is reached now: appends lines "DN: words", each ended by LF, such as "cn=Sales,ou=mail,dc=x: client/server
- * mail1:143". When each line became true is added by the status. Called from the status thread; must not wait for the outside world. NULL: what
+ * mail1:143". When each line became true is added by the status. Two hundred lines
+ * are kept and the others counted: those that somebody should see come first. Called from the status thread; must not wait for the outside world. NULL: what
  * the configuration says. Set before config_start. */
 void config_set_link_report(void (*report)(const struct snapshot *snapshot, struct buf *out, void *context), void *context);
 /* A post office is reached another way than before. Any thread, also without a running status. */
