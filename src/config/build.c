@@ -15,6 +15,7 @@ struct builder {
     struct object **objects;
     size_t object_count;
     struct map links;          /* normal DN of a post office to the version of its link */
+    size_t fault_room;
     struct map served;         /* normal DNs of the agent's own list */
     bool serves_all;
 };
@@ -22,6 +23,14 @@ struct builder {
 static void add_fault(struct builder *b, const char *dn, const char *attribute, const char *reason)
 {
     struct snapshot *s = &b->body->public;
+    if (s->fault_count == b->fault_room) {
+        struct config_fault *more = MEM_NEW_ARRAY(struct config_fault, b->fault_room * 2 + 16);
+        for (size_t i = 0; i < s->fault_count; i++)
+            more[i] = s->faults[i];
+        mem_free(&s->faults);
+        s->faults = more;
+        b->fault_room = b->fault_room * 2 + 16;
+    }
     struct config_fault *f = &s->faults[s->fault_count++];
     struct arena *arena = &b->body->arena;
     f->dn = arena_printf(arena, "%s", dn);
@@ -36,31 +45,9 @@ static struct version *keep(struct builder *b, struct version *version)
     return version;
 }
 
-static size_t complaint_count(const struct object *object)
-{
-    size_t count = 0;
-    for (const struct complaint *c = object->present->complaints; c != NULL; c = c->next)
-        count++;
-    for (const struct complaint *c = object->present->remarks; c != NULL; c = c->next)
-        count++;
-    return count;
-}
-
-/* Enough for every complaint, and for what one object can be blamed for beside others: a few, and each of its values once. */
 static void make_room(struct builder *b)
 {
-    size_t faults = 4;
-    for (size_t i = 0; i < b->object_count; i++) {
-        const struct directory_entry *entry = b->objects[i]->present->entry;
-        faults += complaint_count(b->objects[i]) + 4;
-        for (size_t j = 0; j < entry->count; j++)
-            faults += entry->attributes[j].count;
-        entry = b->objects[i]->valid != NULL ? b->objects[i]->valid->entry : entry;
-        for (size_t j = 0; j < entry->count; j++)
-            faults += entry->attributes[j].count;
-    }
     struct snapshot_body *body = b->body;
-    body->public.faults = MEM_NEW_ARRAY(struct config_fault, faults);
     body->public.post_offices = MEM_NEW_ARRAY(struct post_office, b->object_count + 1);
     body->public.classes = MEM_NEW_ARRAY(struct class_of_service, b->object_count + 1);
     body->versions = MEM_NEW_ARRAY(struct version *, b->object_count * 2 + 1);
@@ -91,9 +78,9 @@ static bool concerns_us(const struct builder *b, const struct object *object)
 static void list_complaints(struct builder *b)
 {
     for (size_t i = 0; i < b->object_count; i++) {
-        if (!concerns_us(b, b->objects[i]))
-            continue;
         const struct version *present = b->objects[i]->present;
+        if ((present->complaints == NULL && present->remarks == NULL) || !concerns_us(b, b->objects[i]))
+            continue;
         for (const struct complaint *c = present->complaints; c != NULL; c = c->next)
             add_fault(b, present->entry->dn, c->attribute, c->reason);
         for (const struct complaint *c = present->remarks; c != NULL; c = c->next)
@@ -145,15 +132,13 @@ static void build_links(struct builder *b)
         struct object *object = b->objects[i];
         if (!is_of(object, CLASS_LINK) || !is_own_child(b, object) || object->valid == NULL)
             continue;
-        const struct link_settings *s = object->valid->settings;
-        char *target = dn_normalise(slice_from_string(s->post_office));
-        if (target == NULL)
+        struct slice target = slice_from_string(object->valid->target);
+        if (target.data == NULL)
             continue;
-        if (map_get(&b->links, slice_from_string(target)) != NULL)
+        if (map_get(&b->links, target) != NULL)
             add_fault(b, object->valid->entry->dn, "posternPostOffice", "another link leads to the same post office: this one is not used");
         else
-            map_put(&b->links, slice_from_string(target), object->valid);
-        mem_free(&target);
+            map_put(&b->links, target, object->valid);
     }
 }
 
@@ -214,10 +199,8 @@ static void build_post_office(struct builder *b, struct object *object)
     struct version *link = map_get(&b->links, key);
     if (link != NULL)
         keep(b, link);
-    char *name = dn_first_value(slice_from_string(version->entry->dn));
     po->dn = version->entry->dn;
-    po->name = arena_printf(&b->body->arena, "%s", name != NULL ? name : po->dn);
-    mem_free(&name);
+    po->name = version->name;
     memcpy(po->uuid, object->uuid, sizeof(po->uuid));
     po->mailbox_template = s->mailbox_template != NULL ? s->mailbox_template : arena_printf(&b->body->arena, "%%u/Maildir");
     po->prefix = s->prefix != NULL ? s->prefix : arena_printf(&b->body->arena, "%s", "");
@@ -243,25 +226,27 @@ static bool exists(const struct builder *b, const char *ndn, enum object_class_i
     return false;
 }
 
-static void check_pointer(struct builder *b, const char *owner, const char *target, const char *reason)
+static void check_pointer(struct builder *b, const char *owner, const char *target, const char *normal, const char *reason)
 {
-    char *normal = dn_normalise(slice_from_string(target));
-    if (normal != NULL && !exists(b, normal, CLASS_POST_OFFICE))
+    /* Looking among all objects is slow: only for one that is not in force. */
+    if (normal != NULL && map_get(&b->body->offices, slice_from_string(normal)) == NULL && !exists(b, normal, CLASS_POST_OFFICE))
         add_fault(b, owner, "posternPostOffice", arena_printf(&b->body->arena, "%s: %s", reason, target));
-    mem_free(&normal);
 }
 
 /* DNs that lead nowhere: no reason to refuse the object, since the other one may come a moment later. */
 static void check_pointers(struct builder *b)
 {
     const struct agent_settings *agent = &b->body->public.agent;
-    for (size_t i = 0; i < agent->post_offices.count; i++)
-        check_pointer(b, agent->dn, agent->post_offices.values[i], "there is no such post office");
+    for (size_t i = 0; i < agent->post_offices.count; i++) {
+        char *normal = dn_normalise(slice_from_string(agent->post_offices.values[i]));
+        check_pointer(b, agent->dn, agent->post_offices.values[i], normal, "there is no such post office");
+        mem_free(&normal);
+    }
     for (size_t i = 0; i < b->object_count; i++) {
         struct object *object = b->objects[i];
         if (is_of(object, CLASS_LINK) && is_own_child(b, object) && object->valid != NULL)
             check_pointer(b, object->valid->entry->dn, ((const struct link_settings *)object->valid->settings)->post_office,
-                          "the post office of the link does not exist");
+                          object->valid->target, "the post office of the link does not exist");
     }
 }
 
@@ -278,7 +263,7 @@ static void build_classes(struct builder *b)
     }
 }
 
-struct snapshot *build_snapshot(const struct objects *objects, const struct build_options *options)
+struct snapshot *build_snapshot(struct objects *objects, const struct build_options *options)
 {
     struct snapshot_body *body = MEM_NEW(struct snapshot_body);
     struct builder b = { .body = body, .options = options };

@@ -36,7 +36,7 @@ struct build_options {
 };
 
 /* A new snapshot with one reference and serial 0. */
-struct snapshot *build_snapshot(const struct objects *objects, const struct build_options *options);
+struct snapshot *build_snapshot(struct objects *objects, const struct build_options *options);
 const struct snapshot_body *snapshot_body(const struct snapshot *snapshot);
 /* Makes it the current one and gives it the next serial; takes the reference. NULL takes the current one away. */
 void snapshot_publish(struct snapshot *snapshot);

@@ -50,21 +50,34 @@ static void put_entry(struct buf *out, const struct directory_entry *entry, cons
     }
 }
 
-void cache_encode(const struct objects *objects, const char *agent_ndn, const char *base, struct buf *out)
+void cache_collect(struct objects *objects, struct cache_content *out)
+{
+    size_t count;
+    struct object **all = objects_sorted(objects, &count);
+    out->objects = MEM_NEW_ARRAY(struct object, count + 1);
+    out->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (all[i]->valid == NULL)
+            continue;
+        struct object *kept = &out->objects[out->count++];
+        memcpy(kept->uuid, all[i]->uuid, sizeof(kept->uuid));
+        kept->valid = version_ref(all[i]->valid);
+    }
+    mem_free(&all);
+}
+
+void cache_encode(struct cache_content *content, const char *agent_ndn, const char *base, struct buf *out)
 {
     struct buf body;
-    size_t count, valid = 0;
-    struct object **all = objects_sorted(objects, &count);
     buf_init(&body, CACHE_MAX);
     put_text(&body, slice_from_string(agent_ndn));
     put_text(&body, slice_from_string(base));
-    for (size_t i = 0; i < count; i++)
-        valid += all[i]->valid != NULL;
-    put_number(&body, valid, 4);
-    for (size_t i = 0; i < count; i++)
-        if (all[i]->valid != NULL)
-            put_entry(&body, all[i]->valid->entry, all[i]->uuid);
-    mem_free(&all);
+    put_number(&body, content->count, 4);
+    for (size_t i = 0; i < content->count; i++) {
+        put_entry(&body, content->objects[i].valid->entry, content->objects[i].uuid);
+        version_unref(&content->objects[i].valid);
+    }
+    mem_free(&content->objects);
     buf_append(out, slice_make(MAGIC, MAGIC_SIZE));
     put_number(out, body.len, 8);
     buf_append(out, buf_slice(&body));

@@ -7,8 +7,15 @@
 #include "postern/base/buf.h"
 #include "postern/base/fault.h"
 
-/* The last valid version of every object. base may be NULL. */
-void cache_encode(const struct objects *objects, const char *agent_ndn, const char *base, struct buf *out);
+/* The last valid version of every object, held apart from the objects: encoding many takes long. */
+struct cache_content {
+    struct object *objects;   /* uuid and valid of each */
+    size_t count;
+};
+
+void cache_collect(struct objects *objects, struct cache_content *out);
+/* Encodes and releases them. base may be NULL. */
+void cache_encode(struct cache_content *content, const char *agent_ndn, const char *base, struct buf *out);
 /* Puts every object; *base_out (may become NULL) is the caller's. -1 and nothing put if it is damaged, of another version or of another agent. */
 int cache_decode(struct slice bytes, const char *agent_ndn, struct objects *objects, char **base_out, struct fault *fault);
 /* Replaces the file: a reader sees the old or the new one, whole. */

@@ -206,9 +206,13 @@ static void keep_state(struct config *c)
     struct buf bytes;
     struct fault fault;
     buf_init(&bytes, 0);
+    struct cache_content content;
     pthread_mutex_lock(&c->mutex);
-    cache_encode(&c->objects, c->agent_ndn, c->base, &bytes);
+    cache_collect(&c->objects, &content);
+    char *base = mem_strdup(c->base);
     pthread_mutex_unlock(&c->mutex);
+    cache_encode(&content, c->agent_ndn, base, &bytes);
+    mem_free(&base);
     if (cache_write(c->state_dir, buf_slice(&bytes), &fault) != 0)
         log_error("config", "the last good state is not kept: %s", fault.text);
     buf_fini(&bytes);
@@ -406,6 +410,26 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault)
 {
     return directory_pool_bind(config->binds, user->dn, password, fault);
+}
+
+struct directory_bind *config_verify_begin(const struct user *user, struct slice password)
+{
+    return directory_bind_begin(config->binds, user->dn, password);
+}
+
+int config_verify_fd(const struct directory_bind *bind)
+{
+    return directory_bind_fd(bind);
+}
+
+int config_verify_take(struct directory_bind **bind, struct fault *fault)
+{
+    return directory_bind_take(bind, fault);
+}
+
+void config_verify_drop(struct directory_bind **bind)
+{
+    directory_bind_drop(bind);
 }
 
 bool config_find_kept_user(struct slice name, struct user **out)

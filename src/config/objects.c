@@ -38,13 +38,22 @@ static int compare_objects(const void *a, const void *b)
     return strcmp((*(struct object *const *)a)->uuid, (*(struct object *const *)b)->uuid);
 }
 
-struct object **objects_sorted(const struct objects *o, size_t *count_out)
+static void sort(struct objects *o)
 {
     struct collection c = { MEM_NEW_ARRAY(struct object *, o->by_uuid.count + 1), 0 };
     map_for_each(&o->by_uuid, collect, &c);
     qsort(c.at, c.count, sizeof(*c.at), compare_objects);
-    *count_out = c.count;
-    return c.at;
+    o->order = c.at;
+}
+
+struct object **objects_sorted(struct objects *o, size_t *count_out)
+{
+    if (o->order == NULL)
+        sort(o);
+    *count_out = o->by_uuid.count;
+    struct object **copy = MEM_NEW_ARRAY(struct object *, *count_out + 1);
+    memcpy(copy, o->order, *count_out * sizeof(struct object *));
+    return copy;
 }
 
 void objects_fini(struct objects *o)
@@ -55,6 +64,7 @@ void objects_fini(struct objects *o)
         object_free(all[i]);
     mem_free(&all);
     map_fini(&o->by_uuid);
+    mem_free(&o->order);
 }
 
 void objects_remove(struct objects *o, const char *uuid)
@@ -62,6 +72,7 @@ void objects_remove(struct objects *o, const char *uuid)
     struct object *object = map_remove(&o->by_uuid, slice_from_string(uuid));
     if (object == NULL)
         return;
+    mem_free(&o->order);
     object_free(object);
     o->changed = true;
 }
@@ -114,6 +125,7 @@ bool objects_put(struct objects *o, struct directory_entry *entry)
         memcpy(object->uuid, uuid, sizeof(uuid));
         object->seen = o->refresh;
         map_put(&o->by_uuid, slice_from_string(uuid), object);
+        mem_free(&o->order);
     }
     bool renamed = object->present != NULL && strcmp(object->present->ndn, version->ndn) != 0;
     take_version(o, object, version);

@@ -17,6 +17,7 @@ struct objects {
     struct map by_uuid;
     uint64_t refresh;
     bool changed;                     /* since the last build */
+    struct object **order;            /* by UUID; NULL: to be sorted anew */
 };
 
 void objects_init(struct objects *o, const struct parse_bounds *bounds);
@@ -28,7 +29,7 @@ void objects_remove(struct objects *o, const char *uuid);
 void objects_refresh_begin(struct objects *o);
 void objects_refresh_end(struct objects *o);
 /* All, in the order of their UUIDs, so that conflicts are settled the same way each time. mem_free when done. */
-struct object **objects_sorted(const struct objects *o, size_t *count_out);
+struct object **objects_sorted(struct objects *o, size_t *count_out);
 
 /* config.c: what of the directory becomes objects. The list ends with NULL and is the caller's. */
 const char **objects_watched_attributes(void);

@@ -30,6 +30,8 @@ struct version {
     struct directory_entry *entry;    /* owned: what it was made from, and what is kept on disk */
     char *ndn;                        /* normal form of the DN */
     void *settings;                   /* the struct of the class */
+    char *name;                       /* first value of the DN, for logs */
+    char *target;                     /* of a link: normal DN of its post office; NULL: none */
     struct map members;               /* of a class of service: normal DNs and lower-case domains */
     struct complaint *complaints;     /* none: valid */
     struct complaint *remarks;        /* told like complaints, but the version is valid */

@@ -253,6 +253,11 @@ struct version *version_new(struct directory_entry *entry, const struct parse_bo
     const struct overlay *overlay = class == &object_classes[CLASS_AGENT] ? bounds->overlay : NULL;
     v->complaints = parse_settings_over(class, entry, overlay, &v->arena, v->settings, &v->remarks);
     checks[class - object_classes](v, bounds);
+    v->name = dn_first_value(slice_from_string(entry->dn));
+    if (v->name == NULL)
+        v->name = mem_strdup(entry->dn);
+    if (class == &object_classes[CLASS_LINK])
+        v->target = dn_normalise(slice_from_string(((const struct link_settings *)v->settings)->post_office));
     return v;
 }
 
@@ -272,5 +277,7 @@ void version_unref(struct version **version)
     arena_clear(&v->arena);
     directory_entry_free(&v->entry);
     mem_free(&v->ndn);
+    mem_free(&v->name);
+    mem_free(&v->target);
     mem_release(v);
 }

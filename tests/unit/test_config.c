@@ -42,7 +42,7 @@ static struct directory_entry *entry_of(const char *dn, unsigned number, const c
     return entry;
 }
 
-static struct snapshot *build(const struct objects *objects)
+static struct snapshot *build(struct objects *objects)
 {
     return build_snapshot(objects, &(struct build_options){ "CN=Agent,dc=x", AGENT, "dc=x", false, NULL });
 }
@@ -483,7 +483,9 @@ static void test_cache(void)
     put_site(&o);
     objects_put(&o, entry_of(OFFICE, 2, "objectClass: posternPostOffice\nposternPath: /etc"));
     buf_init(&bytes, 0);
-    cache_encode(&o, AGENT, "dc=x", &bytes);
+    struct cache_content content;
+    cache_collect(&o, &content);
+    cache_encode(&content, AGENT, "dc=x", &bytes);
     CU_ASSERT_EQUAL(decode(buf_slice(&bytes), AGENT, &copy, &base), 0);
     CU_ASSERT_STRING_EQUAL(base, "dc=x");
     struct snapshot *s = build(&copy);
@@ -518,7 +520,9 @@ static void test_cache_hostile(void)
     char *base;
     put_site(&o);
     buf_init(&bytes, 0);
-    cache_encode(&o, AGENT, "dc=x", &bytes);
+    struct cache_content content;
+    cache_collect(&o, &content);
+    cache_encode(&content, AGENT, "dc=x", &bytes);
     size_t refused = 0;
     for (size_t i = 16; i < bytes.len - 8; i++) {
         char saved = bytes.data[i];
