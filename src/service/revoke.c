@@ -12,7 +12,8 @@
 #include "postern/config/config.h"
 
 enum {
-    PART = 1000,           /* sessions looked at before the loop does something else */
+    PART = 1000,           /* sessions looked at before the loop does something else, */
+    TELL_PART = 50,        /* and sessions of one user ended or changed */
     AT_ONCE = 4,           /* users asked about at a time */
     QUEUE_MOST = 4000,     /* users that wait for it: those of the next look come after */
     DOWN_MS = 900,         /* nothing is asked for so long after the directory failed */
@@ -142,15 +143,19 @@ static void free_refresh(struct refresh *r)
 
 static void tell(void *arg)
 {
-    const struct telling *telling = arg;
+    struct telling *telling = arg;
     struct refresh *r = telling->refresh;
     struct revoker *revoker = r->revoker;
     struct list *waiting = &r->waiting[telling->home - revoker->gateway->homes];
-    LIST_FOR_EACH (waiting, at) {
-        struct conn *c = LIST_ITEM(at, struct conn, wait_link);
+    for (unsigned n = 0; n < TELL_PART && !list_is_empty(waiting); n++) {
+        struct conn *c = LIST_ITEM(waiting->next, struct conn, wait_link);
         list_remove(&c->wait_link);
         c->waits = false;
         apply(c, r);
+    }
+    if (!list_is_empty(waiting)) {
+        loop_post(telling->home->loop, tell, telling);
+        return;
     }
     pthread_mutex_lock(&revoker->mutex);
     bool last = --r->references == 0;
