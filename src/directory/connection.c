@@ -219,19 +219,27 @@ int connection_bind_result(struct connection *c, LDAPMessage *message, struct fa
     return rc == LDAP_SUCCESS ? 0 : -1;
 }
 
-int connection_bind(struct connection *c, const char *dn, struct slice password, bool policy, uint64_t ms, struct fault *fault)
+static int send_bind(struct connection *c, const char *dn, struct slice password, bool policy, int *id_out, struct fault *fault)
 {
     struct berval credentials = { password.len, (char *)(uintptr_t)password.data };
     LDAPControl request = { (char *)(uintptr_t)LDAP_CONTROL_PASSWORDPOLICYREQUEST, { 0, NULL }, 0 };
     LDAPControl *controls[] = { &request, NULL };
+    int rc = ldap_sasl_bind(c->ld, dn, LDAP_SASL_SIMPLE, &credentials, policy ? controls : NULL, NULL, id_out);
+    return rc == LDAP_SUCCESS ? 0 : connection_fault(c, rc, "bind", fault);
+}
+
+int connection_bind_begin(struct connection *c, const char *dn, struct slice password, int *id_out, struct fault *fault)
+{
+    return send_bind(c, dn, password, true, id_out, fault);
+}
+
+int connection_bind(struct connection *c, const char *dn, struct slice password, bool policy, uint64_t ms, struct fault *fault)
+{
     int id;
-    int rc = ldap_sasl_bind(c->ld, dn, LDAP_SASL_SIMPLE, &credentials, policy ? controls : NULL, NULL, &id);
-    if (rc != LDAP_SUCCESS)
-        return connection_fault(c, rc, "bind", fault);
     LDAPMessage *message;
-    if (connection_wait(c, id, true, ms, &message, fault) != 0)
+    if (send_bind(c, dn, password, policy, &id, fault) != 0 || connection_wait(c, id, true, ms, &message, fault) != 0)
         return -1;
-    rc = connection_bind_result(c, message, fault);
+    int rc = connection_bind_result(c, message, fault);
     ldap_msgfree(message);
     return rc;
 }

@@ -35,6 +35,8 @@ void connection_close(struct connection *c);
 int connection_wait(struct connection *c, int id, bool all, uint64_t ms, LDAPMessage **out, struct fault *fault);
 /* Simple bind; the bind's result and text go to *code and the fault's text. 0 only if the directory said success. */
 int connection_bind(struct connection *c, const char *dn, struct slice password, bool policy, uint64_t ms, struct fault *fault);
+/* Sends it only; the answer to *id_out is connection_bind_result's. fault may be NULL. */
+int connection_bind_begin(struct connection *c, const char *dn, struct slice password, int *id_out, struct fault *fault);
 /* Binds with the options' own credentials. */
 int connection_bind_own(struct connection *c, const struct directory_options *options, uint64_t deadline, struct fault *fault);
 /* The outcome of a bind. */

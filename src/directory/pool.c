@@ -1,12 +1,12 @@
 /* Pools of connections for look-ups and for user binds. One operation in flight on each connection: a second bind would make the first go
  * unanswered, and a handle belongs to one thread at a time. User binds have a pool of their own because a failed bind makes a
- * connection anonymous. Called by src/config from many threads. */
+ * connection anonymous. Called by src/config from many threads, and for binds that do not wait from loops. */
 #include "postern/directory/pool.h"
 
 #include <pthread.h>
 #include <time.h>
 
-#include "connection.h"
+#include "choice.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 
@@ -14,8 +14,16 @@
 /* A connection not used for this long may have been cut by a firewall in silence: a new one is cheap. */
 #define IDLE_MS 60000
 
+struct directory_bind {
+    struct directory_pool *pool;
+    struct member *member;
+    int id;
+    uint64_t deadline;
+};
+
 struct member {
     struct connection connection;
+    struct directory_bind bind;
     uint64_t used_ms;
     bool busy;
 };
@@ -203,4 +211,83 @@ int directory_pool_bind(struct directory_pool *pool, const char *dn, struct slic
     if (dn == NULL || *dn == '\0' || password.len == 0)
         return fault_set(fault, FAULT_AUTHENTICATION, 0, "empty password");
     return run(pool, &(struct request){ .dn = dn, .password = password }, fault);
+}
+
+/* Only where nothing has to be opened first. */
+static struct member *take_open(struct directory_pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    struct member *m = pick(pool);
+    if (m != NULL && (m->connection.ld == NULL || clock_monotonic_ms() - m->used_ms > IDLE_MS || connection_is_left(&m->connection)))
+        m = NULL;
+    if (m != NULL)
+        m->busy = true;
+    pthread_mutex_unlock(&pool->mutex);
+    return m;
+}
+
+struct directory_bind *directory_bind_begin(struct directory_pool *pool, const char *dn, struct slice password)
+{
+    if (dn == NULL || *dn == '\0' || password.len == 0)
+        return NULL;
+    struct member *m = take_open(pool);
+    if (m == NULL)
+        return NULL;
+    m->bind = (struct directory_bind){ pool, m, 0, clock_monotonic_ms() + CALL_MS };
+    if (connection_bind_begin(&m->connection, dn, password, &m->bind.id, NULL) == 0)
+        return &m->bind;
+    connection_close(&m->connection);
+    give_back(pool, m);
+    return NULL;
+}
+
+int directory_bind_fd(const struct directory_bind *bind)
+{
+    return bind->member->connection.fd;
+}
+
+static int end_bind(struct directory_bind **bind, bool broken)
+{
+    struct member *m = (*bind)->member;
+    if (broken)
+        connection_close(&m->connection);
+    give_back((*bind)->pool, m);
+    *bind = NULL;
+    return -1;
+}
+
+int directory_bind_take(struct directory_bind **bind, struct fault *fault)
+{
+    struct directory_bind *b = *bind;
+    struct connection *c = &b->member->connection;
+    struct timeval now = { 0, 0 };
+    LDAPMessage *message = NULL;
+    int type = ldap_result(c->ld, b->id, LDAP_MSG_ALL, &now, &message);
+    /* It may give nothing once although the answer is there. */
+    if (type == 0)
+        type = ldap_result(c->ld, b->id, LDAP_MSG_ALL, &now, &message);
+    if (type < 0) {
+        fault_set(fault, FAULT_UNREACHABLE, 0, "the directory has ended the connection");
+        return end_bind(bind, true);
+    }
+    if (type == 0 && c->choice != NULL && choice_failed_since(c->choice, c->at) != 0) {
+        fault_set(fault, FAULT_UNREACHABLE, 0, "the directory server has failed");
+        return end_bind(bind, true);
+    }
+    if (type == 0 && clock_monotonic_ms() >= b->deadline) {
+        fault_set(fault, FAULT_TIMEOUT, 0, "the directory does not answer");
+        return end_bind(bind, true);
+    }
+    if (type == 0)
+        return 1;
+    int rc = connection_bind_result(c, message, fault);
+    ldap_msgfree(message);
+    end_bind(bind, rc != 0 && (fault->class == FAULT_UNREACHABLE || fault->class == FAULT_TIMEOUT));
+    return rc;
+}
+
+void directory_bind_drop(struct directory_bind **bind)
+{
+    if (*bind != NULL)
+        end_bind(bind, true);
 }

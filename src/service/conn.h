@@ -4,6 +4,7 @@
 #define SERVICE_CONN_H
 
 #include "gateway.h"
+#include "login_gate.h"
 #include "postern/net/stream.h"
 
 enum conn_state {
@@ -18,6 +19,12 @@ enum conn_action { CONN_NO_ACTION, CONN_STEP, CONN_LOGIN, CONN_RESOLVE, CONN_STA
 
 /* A look-up under way; owned by the connection, used by a thread while the action is under way. */
 struct look_up {
+    struct conn *conn;
+    struct login_ticket ticket;   /* of a login */
+    bool through_gate;            /* it has to be left */
+    struct directory_bind *bind;  /* under way on the loop; or NULL */
+    struct loop_watch watch;
+    struct loop_timer timer;
     struct buf name;
     struct buf password;
     struct user *user;
@@ -79,6 +86,8 @@ void conn_action_ended(struct conn *conn, enum action_result result);
 /* look_up.c */
 void look_up_start(struct conn *conn);
 void look_up_free(struct look_up **look_up);
+/* A login's turn has come. Any thread. */
+void look_up_may_go(struct login_ticket *ticket);
 
 extern const struct session_ops conn_ops;
 

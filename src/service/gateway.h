@@ -15,6 +15,7 @@ enum { LOOPS_MAX = 16, LOOK_UP_THREADS = 16 };
 
 struct control;
 struct listeners;
+struct login_gate;
 struct revoker;
 struct user_counts;
 
@@ -56,6 +57,7 @@ struct gateway {
     struct control *control;
     struct revoker *revoker;
     struct user_counts *user_counts;
+    struct login_gate *login_gate;
     struct loop_watch store_watch;
     struct loop_timer tick;
     unsigned ticks;

@@ -1,5 +1,6 @@
-/* Logins and local addresses: what is asked of the directory, in threads of its own. Called by connections; must never tell a
- * client why a login was refused, neither in words nor by the time it takes. */
+/* Logins and local addresses. What memory knows is answered on the loop, and so is a password that an open connection can be asked; the rest is
+ * asked of the directory in threads. Called by connections; must never tell a client why a login was refused, neither in words nor
+ * by the time it takes. */
 #include "conn.h"
 
 #include "crash_notes.h"
@@ -10,17 +11,17 @@
 #include "revoke.h"
 #include "user_counts.h"
 
-enum { BUCKETS = 4096, WAIT_MS = 10 * 1000 };
+enum { BUCKETS = 4096, WAIT_MS = 10 * 1000, LOOK_EACH_MS = 500 };
 
-/* Their addresses are the keys: one client's look-ups take at most half of the threads, and one at a time tries the passwords of a
- * name from one client, so that who guesses against slow hashes holds up nobody else. */
-static const char logins[BUCKETS], addresses[BUCKETS], names[BUCKETS];
+/* Their addresses are the keys: one client's look-ups take at most half of the threads. */
+static const char logins[BUCKETS], addresses[BUCKETS];
 
 void look_up_free(struct look_up **look_up)
 {
     struct look_up *l = *look_up;
     if (l == NULL)
         return;
+    config_verify_drop(&l->bind);
     buf_wipe(&l->password);
     buf_fini(&l->name);
     user_unref(&l->user);
@@ -50,16 +51,9 @@ static enum action_result fault_result(struct conn *c, const struct fault *fault
     return ACTION_UNAVAILABLE;
 }
 
-static enum action_result log_in(struct conn *c, struct look_up *l)
+/* The password is right. */
+static enum action_result admit(const struct conn *c, const struct look_up *l)
 {
-    struct fault fault = { .class = FAULT_NONE };
-    if (l->name.len == 0 || l->password.len == 0 || slice_has_nul(buf_slice(&l->name))) {
-        note_login(c, COUNTER_BAD_PASSWORD, "name or password empty or too long", "");
-        return ACTION_REFUSED;
-    }
-    if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0 ||
-        config_verify_user(l->user, buf_slice(&l->password), &fault) < 0)
-        return fault_result(c, &fault);
     if (l->user->disabled || !revoke_is_allowed(l->user, c->room->service)) {
         note_login(c, COUNTER_ACCESS_DENIED, l->user->disabled ? "disabled or expired" : "class of service", "");
         return ACTION_REFUSED;
@@ -75,33 +69,73 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
     return ACTION_OK;
 }
 
-static enum action_result resolve(struct look_up *l)
+static enum action_result log_in(struct conn *c, struct look_up *l)
 {
-    struct slice address = buf_slice(&l->name);
+    struct fault fault = { .class = FAULT_NONE };
+    if (l->name.len == 0 || l->password.len == 0 || slice_has_nul(buf_slice(&l->name))) {
+        note_login(c, COUNTER_BAD_PASSWORD, "name or password empty or too long", "");
+        return ACTION_REFUSED;
+    }
+    user_unref(&l->user);
+    if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0 ||
+        config_verify_user(l->user, buf_slice(&l->password), &fault) < 0)
+        return fault_result(c, &fault);
+    return admit(c, l);
+}
+
+static bool is_ours(struct slice address)
+{
     ptrdiff_t at = slice_find_last(address, '@');
     struct snapshot *snapshot = snapshot_current();
     bool ours = at > 0 && snapshot_domain(snapshot, slice_from(address, (size_t)at + 1)) != NULL;
     snapshot_unref(&snapshot);
-    if (!ours)
-        return at > 0 ? ACTION_REMOTE : ACTION_REFUSED;
-    struct fault fault;
-    if (config_find_user(address, &l->user, &fault) < 0)
-        return fault.class == FAULT_NOT_FOUND || fault.class == FAULT_INVALID ? ACTION_REFUSED : ACTION_UNAVAILABLE;
+    return ours;
+}
+
+static enum action_result recipient_result(const struct user *user)
+{
     /* Whose mail the user may receive is the protocol's to ask: it knows the sender. */
-    if (l->user->disabled)
+    if (user->disabled)
         return ACTION_REFUSED;
-    return l->user->post_office != NULL ? ACTION_OK : ACTION_UNAVAILABLE;
+    return user->post_office != NULL ? ACTION_OK : ACTION_UNAVAILABLE;
+}
+
+/* What needs no directory. */
+static bool resolve_at_once(struct look_up *l)
+{
+    struct slice address = buf_slice(&l->name);
+    if (!is_ours(address))
+        l->result = slice_find_last(address, '@') > 0 ? ACTION_REMOTE : ACTION_REFUSED;
+    else if (config_find_kept_user(address, &l->user))
+        l->result = recipient_result(l->user);
+    else
+        return false;
+    return true;
+}
+
+static enum action_result resolve(struct look_up *l)
+{
+    struct fault fault;
+    if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0)
+        return fault.class == FAULT_NOT_FOUND || fault.class == FAULT_INVALID ? ACTION_REFUSED : ACTION_UNAVAILABLE;
+    return recipient_result(l->user);
+}
+
+static bool is_too_late(const struct conn *c)
+{
+    if (clock_monotonic_ms() - c->arrived_ms <= WAIT_MS)
+        return false;
+    log_warning("login", "%s session %llu: the directory is too slow", service_word(c->room->service), (unsigned long long)c->session.id);
+    return true;
 }
 
 static enum step_result work(struct pool_task *task)
 {
     struct conn *c = LIST_ITEM(task, struct conn, task);
     struct look_up *l = c->look_up;
-    if (clock_monotonic_ms() - c->arrived_ms > WAIT_MS) {
-        log_warning("login", "%s session %llu: the directory is too slow", service_word(c->room->service),
-                    (unsigned long long)c->session.id);
+    if (is_too_late(c))
         l->result = ACTION_UNAVAILABLE;
-    } else
+    else
         l->result = c->action == CONN_LOGIN ? log_in(c, l) : resolve(l);
     buf_wipe(&l->password);
     return STEP_DONE;
@@ -135,6 +169,10 @@ static void login_ended(struct conn *c)
 static void ended(void *arg)
 {
     struct conn *c = arg;
+    struct look_up *l = c->look_up;
+    if (l->through_gate)
+        login_gate_leave(c->gateway->login_gate, &l->ticket);
+    l->through_gate = false;
     c->under_way = false;
     if (!conn_take(c))
         return;
@@ -178,16 +216,101 @@ static struct slice network_of(struct slice address)
     return address;
 }
 
-void look_up_start(struct conn *conn)
+static uint32_t client_of(const struct conn *c)
 {
-    struct pool_task *task = &conn->task;
-    uint32_t peer = hash_more(2166136261u, network_of(slice_from_string(conn->session.peer)));
-    bool login = conn->action == CONN_LOGIN;
-    task->serial_key = login ? &names[hash_more(peer, buf_slice(&conn->look_up->name)) % BUCKETS] : NULL;
-    task->fair_key = login ? &logins[peer % BUCKETS] : &addresses[peer % BUCKETS];
+    return hash_more(2166136261u, network_of(slice_from_string(c->session.peer)));
+}
+
+static void ask_in_thread(struct conn *c)
+{
+    struct pool_task *task = &c->task;
+    bool login = c->action == CONN_LOGIN;
+    task->serial_key = NULL;
+    task->fair_key = login ? &logins[client_of(c) % BUCKETS] : &addresses[client_of(c) % BUCKETS];
     task->label = login ? "logins" : "addresses";
     task->work = work;
     task->done = done;
     task->stuck = NULL;
-    pool_submit(conn->gateway->look_ups, task);
+    pool_submit(c->gateway->look_ups, task);
+}
+
+/* On the loop, not from within a call of the protocol. */
+static void end_here(struct conn *c)
+{
+    buf_wipe(&c->look_up->password);
+    atomic_fetch_add(&c->holds, 1);
+    ended(c);
+}
+
+static void bind_moved(void *arg)
+{
+    struct conn *c = arg;
+    struct look_up *l = c->look_up;
+    struct fault fault = { .class = FAULT_NONE };
+    loop_timer_set(&l->timer, LOOK_EACH_MS);
+    /* Before the connection is another's: its descriptor would be watched twice. */
+    loop_watch_stop(&l->watch);
+    int rc = config_verify_take(&l->bind, &fault);
+    if (rc > 0) {
+        loop_watch_start(&l->watch, c->home->loop, config_verify_fd(l->bind), bind_moved, c);
+        return;
+    }
+    loop_timer_cancel(&l->timer);
+    if (rc < 0 && fault.class == FAULT_UNREACHABLE) {
+        ask_in_thread(c);
+        return;
+    }
+    l->result = rc == 0 ? admit(c, l) : fault_result(c, &fault);
+    end_here(c);
+}
+
+/* The gate is passed. True: it is under way, in a thread or on the loop. */
+static bool begin_login(struct conn *c)
+{
+    struct look_up *l = c->look_up;
+    l->result = ACTION_UNAVAILABLE;
+    if (c->state != CONN_OPEN || is_too_late(c))
+        return false;
+    if (config_find_kept_user(buf_slice(&l->name), &l->user))
+        l->bind = config_verify_begin(l->user, buf_slice(&l->password));
+    if (l->bind == NULL) {
+        ask_in_thread(c);
+        return true;
+    }
+    loop_watch_start(&l->watch, c->home->loop, config_verify_fd(l->bind), bind_moved, c);
+    loop_timer_init(&l->timer, c->home->loop, bind_moved, c);
+    loop_timer_set(&l->timer, LOOK_EACH_MS);
+    return true;
+}
+
+static void go_on(void *arg)
+{
+    struct conn *c = arg;
+    atomic_fetch_sub(&c->holds, 1);
+    if (!begin_login(c))
+        end_here(c);
+}
+
+void look_up_may_go(struct login_ticket *ticket)
+{
+    struct look_up *l = LIST_ITEM(ticket, struct look_up, ticket);
+    conn_post(l->conn, go_on);
+}
+
+void look_up_start(struct conn *conn)
+{
+    struct look_up *l = conn->look_up;
+    l->conn = conn;
+    if (conn->action != CONN_LOGIN) {
+        if (resolve_at_once(l))
+            conn_post(conn, ended);
+        else
+            ask_in_thread(conn);
+        return;
+    }
+    l->ticket.client = client_of(conn);
+    l->ticket.name = hash_more(l->ticket.client, buf_slice(&l->name));
+    l->through_gate = true;
+    if (login_gate_enter(conn->gateway->login_gate, &l->ticket) && !begin_login(conn))
+        conn_post(conn, ended);
 }

@@ -20,6 +20,7 @@
 #include "postern/base/memory.h"
 #include "postern/config/changes.h"
 #include "postern/config/config.h"
+#include "postern/config/links.h"
 #include "postern/config/report.h"
 #include "postern/config/rights.h"
 #include "postern/directory/watch.h"
@@ -85,6 +86,23 @@ void config_directory_state(struct directory_watch_state *out)
 const char *directory_watch_mode_word(enum directory_watch_mode mode)
 {
     return mode == WATCH_POLL ? "poll" : "other";
+}
+
+struct link_rows *link_rows_new(const struct snapshot *snapshot)
+{
+    (void)snapshot;
+    return MEM_NEW(struct link_rows);
+}
+
+void link_rows_free(struct link_rows **rows)
+{
+    mem_free(rows);
+}
+
+const char *access_mode_word(enum access_mode mode)
+{
+    (void)mode;
+    return "direct";
 }
 
 int config_explain_user(struct slice name, struct rights_report **out, struct fault *fault)
@@ -245,6 +263,37 @@ int config_verify_user(const struct user *user, struct slice password, struct fa
     if (slice_is(password, "slow"))
         wait_for_gate();
     return slice_is(password, "good") ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "invalid credentials");
+}
+
+bool config_find_kept_user(struct slice name, struct user **out)
+{
+    (void)name;
+    (void)out;
+    return false;
+}
+
+struct directory_bind *config_verify_begin(const struct user *user, struct slice password)
+{
+    (void)user;
+    (void)password;
+    return NULL;
+}
+
+int config_verify_fd(const struct directory_bind *bind)
+{
+    (void)bind;
+    return -1;
+}
+
+int config_verify_take(struct directory_bind **bind, struct fault *fault)
+{
+    (void)bind;
+    return fault_set(fault, FAULT_UNREACHABLE, 0, "not faked");
+}
+
+void config_verify_drop(struct directory_bind **bind)
+{
+    *bind = NULL;
 }
 
 int store_watch_fd(void)

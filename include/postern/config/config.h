@@ -8,6 +8,7 @@
 #include "postern/config/switches.h"
 #include "postern/config/user.h"
 
+struct directory_bind;
 struct directory_options;     /* postern/directory/directory.h: URIs, bind DN, password file, EXTERNAL, CA file */
 struct directory_watch_state; /* postern/directory/watch.h */
 
@@ -41,6 +42,12 @@ bool config_find_kept_user(struct slice name, struct user **out);
  * the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT: not known. */
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault);
 
+/* [L] The same without waiting: sends it, if a connection is open and free; NULL: config_verify_user must be called in a thread. Then as directory_bind_take
+ * says: 1 is not yet, to be asked when the descriptor is readable and each second; after FAULT_UNREACHABLE config_verify_user may know more. */
+struct directory_bind *config_verify_begin(const struct user *user, struct slice password);
+int config_verify_fd(const struct directory_bind *bind);
+int config_verify_take(struct directory_bind **bind, struct fault *fault);
+void config_verify_drop(struct directory_bind **bind);
 /* [L] Cheap. False once something of the user changed since it was built: its entry, its distribution lists, the snapshot, or its time
  * is over. An ldapmodify is known here as soon as its notice has arrived, normally within a millisecond of its answer; from a directory that
  * gives no notices of users, any user is out of date after a minute. */

@@ -32,4 +32,16 @@ int directory_pool_search(struct directory_pool *pool, const struct directory_se
  * only: it tells users that exist from those that do not. An empty DN or password is refused without asking. */
 int directory_pool_bind(struct directory_pool *pool, const char *dn, struct slice password, struct fault *fault);
 
+/* A bind under way, for who has a loop: nothing here waits. */
+struct directory_bind;
+/* Sends it on an open connection that is free. NULL: there is none, or the question is not to be asked: directory_pool_bind says what it is. */
+struct directory_bind *directory_bind_begin(struct directory_pool *pool, const char *dn, struct slice password);
+/* Readable when the answer may be there. */
+int directory_bind_fd(const struct directory_bind *bind);
+/* 1: not yet; to be called again when the descriptor is readable, and each second. Otherwise the bind has ended, *bind is NULL, and it is as with
+ * directory_pool_bind, but that FAULT_UNREACHABLE says only that this connection is of no use. */
+int directory_bind_take(struct directory_bind **bind, struct fault *fault);
+/* Gives it up. NULL inside is accepted. */
+void directory_bind_drop(struct directory_bind **bind);
+
 #endif
