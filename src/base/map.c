@@ -1,4 +1,5 @@
-/* Hash map with chains. FNV-1a from a random start: enough against peers who choose keys, since the seed never leaves. */
+/* Hash map with chains. FNV-1a over eight bytes at a time, from a random start: enough against peers who choose keys, since the seed never
+ * leaves. */
 #include "postern/base/map.h"
 
 #include <pthread.h>
@@ -27,7 +28,15 @@ static uint64_t hash_key(struct slice key)
 {
     pthread_once(&seed_once, make_seed);
     uint64_t hash = 14695981039346656037u ^ seed;
-    for (size_t i = 0; i < key.len; i++)
+    size_t i = 0;
+    for (; i + sizeof(uint64_t) <= key.len; i += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, key.data + i, sizeof(word));
+        /* The shift brings the upper bytes down: a product only carries upwards. */
+        hash = (hash ^ word) * 1099511628211u;
+        hash ^= hash >> 29;
+    }
+    for (; i < key.len; i++)
         hash = (hash ^ (unsigned char)key.data[i]) * 1099511628211u;
     return hash ^ hash >> 32;
 }

@@ -16,6 +16,8 @@ struct builder {
     size_t object_count;
     struct map links;          /* normal DN of a post office to the version of its link */
     size_t fault_room;
+    char *fallback_template;   /* the snapshot's own, for all that have none */
+    char *nothing;
     struct map served;         /* normal DNs of the agent's own list */
     bool serves_all;
 };
@@ -135,10 +137,11 @@ static void build_links(struct builder *b)
         struct slice target = slice_from_string(object->valid->target);
         if (target.data == NULL)
             continue;
-        if (map_get(&b->links, target) != NULL)
-            add_fault(b, object->valid->entry->dn, "posternPostOffice", "another link leads to the same post office: this one is not used");
-        else
-            map_put(&b->links, target, object->valid);
+        struct version *first = map_put(&b->links, target, object->valid);
+        if (first == NULL)
+            continue;
+        map_put(&b->links, target, first);
+        add_fault(b, object->valid->entry->dn, "posternPostOffice", "another link leads to the same post office: this one is not used");
     }
 }
 
@@ -180,11 +183,12 @@ static void claim_domains(struct builder *b, struct post_office *po, const struc
     po->domains.values = all.values;
     for (size_t i = 0; i < all.count; i++) {
         struct slice domain = slice_from_string(all.values[i]);
-        if (map_get(&b->body->domains, domain) != NULL) {
+        struct post_office *first = map_put(&b->body->domains, domain, po);
+        if (first != NULL) {
+            map_put(&b->body->domains, domain, first);
             add_fault(b, po->dn, "posternDomain", arena_printf(&b->body->arena, "%s is served by another post office already", all.values[i]));
             continue;
         }
-        map_put(&b->body->domains, domain, po);
         po->domains.values[po->domains.count++] = all.values[i];
     }
 }
@@ -202,9 +206,9 @@ static void build_post_office(struct builder *b, struct object *object)
     po->dn = version->entry->dn;
     po->name = version->name;
     memcpy(po->uuid, object->uuid, sizeof(po->uuid));
-    po->mailbox_template = s->mailbox_template != NULL ? s->mailbox_template : arena_printf(&b->body->arena, "%%u/Maildir");
-    po->prefix = s->prefix != NULL ? s->prefix : arena_printf(&b->body->arena, "%s", "");
-    po->control_dir = s->control_dir != NULL ? s->control_dir : arena_printf(&b->body->arena, "%s", "");
+    po->mailbox_template = s->mailbox_template != NULL ? s->mailbox_template : b->fallback_template;
+    po->prefix = s->prefix != NULL ? s->prefix : b->nothing;
+    po->control_dir = s->control_dir != NULL ? s->control_dir : b->nothing;
     po->separator = s->separator != NULL ? s->separator[0] : '.';
     apply_mode(b, po, s, link);
     claim_domains(b, po, s);
@@ -274,6 +278,8 @@ struct snapshot *build_snapshot(struct objects *objects, const struct build_opti
     map_init(&body->domains);
     body->base = mem_strdup(options->base);
     body->overlay = options->overlay;
+    b.fallback_template = arena_printf(&body->arena, "%%u/Maildir");
+    b.nothing = arena_printf(&body->arena, "%s", "");
     b.objects = objects_sorted(objects, &b.object_count);
     make_room(&b);
     build_agent(&b);

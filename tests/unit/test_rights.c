@@ -55,7 +55,7 @@ static void put_class(struct objects *o, unsigned number, const char *lines)
     put(o, dn, 10 + number, "posternClassOfService", lines);
 }
 
-static struct snapshot *build(const struct objects *o)
+static struct snapshot *build(struct objects *o)
 {
     return build_snapshot(o, &(struct build_options){ .agent_dn = AGENT, .agent_ndn = AGENT, .base = "dc=x" });
 }
