@@ -5,6 +5,7 @@
 #include "control.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "postern/config/links.h"
 #include "postern/config/report.h"
 #include "postern/config/rights.h"
 
@@ -43,15 +44,10 @@ int settings_answer(struct question *q)
 
 /* --- links ----------------------------------------------------------------------------------------------------------------- */
 
-static const char *mode_word(enum access_mode mode)
+static void say_value(struct answer *a, const char *name, const char *from_name, const struct link_value *value)
 {
-    switch (mode) {
-    case ACCESS_CURRENT: return "current";
-    case ACCESS_CLIENT_SERVER_AND_DIRECT: return "clientServerAndDirect";
-    case ACCESS_CLIENT_SERVER: return "clientServer";
-    case ACCESS_DIRECT: return "direct";
-    }
-    return "";
+    answer_text(a, name, value->value);
+    answer_text(a, from_name, value->value != NULL && value->from == NULL ? "default" : value->from);
 }
 
 int links_answer(struct question *q)
@@ -59,21 +55,28 @@ int links_answer(struct question *q)
     struct snapshot *snapshot = snapshot_current();
     if (snapshot == NULL)
         return no_snapshot(q);
+    struct link_rows *rows = link_rows_new(snapshot);
     struct answer a;
     answer_init(&a, &q->out, q->json, q->all);
     answer_list(&a, "post offices");
-    for (size_t i = 0; i < snapshot->post_office_count; i++) {
-        const struct post_office *po = &snapshot->post_offices[i];
-        answer_item(&a, po->name);
-        answer_text(&a, "name", po->name);
-        answer_text(&a, "dn", po->dn);
-        answer_text(&a, "uuid", po->uuid);
-        answer_texts(&a, "domains", po->domains.values, po->domains.count);
-        answer_text(&a, "mode", mode_word(po->mode));
-        answer_text(&a, "path", po->path);
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct link_row *r = &rows->rows[i];
+        answer_item(&a, r->office->name);
+        answer_text(&a, "name", r->office->name);
+        answer_text(&a, "dn", r->office->dn);
+        answer_text(&a, "uuid", r->office->uuid);
+        answer_texts(&a, "domains", r->office->domains.values, r->office->domains.count);
+        answer_text(&a, "link", r->link_dn);
+        answer_text(&a, "configured mode", r->configured);
+        answer_text(&a, "own mode", r->own);
+        say_value(&a, "mode", "mode from", &r->mode);
+        say_value(&a, "path", "path from", &r->path);
+        say_value(&a, "host", "host from", &r->host);
+        say_value(&a, "port", "port from", &r->port);
         answer_close(&a);
     }
     answer_fini(&a);
+    link_rows_free(&rows);
     snapshot_unref(&snapshot);
     return 0;
 }
@@ -111,7 +114,7 @@ static void say_place(struct answer *a, const struct user *user)
     const struct post_office *po = user->post_office;
     answer_text(a, "post office", po != NULL ? po->name : NULL);
     answer_text(a, "post office dn", po != NULL ? po->dn : NULL);
-    answer_text(a, "mode", po != NULL ? mode_word(po->mode) : NULL);
+    answer_text(a, "mode", po != NULL ? access_mode_word(po->mode) : NULL);
     answer_text(a, "mailbox", po != NULL ? user->mailbox_dir : NULL);
     struct buf path = { .cap = 0 };
     if (po != NULL && po->path != NULL)

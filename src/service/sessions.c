@@ -17,6 +17,7 @@ struct session_row {
     uint64_t active_ms;
     char *user;               /* NULL: not logged in */
     const char *state;
+    const char *access;       /* how the mailbox is reached; NULL: there is none */
     enum service service;
     uint16_t port;
     bool tls;
@@ -54,6 +55,14 @@ static const char *state_of(const struct conn *c)
     return c->session.user == NULL && c->room->service != SERVICE_SMTP ? "not logged in" : "waiting";
 }
 
+static const char *access_of(const struct conn *c)
+{
+    const struct session *s = &c->session;
+    if (s->user == NULL || c->room->service == SERVICE_SMTP)
+        return NULL;
+    return s->remote != NULL ? "client/server" : "direct";
+}
+
 static void add_row(struct sweep *sweep, const struct conn *c)
 {
     if (sweep->count == sweep->room) {
@@ -63,7 +72,7 @@ static void add_row(struct sweep *sweep, const struct conn *c)
     struct session_row *row = &sweep->rows[sweep->count++];
     const struct session *s = &c->session;
     *row = (struct session_row){
-        .id = s->id, .began_ms = c->began_ms, .active_ms = c->input_ms, .state = state_of(c), .service = c->room->service,
+        .id = s->id, .began_ms = c->began_ms, .active_ms = c->input_ms, .state = state_of(c), .access = access_of(c), .service = c->room->service,
         .port = s->peer_port, .tls = s->tls, .user = s->user != NULL ? mem_strdup(s->user->id) : NULL,
     };
     memcpy(row->peer, s->peer, sizeof(row->peer));
@@ -146,6 +155,7 @@ static int print_rows(struct question *q)
         answer_text(&a, "peer", r->peer);
         answer_number(&a, "port", r->port);
         answer_flag(&a, "tls", r->tls);
+        answer_text(&a, "access", r->access);
         answer_time(&a, "since", (wall_ms - age) / 1000);
         answer_number(&a, "idle seconds", sweep->now_ms > r->active_ms ? (sweep->now_ms - r->active_ms) / 1000 : 0);
         answer_text(&a, "state", r->state);

@@ -72,7 +72,7 @@ class Control(unittest.TestCase):
                          [("imap4", "alice", False), ("imap4", "alice", True), ("imap4", "bob", False), ("pop3", "bob", False)])
         ports = {r["port"]: r for r in rows}
         row = ports[alice.sock.getsockname()[1]]
-        self.assertEqual((row["peer"], row["state"], row["user"]), ("127.0.0.1", "waiting", "alice"))
+        self.assertEqual((row["peer"], row["state"], row["user"], row["access"]), ("127.0.0.1", "waiting", "alice", "direct"))
         self.assertLess(row["idle_seconds"], 60)
         table = self.said("sessions").splitlines()
         self.assertEqual(len(table), 6)
@@ -126,6 +126,34 @@ class Control(unittest.TestCase):
         offices = {o["name"]: o for o in self.json("links")["post_offices"]}
         self.assertEqual(set(offices), {"Sales", "Research"})
         self.assertEqual(offices["Sales"]["path"], os.path.join(site.dir, "mail", "sales"))
+        sales, research = f"cn=Sales,ou=mail,{site.suffix}", f"cn=Research,ou=mail,{site.suffix}"
+        self.assertEqual([offices["Sales"][n] for n in ("own_mode", "link", "configured_mode", "mode_from", "host")],
+                         ["direct", f"cn=Sales link,{site.agent_dn}", "current", sales, None])
+        self.assertEqual([offices["Research"][n] for n in ("own_mode", "link", "configured_mode", "mode", "mode_from")],
+                         ["direct", None, None, "direct", research])
+        self.assertEqual(offices["Sales"]["path_from"].lower(), sales.lower())
+        # a link that says something, and one that says nothing
+        link = f"cn=Test,{site.agent_dn}"
+        path = os.path.join(site.dir, "mail", "elsewhere")
+        site.ldap("ldapadd", text=f"dn: {link}\nobjectClass: posternPostOfficeLink\ncn: Test\nposternPostOffice: {research}\nposternAccessMode: direct\n"
+                                  f"posternPath: {path}\nposternHost: poa.example.org\nposternPort: 1143\n\n")
+        site.modify(research, posternAccessMode="clientServerAndDirect")
+        try:
+            research_row = lambda: {o["name"]: o for o in self.json("links")["post_offices"]}["Research"]
+            poll(lambda: research_row()["own_mode"] == "clientServerAndDirect", what="the mode of the post office")
+            row = research_row()
+            self.assertEqual([row[n] for n in ("configured_mode", "mode", "path", "host", "port")],
+                             ["direct", "direct", path, "poa.example.org", "1143"])
+            self.assertEqual({row[n].lower() for n in ("link", "mode_from", "path_from", "host_from", "port_from")}, {link.lower()})
+            site.modify(link, posternAccessMode="current", posternPath=None, posternHost=None, posternPort=None)
+            poll(lambda: research_row()["configured_mode"] == "current", what="the link without words")
+            row = research_row()
+            self.assertEqual((row["mode"], row["mode_from"].lower(), row["path_from"].lower()),
+                             ("clientServerAndDirect", research.lower(), research.lower()))
+            self.assertEqual(row["link"].lower(), link.lower())
+        finally:
+            site.ldap("ldapdelete", link)
+            site.modify(research, posternAccessMode="direct")
         alice = self.json("locate", "alice@example.org")
         self.assertEqual((alice["user"], alice["post_office"], alice["mailbox"]), ("alice", "Sales", "alice/Maildir"))
         self.assertEqual(alice["directory"], os.path.join(site.dir, "mail", "sales", "alice", "Maildir"))

@@ -1,0 +1,117 @@
+/* Where the way to a post office is said. Called for posternctl; decides nothing: what is in force stands in the snapshot (build.c). */
+#include "postern/config/links.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "build.h"
+#include "postern/base/memory.h"
+#include "postern/directory/dn.h"
+
+/* The objects that have a say. */
+struct say {
+    const struct version *office;
+    const struct version *link;
+    const struct version *agent;     /* the Post Office Agent */
+};
+
+const char *access_mode_word(enum access_mode mode)
+{
+    const char *word;
+    int value;
+    for (size_t i = 0; (word = word_at("access_mode", i, &value)) != NULL; i++)
+        if (value == (int)mode)
+            return word;
+    return "";
+}
+
+static const char *text_of(const struct version *version, const char *attribute)
+{
+    const struct directory_attribute *found = version != NULL ? directory_entry_find(version->entry, attribute) : NULL;
+    return found != NULL && found->count > 0 ? found->values[0].data : NULL;
+}
+
+static struct link_value first_value(const struct version *first, const struct version *second, const char *attribute)
+{
+    const struct version *said = text_of(first, attribute) != NULL ? first : second;
+    const char *value = text_of(said, attribute);
+    return (struct link_value){ value, value != NULL ? said->entry->dn : NULL };
+}
+
+static enum access_mode mode_of(const struct version *version, enum object_class_id id)
+{
+    if (version == NULL)
+        return ACCESS_CURRENT;
+    return (enum access_mode)(id == CLASS_LINK ? ((const struct link_settings *)version->settings)->mode
+                                               : ((const struct post_office_settings *)version->settings)->mode);
+}
+
+static void fill_row(struct arena *arena, struct link_row *row, const struct say *say)
+{
+    enum access_mode over = mode_of(say->link, CLASS_LINK), own = mode_of(say->office, CLASS_POST_OFFICE);
+    const struct version *decides = over != ACCESS_CURRENT ? say->link : own != ACCESS_CURRENT ? say->office : NULL;
+    row->link_dn = say->link != NULL ? say->link->entry->dn : NULL;
+    row->configured = say->link != NULL ? access_mode_word(over) : NULL;
+    row->own = access_mode_word(own);
+    row->mode = (struct link_value){ access_mode_word(row->office->mode), decides != NULL ? decides->entry->dn : NULL };
+    row->path = row->office->path != NULL ? first_value(say->link, say->office, "posternPath") : (struct link_value){ NULL, NULL };
+    row->host = first_value(say->link, say->agent, "posternHost");
+    row->port = first_value(say->link, say->agent, "posternPort");
+    if (row->port.value == NULL && say->agent != NULL)
+        row->port.value = arena_printf(arena, "%" PRIu64, ((const struct post_office_agent_settings *)say->agent->settings)->port);
+}
+
+static bool is_of(const struct version *version, enum object_class_id id)
+{
+    return version->class == &object_classes[id];
+}
+
+/* Links by the post office that they lead to, Post Office Agents by the one that they stand under. */
+static void index_versions(const struct snapshot_body *body, struct map *offices, struct map *links, struct map *agents)
+{
+    for (size_t i = 0; i < body->version_count; i++) {
+        struct version *v = body->versions[i];
+        if (is_of(v, CLASS_POST_OFFICE))
+            map_put(offices, slice_from_string(v->ndn), v);
+        if (is_of(v, CLASS_LINK)) {
+            char *target = dn_normalise(slice_from_string(((const struct link_settings *)v->settings)->post_office));
+            if (target != NULL)
+                map_put(links, slice_from_string(target), v);
+            mem_free(&target);
+        }
+        if (is_of(v, CLASS_POST_OFFICE_AGENT) && strchr(v->ndn, ',') != NULL)
+            map_put(agents, slice_from_string(strchr(v->ndn, ',') + 1), v);
+    }
+}
+
+struct link_rows *link_rows_new(const struct snapshot *snapshot)
+{
+    struct link_rows *rows = MEM_NEW(struct link_rows);
+    struct map offices, links, agents;
+    arena_init(&rows->arena);
+    map_init(&offices);
+    map_init(&links);
+    map_init(&agents);
+    index_versions(snapshot_body(snapshot), &offices, &links, &agents);
+    rows->rows = ARENA_NEW_ARRAY(&rows->arena, struct link_row, snapshot->post_office_count + 1);
+    for (size_t i = 0; i < snapshot->post_office_count; i++) {
+        struct link_row *row = &rows->rows[rows->count++];
+        char *ndn = dn_normalise(slice_from_string(snapshot->post_offices[i].dn));
+        struct slice key = slice_from_string(ndn);
+        row->office = &snapshot->post_offices[i];
+        if (ndn != NULL)
+            fill_row(&rows->arena, row, &(struct say){ map_get(&offices, key), map_get(&links, key), map_get(&agents, key) });
+        mem_free(&ndn);
+    }
+    map_fini(&offices);
+    map_fini(&links);
+    map_fini(&agents);
+    return rows;
+}
+
+void link_rows_free(struct link_rows **rows)
+{
+    if (*rows != NULL)
+        arena_clear(&(*rows)->arena);
+    mem_free(rows);
+}
