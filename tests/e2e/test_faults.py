@@ -249,6 +249,27 @@ class Faults(unittest.TestCase):
         self.write(self.link, {"posternPostOffice": before})
         poll(lambda: self.faults() == [], 5, "the cure")
 
+    def connects(self, port):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+                return s.recv(1) != b""
+        except OSError:
+            return False
+
+    def test_no_agent(self):
+        """Without its agent object a gateway serves nobody, says so, and writes nowhere; with it everything is as before."""
+        site = self.site
+        site.ldap("ldapmodify", text=f"dn: {site.agent_dn}\nchangetype: modrdn\nnewrdn: cn=Away\ndeleteoldrdn: 1\n\n")
+        try:
+            poll(lambda: not self.connects(site.imap) and not self.connects(site.pop3) and not self.connects(site.smtp), what="the closing")
+            poll(lambda: f"warning config: {site.agent_dn}: there is no such Internet Agent object: all services are off" in site.log(), what="the log")
+            self.assertIsNone(self.read(self.status_dn))
+        finally:
+            away = site.agent_dn.replace("cn=Internet Agent,", "cn=Away,")
+            site.ldap("ldapmodify", text=f"dn: {away}\nchangetype: modrdn\nnewrdn: cn=Internet Agent\ndeleteoldrdn: 1\n\n")
+        poll(lambda: self.connects(site.imap) and self.connects(site.pop3) and self.connects(site.smtp), what="the opening")
+        poll(lambda: self.faults() == [] and self.read(self.status_dn), what="the status entry")
+
     def test_refused_by_the_directory(self):
         """The schema keeps out what is of the wrong kind, and a second value."""
         objects = {"posternInternetAgent": self.site.agent_dn, "posternPostOffice": self.sales, "posternPostOfficeLink": self.link,
