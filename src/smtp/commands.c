@@ -171,6 +171,7 @@ static void run_mail(struct session *session, struct slice arguments)
     }
     struct mail_party party = smtp_sender(session, &sender);
     if (session->user == NULL && !snapshot_takes_mail_from(session->snapshot, &party)) {
+        counter_add(session->counters, COUNTER_ACCESS_DENIED, 1);
         smtp_reply(session, "550 5.7.1 No mail is taken from this sender");
         return;
     }

@@ -52,6 +52,14 @@ static void add(struct session *session, struct user *user)
     smtp_reply(session, "250 2.1.5 Recipient accepted");
 }
 
+/* By a class of service; NULL: it is not. */
+static const char *deny(const struct session *session, const char *problem)
+{
+    if (problem != NULL)
+        counter_add(session->counters, COUNTER_ACCESS_DENIED, 1);
+    return problem;
+}
+
 /* One message has one answer: where limits differ, and the size is not known before, each recipient with another limit has a message of its own
  * (a client that has logged in shows its answer to a person: there the least limit counts for all). */
 static const char *take_size_limit(struct session *session, uint64_t own)
@@ -67,19 +75,22 @@ static const char *take_size_limit(struct session *session, uint64_t own)
     return NULL;
 }
 
+static const char *find_incoming_problem(const struct session *session, const struct user *user)
+{
+    const struct smtp *st = session->state;
+    struct mail_party sender = smtp_sender(session, &st->transaction.sender);
+    if (user_may_receive_from(user, &sender))
+        return NULL;
+    return user->smtp_incoming_allowed ? "550 5.7.1 Recipient takes no mail from this sender" : "550 5.7.1 Recipient may not receive mail";
+}
+
 /* Owns user: kept or released. */
 static void add_local(struct session *session, struct user *user)
 {
-    const struct smtp *st = session->state;
-    const char *problem = NULL;
-    struct mail_party sender = smtp_sender(session, &st->transaction.sender);
-    if (user->disabled)
-        problem = "550 5.2.1 Mailbox disabled";
-    else if (!user_may_receive_from(user, &sender))
-        problem = user->smtp_incoming_allowed ? "550 5.7.1 Recipient takes no mail from this sender" : "550 5.7.1 Recipient may not receive mail";
-    else if (user->post_office == NULL || user->post_office->path == NULL)
+    const char *problem = user->disabled ? "550 5.2.1 Mailbox disabled" : deny(session, find_incoming_problem(session, user));
+    if (problem == NULL && (user->post_office == NULL || user->post_office->path == NULL))
         problem = "451 4.3.0 Mailbox not available now";
-    else
+    if (problem == NULL)
         problem = take_size_limit(session, user->smtp_incoming_max_size);
     if (problem == NULL) {
         add(session, user);
@@ -117,9 +128,9 @@ static void add_remote(struct session *session)
     if (session->user == NULL && !is_postmaster_elsewhere(st))
         refuse(session, "550 5.7.1 Relaying denied");
     else if (session->user != NULL && !session->user->smtp_outgoing_allowed)
-        refuse(session, "550 5.7.1 You may not send mail to elsewhere");
+        refuse(session, deny(session, "550 5.7.1 You may not send mail to elsewhere"));
     else if (session->user != NULL && !may_send_there(session))
-        refuse(session, "550 5.7.1 You may not send mail to this address");
+        refuse(session, deny(session, "550 5.7.1 You may not send mail to this address"));
     else if (session->snapshot->agent.relay_host == NULL)
         refuse(session, "550 5.4.4 Unable to route: no relay host");
     else if ((problem = take_size_limit(session, 0)) != NULL)

@@ -244,7 +244,8 @@ static void smtp_init(struct session *session)
     struct mail_party client = smtp_sender(session, NULL);
     st->unwelcome = !smtp_is_submission(session) && !snapshot_takes_mail_from(session->snapshot, &client);
     if (st->unwelcome) {
-        log_normal("smtp", "session %llu: no mail is taken from %s", (unsigned long long)session->id, session->peer);
+        counter_add(session->counters, COUNTER_ACCESS_DENIED, 1);
+        log_verbose("smtp", "session %llu: no mail is taken from %s", (unsigned long long)session->id, session->peer);
         smtp_reply(session, "554 5.7.1 %s takes no mail from your address", st->host);
         return;
     }

@@ -234,7 +234,10 @@ static void fake_wake_after(struct session *s, unsigned milliseconds)
     (void)s, (void)milliseconds;
 }
 
-static const struct session_ops ops = { fake_step, fake_login, fake_resolve, fake_start_tls, fake_close, fake_nothing, fake_wake_after, fake_nothing };
+static const struct session_ops ops = {
+    .step = fake_step, .login = fake_login, .resolve = fake_resolve, .start_tls = fake_start_tls, .close = fake_close, .wake = fake_nothing,
+    .wake_after = fake_wake_after, .refresh = fake_nothing,
+};
 
 static const char *refused_client;   /* for the next begin */
 

@@ -401,6 +401,7 @@ static void test_exceptions(void)
     CU_ASSERT(talk("RCPT TO:<bob@[10.1.1.1]>\r\nRCPT TO:<bob@[10.1.1.2]>\r\n", "550 250"));
     world.refused_party = "::1";
     CU_ASSERT(talk("RCPT TO:<bob@[IPv6:::1]>\r\n", "550"));
+    CU_ASSERT_EQUAL(counter_get(&fake.counters, COUNTER_ACCESS_DENIED), 3);
     end();
 }
 
