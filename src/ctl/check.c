@@ -1,49 +1,17 @@
 /* posternctl check: every fault of a directory, before or without a gateway, and what an edit would change. Called by main; writes nothing
  * into the directory. */
-#include "check.h"
+#include "check_state.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "edit.h"
-#include "postern/base/answer.h"
 #include "postern/base/memory.h"
-#include "postern/config/changes.h"
-#include "postern/config/check.h"
 #include "postern/directory/dn.h"
 #include "postern/directory/reader.h"
 
 enum { FAULTS_MOST = 100000, PROBES_MOST = 2000, READ_SIZE = 64 * 1024 };
-
-struct fault_list {
-    struct config_fault *faults;
-    size_t count;
-    size_t room;
-    size_t more;               /* beyond FAULTS_MOST */
-    struct arena arena;
-};
-
-struct check {
-    const struct ctl *ctl;
-    const struct check_options *options;
-    struct directory_reader *reader;
-    struct config_check *config;
-    char *base;
-    struct edit edit;
-    struct ldif ldif;
-    struct snapshot *before;
-    struct snapshot *after;          /* with the edit; NULL without */
-    struct user_check *users[2];     /* by before and by after */
-    struct fault_list faults[2];
-    size_t objects;
-    size_t user_count;
-    struct fault read_fault;
-    size_t denied;                   /* of the probes */
-    size_t unknown;
-    struct fault_list writable;
-};
 
 static void add_fault(void *context, const char *dn, const char *attribute, const char *reason)
 {
@@ -289,115 +257,7 @@ static int check_rights(struct check *c)
     return code;
 }
 
-/* --- what is said ---------------------------------------------------------------------------------------------------------- */
-
-static void say_fault(struct answer *a, const struct config_fault *f)
-{
-    answer_row(a);
-    answer_text(a, "dn", f->dn);
-    answer_text(a, "attribute", f->attribute);
-    answer_text(a, "reason", f->reason);
-    answer_close(a);
-}
-
-static void say_faults(struct answer *a, const char *name, const struct fault_list *list)
-{
-    answer_table(a, name);
-    for (size_t i = 0; i < list->count; i++)
-        say_fault(a, &list->faults[i]);
-    answer_close(a);
-    if (list->more > 0)
-        answer_number(a, "more faults", list->more);
-}
-
-static void fault_key(const struct config_fault *f, struct buf *key)
-{
-    buf_clear(key);
-    buf_printf(key, "%s\n%s\n%s", f->dn, f->attribute != NULL ? f->attribute : "", f->reason);
-}
-
-/* Those of `list` that `other` does not have; returns how many. */
-static size_t say_difference(struct answer *a, const char *name, const struct fault_list *list, const struct fault_list *other)
-{
-    struct map known;
-    struct buf key = { .cap = 0 };
-    size_t count = 0;
-    map_init(&known);
-    for (size_t i = 0; i < other->count; i++) {
-        fault_key(&other->faults[i], &key);
-        map_put(&known, buf_slice(&key), &other->faults[i]);
-    }
-    answer_table(a, name);
-    for (size_t i = 0; i < list->count; i++) {
-        fault_key(&list->faults[i], &key);
-        if (map_get(&known, buf_slice(&key)) != NULL)
-            continue;
-        count++;
-        say_fault(a, &list->faults[i]);
-    }
-    answer_close(a);
-    buf_fini(&key);
-    map_fini(&known);
-    return count;
-}
-
-static void say_changes(struct answer *a, const struct check *c)
-{
-    struct snapshot_changes *changes = snapshot_compare(c->before, c->after);
-    answer_table(a, "changes");
-    for (size_t i = 0; i < changes->object_count; i++) {
-        const struct object_change *o = &changes->objects[i];
-        for (size_t j = 0; j < o->count || (j == 0 && o->count == 0); j++) {
-            bool none = o->count == 0;
-            answer_row(a);
-            answer_text(a, "dn", o->dn);
-            answer_text(a, "change", object_change_word(o->kind));
-            answer_text(a, "attribute", none ? NULL : o->settings[j].attribute);
-            answer_texts(a, "before", none ? NULL : o->settings[j].before.values, none ? 0 : o->settings[j].before.count);
-            answer_texts(a, "after", none ? NULL : o->settings[j].after.values, none ? 0 : o->settings[j].after.count);
-            answer_close(a);
-        }
-    }
-    answer_close(a);
-    snapshot_changes_free(&changes);
-}
-
-static int say_result(struct check *c)
-{
-    struct buf out = { .cap = 0 };
-    struct answer a;
-    size_t bad = c->faults[0].count;
-    answer_init(&a, &out, c->ctl->json, true);
-    answer_text(&a, "agent", c->options->agent_dn);
-    answer_text(&a, "base", c->base);
-    answer_number(&a, "objects", c->objects);
-    if (!c->options->no_users)
-        answer_number(&a, "users", c->user_count);
-    answer_number(&a, "faults now", c->faults[0].count + c->faults[0].more);
-    say_faults(&a, "faults", &c->faults[0]);
-    if (c->after != NULL) {
-        answer_object(&a, "edit");
-        answer_number(&a, "faults then", c->faults[1].count + c->faults[1].more);
-        say_changes(&a, c);
-        bad = say_difference(&a, "new faults", &c->faults[1], &c->faults[0]);
-        say_difference(&a, "cured", &c->faults[0], &c->faults[1]);
-        answer_close(&a);
-    }
-    if (c->options->as_user != NULL) {
-        answer_object(&a, "rights");
-        answer_text(&a, "user", c->options->as_user);
-        answer_number(&a, "denied", c->denied);
-        answer_number(&a, "not known", c->unknown);
-        answer_number(&a, "allowed", c->writable.count);
-        say_faults(&a, "writable", &c->writable);
-        answer_close(&a);
-        bad += c->writable.count;
-    }
-    answer_fini(&a);
-    bool said = fwrite(out.data, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
-    buf_fini(&out);
-    return !said ? ctl_complain("standard output", strerror(errno)) : bad > 0 ? CTL_FAILED : 0;
-}
+/* --- all together ------------------------------------------------------------------------------------------------------------ */
 
 static void take_snapshot_faults(struct check *c, unsigned which, const struct snapshot *snapshot)
 {
@@ -429,7 +289,7 @@ static int run(struct check *c)
         code = check_users(c);
     if (code == 0 && o->as_user != NULL)
         code = check_rights(c);
-    return code == 0 ? say_result(c) : code;
+    return code == 0 ? check_say(c) : code;
 }
 
 int ctl_check(const struct ctl *ctl, struct check_options *options)

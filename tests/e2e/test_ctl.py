@@ -322,6 +322,7 @@ class Control(unittest.TestCase):
         edit = (f"dn: {site.agent_dn}\nchangetype: modify\nreplace: posternPop3Threads\nposternPop3Threads: 22\n-\n\n"
                 f"dn: cn=Research,ou=mail,{site.suffix}\nchangetype: modrdn\nnewrdn: cn=Science\ndeleteoldrdn: 1\n\n"
                 f"dn: {site.user_dn('bob')}\nchangetype: modify\nreplace: mail\nmail: ALICE@example.org\n-\n\n"
+                f"dn: cn=Sales link,{site.agent_dn}\nchangetype: modify\nreplace: posternPath\nposternPath: {site.dir}/mail/moved\n-\n\n"
                 f"dn: cn=New,{site.agent_dn}\nobjectClass: posternPostOfficeLink\ncn: New\nposternPostOffice: cn=Nowhere,{site.suffix}\n")
         code, report, err = self.check("--ldif", "-", text=edit)
         self.assertEqual((code, err), (1, ""), report)
@@ -330,6 +331,8 @@ class Control(unittest.TestCase):
         self.assertEqual(changes[(site.agent_dn.lower(), "posternPop3Threads")], (["10"], ["22"]))
         science = f"cn=science,ou=mail,{site.suffix}"
         self.assertIn((science, "dn"), changes)
+        self.assertEqual([(w["post_office"].lower(), w["setting"], w["before"], w["after"]) for w in report["edit"]["post_offices"]],
+                         [(f"cn=sales,ou=mail,{site.suffix}", "path", f"{site.dir}/mail/sales", f"{site.dir}/mail/moved")])
         new = {(f["dn"].lower(), f["attribute"]) for f in report["edit"]["new_faults"]}
         # carol and dave lie in the renamed post office; the link leads nowhere; bob has alice's address
         self.assertLessEqual({(site.user_dn("carol").lower(), "posternPostOffice"), (site.user_dn("dave").lower(), "posternPostOffice"),
