@@ -114,6 +114,25 @@ class Status(unittest.TestCase):
         self.site.ldap("ldapdelete", self.dn, check=False)
         poll(self.entry, 15, "the entry, made anew")
 
+    def test_several_gateways_with_one_agent(self):
+        """Each has an entry by the name of its host, and leaves those of the others alone."""
+        site = self.site
+        poll(self.entry, what="the status entry")
+        own_host = ["unshare", "-U", "-r", "-u", "sh", "-c", 'hostname second.example && exec "$@"', "sh"]
+        if subprocess.run([*own_host, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("a host name of its own cannot be given to a process here")
+        os.mkdir(f"{site.dir}/second")
+        command = [os.path.join(BUILD, "tests", "e2e", "config_driver"), site.env["POSTERN_LDAP_URI"], site.agent_dn, f"{site.dir}/second", f"{site.dir}/mail",
+                   f"cn=gateway,{site.suffix}", f"{site.dir}/credentials/gateway.pw"]
+        with subprocess.Popen([*own_host, *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as second:
+            dn = f"cn=second.example,{site.agent_dn}"
+            poll(lambda: self.entry(dn), what="the entry of the second gateway")
+            site.set_agent(posternPop3Threads="0")
+            poll(lambda: self.faults() and "posternFault" in self.entry(dn), what="the fault in both")
+            second.stdin.close()
+            poll(lambda: self.entry(dn) is None, what="the end of the second entry")
+        self.assertTrue(self.faults())
+
     def gateway(self, tool, text):
         """The result of a tool that binds as the gateway."""
         site = self.site

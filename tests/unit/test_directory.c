@@ -11,6 +11,7 @@
 #include "postern/directory/dn.h"
 #include "postern/directory/entry.h"
 #include "postern/directory/pool.h"
+#include "postern/directory/write.h"
 #include "run.h"
 #include "src/directory/sync.h"
 
@@ -202,6 +203,35 @@ static void test_mute(void)
     }
 }
 
+/* A write ends in time, whatever the server does. */
+static void test_write(void)
+{
+    char mute[64], gone[64];
+    char *uris[] = { mute };
+    int fd = mute_server(mute, sizeof(mute));
+    close(mute_server(gone, sizeof(gone)));
+    struct directory_options options = { .uris = uris, .uri_count = 1 };
+    struct directory_writer *writer = directory_writer_new(&options);
+    struct directory_entry *entry = directory_entry_new(slice_from_string("cn=a,dc=x"), NULL);
+    struct slice value = SLICE_LITERAL("a");
+    struct fault fault;
+    directory_entry_reserve(entry, 2);
+    directory_entry_set(entry, 0, slice_from_string("cn"), &value, 1);
+    directory_entry_set(entry, 1, slice_from_string("description"), NULL, 0);
+    uint64_t start = clock_monotonic_ms();
+    CU_ASSERT_EQUAL(directory_writer_put(writer, entry, 1, 300, &fault), -1);
+    CU_ASSERT(fault.class == FAULT_TIMEOUT || fault.class == FAULT_UNREACHABLE);
+    CU_ASSERT_EQUAL(directory_writer_remove(writer, "cn=a,dc=x", 300, &fault), -1);
+    CU_ASSERT(clock_monotonic_ms() - start < 2000);
+    uris[0] = gone;
+    CU_ASSERT_EQUAL(directory_writer_put(writer, entry, 1, 300, &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_UNREACHABLE);
+    directory_entry_free(&entry);
+    directory_writer_free(&writer);
+    directory_writer_free(&writer);
+    close(fd);
+}
+
 static void test_refused(void)
 {
     char gone[64];
@@ -230,7 +260,7 @@ static void test_environment(void)
 static const struct unit_test tests[] = {
     { "normalise", test_normalise }, { "within", test_within }, { "filter", test_filter }, { "entries", test_entries },
     { "sync request", test_sync_request }, { "sync state", test_sync_state }, { "sync info", test_sync_info }, { "mute", test_mute },
-    { "refused", test_refused }, { "environment", test_environment },
+    { "refused", test_refused }, { "write", test_write }, { "environment", test_environment },
 };
 
 UNIT_MAIN("directory", tests)
