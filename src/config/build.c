@@ -47,17 +47,22 @@ static struct version *keep(struct builder *b, struct version *version)
     return version;
 }
 
-static void make_room(struct builder *b)
-{
-    struct snapshot_body *body = b->body;
-    body->public.post_offices = MEM_NEW_ARRAY(struct post_office, b->object_count + 1);
-    body->public.classes = MEM_NEW_ARRAY(struct class_of_service, b->object_count + 1);
-    body->versions = MEM_NEW_ARRAY(struct version *, b->object_count * 2 + 1);
-}
-
 static bool is_of(const struct object *object, enum object_class_id id)
 {
     return object->present->class == &object_classes[id];
+}
+
+static void make_room(struct builder *b)
+{
+    struct snapshot_body *body = b->body;
+    size_t offices = 0, classes = 0;
+    for (size_t i = 0; i < b->object_count; i++) {
+        offices += is_of(b->objects[i], CLASS_POST_OFFICE);
+        classes += is_of(b->objects[i], CLASS_CLASS_OF_SERVICE);
+    }
+    body->public.post_offices = MEM_NEW_ARRAY(struct post_office, offices + 1);
+    body->public.classes = MEM_NEW_ARRAY(struct class_of_service, classes + 1);
+    body->versions = MEM_NEW_ARRAY(struct version *, b->object_count * 2 + 1);
 }
 
 static bool is_own_child(const struct builder *b, const struct object *object)

@@ -24,6 +24,8 @@
 #define BIND_CONNECTIONS 16
 /* Changes come in bursts: the file is written once for those of this time. */
 #define KEEP_AFTER_MS 200
+/* And with very many objects at most this part of one core's time goes there. */
+#define KEEP_SHARE 30
 
 struct config {
     struct directory_options directory;
@@ -218,10 +220,10 @@ static void keep_state(struct config *c)
     buf_fini(&bytes);
 }
 
-/* Waits for the end, at most KEEP_AFTER_MS. Under the mutex. */
-static void wait_for_more(struct config *c)
+/* Waits for the end, at most for this time. Under the mutex. */
+static void wait_for_more(struct config *c, uint64_t ms)
 {
-    uint64_t until = clock_monotonic_ms() + KEEP_AFTER_MS;
+    uint64_t until = clock_monotonic_ms() + ms;
     struct timespec at = { (time_t)(until / 1000), (long)(until % 1000 * 1000000) };
     int rc = 0;
     while (!c->stopping && rc == 0)
@@ -231,16 +233,19 @@ static void wait_for_more(struct config *c)
 static void *run_keeper(void *context)
 {
     struct config *c = context;
+    uint64_t pause = 0;
     pthread_mutex_lock(&c->mutex);
     while (!c->stopping || c->dirty) {
         while (!c->dirty && !c->stopping)
             pthread_cond_wait(&c->kept, &c->mutex);
         if (!c->dirty)
             break;
-        wait_for_more(c);
+        wait_for_more(c, pause > KEEP_AFTER_MS ? pause : KEEP_AFTER_MS);
         c->dirty = false;
         pthread_mutex_unlock(&c->mutex);
+        uint64_t began = clock_monotonic_ms();
         keep_state(c);
+        pause = (clock_monotonic_ms() - began) * KEEP_SHARE;
         pthread_mutex_lock(&c->mutex);
     }
     pthread_mutex_unlock(&c->mutex);
