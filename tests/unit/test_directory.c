@@ -1,5 +1,6 @@
 /* Unit tests of src/directory that need no server: names, filters, entries, the messages of RFC 4533, and servers that are mute or gone. */
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include "postern/directory/pool.h"
 #include "postern/directory/write.h"
 #include "run.h"
+#include "src/directory/choice.h"
+#include "src/directory/server.h"
 #include "src/directory/sync.h"
 
 static void test_normalise(void)
@@ -172,6 +175,72 @@ static void test_sync_info(void)
     }
 }
 
+static void test_bell_request(void)
+{
+    struct berval value;
+    CU_ASSERT_FATAL(bell_encode_request(&value));
+    CU_ASSERT_EQUAL(value.bv_len, 11);
+    CU_ASSERT(memcmp(value.bv_val, "\x30\x09\x02\x01\x0f\x01\x01\xff\x01\x01\x00", 11) == 0);
+    ber_memfree(value.bv_val);
+}
+
+/* `csns`: values separated by blanks; NULL: an entry without any. */
+static struct directory_entry *entry_with_csn(const char *csns)
+{
+    struct directory_entry *entry = directory_entry_new(SLICE_LITERAL("dc=x"), NULL);
+    struct slice values[4], rest = slice_from_string(csns);
+    size_t count = 0;
+    while (csns != NULL && count < 4 && slice_split(&rest, ' ', &values[count]))
+        count++;
+    directory_entry_reserve(entry, count > 0);
+    if (count > 0)
+        directory_entry_set(entry, 0, SLICE_LITERAL("contextCSN"), values, count);
+    return entry;
+}
+
+static void test_csn(void)
+{
+#define CSN(time, sid) "202611230900" time ".000000Z#000000#" sid "#000000"
+    static const struct { const char *own; const char *other; bool reached; } rows[] = {
+        { CSN("01", "000"), CSN("01", "000"), true },
+        { CSN("02", "000"), CSN("01", "000"), true },
+        { CSN("01", "000"), CSN("02", "000"), false },
+        /* each server ID for itself, in any order */
+        { CSN("01", "001") " " CSN("05", "002"), CSN("04", "002") " " CSN("01", "001"), true },
+        { CSN("09", "001") " " CSN("05", "002"), CSN("06", "002") " " CSN("01", "001"), false },
+        /* what it has of others does not matter, what it lacks does */
+        { CSN("01", "001") " " CSN("05", "002"), CSN("01", "001"), true },
+        { CSN("09", "001"), CSN("01", "001") " " CSN("05", "002"), false },
+        { CSN("09", "001"), "rubbish", false }, { "rubbish", CSN("01", "001"), false },
+        { NULL, CSN("01", "001"), false }, { CSN("01", "001"), NULL, false }, { NULL, NULL, false },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct directory_entry *own = entry_with_csn(rows[i].own), *other = entry_with_csn(rows[i].other);
+        CU_ASSERT_EQUAL(csn_has_reached(own, other), rows[i].reached);
+        directory_entry_free(&own);
+        directory_entry_free(&other);
+    }
+}
+
+static void test_choice(void)
+{
+    struct directory_choice *choice = directory_choice_new(3);
+    CU_ASSERT_EQUAL(choice_current(choice), 0);
+    choice_set_failed(choice, 1);
+    CU_ASSERT_EQUAL(choice_current(choice), 0);
+    CU_ASSERT(choice_failed_since(choice, 1) != 0);
+    /* over the one that has failed too */
+    choice_set_failed(choice, 0);
+    CU_ASSERT_EQUAL(choice_current(choice), 2);
+    choice_set_failed(choice, 2);
+    CU_ASSERT(choice_current(choice) < 3);
+    choice_set_current(choice, 0);
+    CU_ASSERT_EQUAL(choice_current(choice), 0);
+    CU_ASSERT_EQUAL(choice_failed_since(choice, 0), 0);
+    CU_ASSERT(choice_failed_since(choice, 2) != 0);
+    directory_choice_free(&choice);
+}
+
 /* A socket that takes connections in its backlog and never answers. */
 static int mute_server(char *uri, size_t size)
 {
@@ -251,6 +320,45 @@ static void test_refused(void)
     directory_pool_free(&pool);
 }
 
+/* One reads the request and answers anything; that is enough to be alive, and the answer to a bind is a refusal. */
+static void *answer_all(void *argument)
+{
+    int fd = accept(*(int *)argument, NULL, NULL);
+    unsigned char request[512];
+    ssize_t len;
+    while (fd >= 0 && (len = read(fd, request, sizeof(request))) > 4) {
+        bool bind = len > 5 && request[5] == 0x60;
+        unsigned char answer[] = { 0x30, 0x0c, 0x02, 0x01, request[4], bind ? 0x61 : 0x65, 0x07, 0x0a, 0x01, bind ? 49 : 0, 0x04, 0x00, 0x04, 0x00 };
+        if (write(fd, answer, sizeof(answer)) < 0)
+            break;
+    }
+    close(fd);
+    return NULL;
+}
+
+/* The first server is mute: the second one answers in its place, soon, and from then on it is asked first. */
+static void test_mute_first(void)
+{
+    char mute[64], good[64];
+    char *uris[] = { mute, good };
+    int mute_fd = mute_server(mute, sizeof(mute)), good_fd = mute_server(good, sizeof(good));
+    struct directory_options options = { .uris = uris, .uri_count = 2, .choice = directory_choice_new(2) };
+    struct directory_pool *pool = directory_pool_new(&options, DIRECTORY_POOL_BINDS, 1);
+    struct fault fault;
+    pthread_t thread;
+    CU_ASSERT_FATAL(pthread_create(&thread, NULL, answer_all, &good_fd) == 0);
+    uint64_t start = clock_monotonic_ms();
+    CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL("b"), &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
+    CU_ASSERT(clock_monotonic_ms() - start < 2000);
+    CU_ASSERT_EQUAL(choice_current(options.choice), 1);
+    directory_pool_free(&pool);
+    pthread_join(thread, NULL);
+    close(mute_fd);
+    close(good_fd);
+    directory_choice_free(&options.choice);
+}
+
 static void test_environment(void)
 {
     directory_init();
@@ -261,6 +369,7 @@ static const struct unit_test tests[] = {
     { "normalise", test_normalise }, { "within", test_within }, { "filter", test_filter }, { "entries", test_entries },
     { "sync request", test_sync_request }, { "sync state", test_sync_state }, { "sync info", test_sync_info }, { "mute", test_mute },
     { "refused", test_refused }, { "write", test_write }, { "environment", test_environment },
+    { "bell request", test_bell_request }, { "csn", test_csn }, { "choice", test_choice }, { "mute first", test_mute_first },
 };
 
 UNIT_MAIN("directory", tests)
