@@ -44,4 +44,8 @@ include tests/fuzz/local.mk
 check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c
 tests_bench_load_LDADD =
-EXTRA_DIST += tests/bench/README.md tests/bench/run tests/bench/bench.py tests/bench/latency.py
+check_PROGRAMS += tests/bench/binds
+tests_bench_binds_SOURCES = tests/bench/binds.c
+tests_bench_binds_CFLAGS = $(WARNINGS) $(LDAP_CFLAGS)
+tests_bench_binds_LDADD = $(LDAP_LIBS)
+EXTRA_DIST += tests/bench/README.md tests/bench/run tests/bench/bench.py tests/bench/latency.py tests/bench/logins.py

@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+import threading
 import time
 
 import directory
@@ -194,7 +195,6 @@ def test_many(server, d):
     """More notices than are remembered while users are asked for: the last state is what is known in the end."""
     text = "".join(f"dn: {BOB}\nchangetype: modify\nreplace: posternMailAlias\nposternMailAlias: n{i}@example.org\n\n" for i in range(600))
     process_text = text + f"dn: {ALICE}\nchangetype: modify\nreplace: posternMailAlias\nposternMailAlias: end@example.org\n"
-    import threading
     thread = threading.Thread(target=lambda: server.ldap("ldapmodify", text=process_text))
     thread.start()
     while thread.is_alive():
@@ -203,6 +203,21 @@ def test_many(server, d):
     d.expect("the last of many", r"n599@example.org", 3, "find bob")
     d.expect("and of the other", r"end@example.org", 3, "find alice")
     check("is what the memory says", "n599@example.org" in d.ask("find bob") and "end@example.org" in d.ask("kept alice") + d.ask("find alice"))
+
+
+def test_storm(server, d):
+    """Forty threads log in while users, lists and the configuration change all the time."""
+    text = "".join(f"dn: {BOB}\nchangetype: modify\nreplace: posternMailAlias\nposternMailAlias: s{i}@example.org\n\n"
+                   f"dn: cn=outer,{PEOPLE}\nchangetype: modify\nreplace: description\ndescription: {i}\n\n"
+                   f"dn: {AGENT}\nchangetype: modify\nreplace: posternPop3Threads\nposternPop3Threads: {10 + i % 10}\n\n" for i in range(200))
+    add(server, f"cn=stormy,{AGENT}", f"objectClass: posternClassOfService\ncn: stormy\nposternMember: cn=outer,{PEOPLE}\nposternPop3Access: prevent")
+    thread = threading.Thread(target=lambda: server.ldap("ldapmodify", text=text))
+    thread.start()
+    check("each login has its own answer", d.ask("storm bob bobpw") == "storm good=1000 refused=1000\n")
+    thread.join()
+    d.expect("the last change", r"s199@example.org", 3, "find bob")
+    server.ldap("ldapdelete", f"cn=stormy,{AGENT}")
+    d.expect("no class", r"pop3=1 imap4=1", 5, "find bob")
 
 
 def test_without(server):
@@ -227,7 +242,7 @@ def main():
                          f"olcRootDN: {server.config_admin}\n")
         d = Driver(server, server.path("state"))
         d.expect("first snapshot", r"cache=0")
-        for test in (test_kept, test_changes, test_unimportant, test_names, test_lists, test_many, test_outage):
+        for test in (test_kept, test_changes, test_unimportant, test_names, test_lists, test_many, test_storm, test_outage):
             test(server, d)
         print("time of a look-up by memory:", d.ask("rate alice").strip())
         check("ended", d.end() == 0, d.said()[-3000:])
