@@ -370,8 +370,8 @@ class Settings(unittest.TestCase):
         poll(lambda: not self.pop3_login_works("bob"), what="bob's refusal")
         self.assertFalse(self.pop3_login_works("bob@example.org"))
         self.assertTrue(self.login_works("bob"))
-        bob.stat()
-        bob.quit()
+        self.assertTrue(bob.file.readline().startswith(b"-ERR [SYS/PERM]"))
+        bob.close()
         self.assertTrue(self.pop3_login_works("alice"))
         # by distribution list, by post office, by domain
         for member in (f"cn=everyone,ou=people,{site.suffix}", f"cn=Sales,ou=mail,{site.suffix}", "example.org"):
