@@ -43,7 +43,7 @@ static void check_agent_ports(struct version *v, const struct parse_bounds *boun
 }
 
 /* Two services that are both enabled cannot share a port. */
-static void check_shared_ports(struct version *v)
+static void check_shared_ports(struct version *v, const struct overlay *overlay)
 {
     const struct agent_settings *a = v->settings;
     const struct { bool enabled; uint64_t port; const char *attribute; } ports[] = {
@@ -54,8 +54,12 @@ static void check_shared_ports(struct version *v)
     };
     for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
         for (size_t j = 0; j < i; j++)
-            if (ports[i].enabled && ports[j].enabled && ports[i].port != 0 && ports[i].port == ports[j].port)
-                add_complaint(v, ports[i].attribute, arena_printf(&v->arena, "the same port as %s", ports[j].attribute));
+            if (ports[i].enabled && ports[j].enabled && ports[i].port != 0 && ports[i].port == ports[j].port) {
+                const char *given = overlay_given(overlay, ports[i].attribute);
+                given = given != NULL ? given : overlay_given(overlay, ports[j].attribute);
+                add_complaint(v, ports[i].attribute, arena_printf(&v->arena, "the same port as %s%s%s", ports[j].attribute,
+                                                                  given != NULL ? "; the command line has " : "", given != NULL ? given : ""));
+            }
 }
 
 /* As the listeners take them: numeric, IPv6 also in brackets, or * for all. */
@@ -103,7 +107,7 @@ static void check_agent(struct version *v, const struct parse_bounds *bounds)
     struct agent_settings *agent = v->settings;
     agent->dn = v->entry->dn;
     check_agent_ports(v, bounds);
-    check_shared_ports(v);
+    check_shared_ports(v, bounds->overlay);
     for (size_t i = 0; i < agent->bind_addresses.count; i++)
         if (!address_is_valid(agent->bind_addresses.values[i]))
             add_complaint(v, "posternBindAddress", arena_printf(&v->arena, "%s is not an IP address", agent->bind_addresses.values[i]));

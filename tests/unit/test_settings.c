@@ -99,6 +99,20 @@ static void test_switch_wins(void)
     unmake(&m);
 }
 
+/* A switch that does not go with what the directory says: the object's fault names it. */
+static void test_conflict(void)
+{
+    static const struct config_switch port[] = { { "posternPop3Port", "2143", "--popport 2143" } };
+    struct made m;
+    make(&m, port, 1, "posternImap4Port=1143", "posternImap4Port=2143");
+    CU_ASSERT_EQUAL(m.snapshot->agent.imap4_port, 1143);
+    CU_ASSERT_EQUAL(m.snapshot->agent.pop3_port, 2143);
+    CU_ASSERT_EQUAL_FATAL(m.snapshot->fault_count, 1);
+    CU_ASSERT_STRING_EQUAL(m.snapshot->faults[0].attribute, "posternImap4Port");
+    CU_ASSERT_STRING_EQUAL(m.snapshot->faults[0].reason, "the same port as posternPop3Port; the command line has --popport 2143");
+    unmake(&m);
+}
+
 static const struct setting_report *find(const struct settings_report *report, const char *attribute)
 {
     for (size_t i = 0; i < report->count; i++)
@@ -241,7 +255,7 @@ static void test_status_links(void)
 }
 
 static const struct unit_test tests[] = {
-    { "overlay", test_overlay }, { "switch wins", test_switch_wins }, { "report", test_report }, { "status entry", test_status_entry },
+    { "overlay", test_overlay }, { "switch wins", test_switch_wins }, { "conflict", test_conflict }, { "report", test_report }, { "status entry", test_status_entry },
     { "status bounds", test_status_bounds }, { "status links", test_status_links },
 };
 

@@ -2,5 +2,5 @@
 TEXT(version, "posternVersion", "Version of the gateway.")
 TIME(start_time, "posternStartTime", "When the gateway started.")
 TIME(change_time, "posternChangeTime", "When the gateway last applied a change.")
-TEXTS(faults, "posternFault", "A configuration fault: DN, attribute and reason.")
-TEXTS(links, "posternLinkState", "How a post office is reached: its DN, mode and path.")
+TEXTS(faults, "posternFault", "A configuration fault: DN, attribute and reason; two hundred at most, the others are counted.")
+TEXTS(links, "posternLinkState", "How a post office is reached now: its DN, the way, and since when; two hundred at most, the others are counted.")
