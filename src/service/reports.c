@@ -44,6 +44,26 @@ int settings_answer(struct question *q)
 
 /* --- links ----------------------------------------------------------------------------------------------------------------- */
 
+struct search {
+    const char *label;
+    bool found;
+};
+
+static void look_at_stalled(const char *label, void *context)
+{
+    struct search *search = context;
+    search->found = search->found || label == search->label;
+}
+
+/* As far as those who use it have found out. */
+static const char *reached(struct gateway *gateway, const struct post_office *office)
+{
+    struct search search = { fair_key_of(office), false };
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        pool_for_each_stalled(gateway->rooms[i].pool, look_at_stalled, &search);
+    return office->path == NULL ? "not reachable" : search.found ? "does not answer" : "direct access";
+}
+
 static void say_value(struct answer *a, const char *name, const char *from_name, const struct link_value *value)
 {
     answer_text(a, name, value->value);
@@ -73,6 +93,7 @@ int links_answer(struct question *q)
         say_value(&a, "path", "path from", &r->path);
         say_value(&a, "host", "host from", &r->host);
         say_value(&a, "port", "port from", &r->port);
+        answer_text(&a, "reached", reached(q->gateway, r->office));
         answer_close(&a);
     }
     answer_fini(&a);
@@ -109,7 +130,7 @@ int access_answer(struct question *q)
     return 0;
 }
 
-static void say_place(struct answer *a, const struct user *user)
+static void say_place(struct answer *a, struct gateway *gateway, const struct user *user)
 {
     const struct post_office *po = user->post_office;
     answer_text(a, "post office", po != NULL ? po->name : NULL);
@@ -121,7 +142,7 @@ static void say_place(struct answer *a, const struct user *user)
         buf_printf(&path, "%s/%s", po->path, user->mailbox_dir);
     answer_slice(a, "directory", buf_slice(&path));
     buf_fini(&path);
-    answer_text(a, "opened by", po == NULL || po->path == NULL ? "nothing: not reachable" : "direct access");
+    answer_text(a, "reached", po != NULL ? reached(gateway, po) : "not reachable");
 }
 
 int locate_answer(struct question *q)
@@ -135,7 +156,7 @@ int locate_answer(struct question *q)
     answer_text(&a, "dn", user->dn);
     answer_texts(&a, "addresses", user->addresses.values, user->addresses.count);
     answer_flag(&a, "disabled", user->disabled);
-    say_place(&a, user);
+    say_place(&a, q->gateway, user);
     answer_fini(&a);
     user_unref(&user);
     return 0;

@@ -125,6 +125,7 @@ class Control(unittest.TestCase):
         site = self.site
         offices = {o["name"]: o for o in self.json("links")["post_offices"]}
         self.assertEqual(set(offices), {"Sales", "Research"})
+        self.assertEqual({o["reached"] for o in offices.values()}, {"direct access"})
         self.assertEqual(offices["Sales"]["path"], os.path.join(site.dir, "mail", "sales"))
         sales, research = f"cn=Sales,ou=mail,{site.suffix}", f"cn=Research,ou=mail,{site.suffix}"
         self.assertEqual([offices["Sales"][n] for n in ("own_mode", "link", "configured_mode", "mode_from", "host")],
@@ -145,6 +146,11 @@ class Control(unittest.TestCase):
             self.assertEqual([row[n] for n in ("configured_mode", "mode", "path", "host", "port")],
                              ["direct", "direct", path, "poa.example.org", "1143"])
             self.assertEqual({row[n].lower() for n in ("link", "mode_from", "path_from", "host_from", "port_from")}, {link.lower()})
+            site.modify(link, posternAccessMode="clientServer")
+            poll(lambda: research_row()["reached"] == "not reachable", what="the end of direct access")
+            self.assertIsNone(research_row()["path"])
+            carol = self.json("locate", "carol")
+            self.assertEqual((carol["mode"], carol["directory"], carol["reached"]), ("clientServer", None, "not reachable"))
             site.modify(link, posternAccessMode="current", posternPath=None, posternHost=None, posternPort=None)
             poll(lambda: research_row()["configured_mode"] == "current", what="the link without words")
             row = research_row()
@@ -156,6 +162,7 @@ class Control(unittest.TestCase):
             site.modify(research, posternAccessMode="direct")
         alice = self.json("locate", "alice@example.org")
         self.assertEqual((alice["user"], alice["post_office"], alice["mailbox"]), ("alice", "Sales", "alice/Maildir"))
+        self.assertEqual(alice["reached"], "direct access")
         self.assertEqual(alice["directory"], os.path.join(site.dir, "mail", "sales", "alice", "Maildir"))
         code, out, err = self.ctl("locate", "nobody")
         self.assertEqual((code, out), (1, ""))
