@@ -1170,6 +1170,46 @@ static void test_too_many(void)
     site_stop(&site);
 }
 
+static int open_control(const struct site *site)
+{
+    int control = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un { sa_family_t family; char path[108]; } address = { .family = AF_UNIX };
+    memcpy(address.path, site->control, strlen(site->control) + 1);
+    CU_ASSERT_EQUAL_FATAL(connect(control, (struct sockaddr *)&address, sizeof(address)), 0);
+    return control;
+}
+
+/* The answer's text, with its first word in *word. */
+static struct buf ask_control(const struct site *site, const char *question, char word[8])
+{
+    int control = open_control(site);
+    for (const char *at = question; *at != '\0'; at++) {
+        char byte[2] = { *at, '\0' };
+        say(control, byte);
+    }
+    char head[256];
+    unsigned length = 0;
+    CU_ASSERT_EQUAL_FATAL(sscanf(get_line(control, head), "%7s %u", word, &length), 2);
+    struct buf answer = { .cap = 0 };
+    char *room = buf_reserve(&answer, length + 1);
+    ssize_t n = length > 0 ? recv(control, room, length, MSG_WAITALL) : 0;
+    CU_ASSERT_EQUAL(n, (ssize_t)length);
+    buf_extend(&answer, n > 0 ? (size_t)n : 0);
+    close(control);
+    return answer;
+}
+
+static bool control_says(const struct site *site, const char *question, const char *head, const char *words)
+{
+    char word[8];
+    struct buf answer = ask_control(site, question, word);
+    bool found = strcmp(word, head) == 0 && slice_find_text(buf_slice(&answer), slice_from_string(words)) >= 0;
+    if (!found)
+        fprintf(stderr, "%s says %s: %s\n", question, word, buf_text(&answer));
+    buf_fini(&answer);
+    return found;
+}
+
 static void test_stalled_session(void)
 {
     struct site site;
@@ -1187,8 +1227,11 @@ static void test_stalled_session(void)
     say(other, "step\r\n");       /* of the same post office */
     EXPECT(other, "step unavailable");
     CU_ASSERT_EQUAL(atomic_load(&echoes), 2);   /* the step still has its session */
+    CU_ASSERT(control_says(&site, "json locate joe\n", "ok", "\"directory\":\"/po/here\",\"reached\":\"does not answer\"}"));
+    CU_ASSERT(control_says(&site, "json status\n", "ok", "\"stalled\":[\"po\"]"));
     gate_open(&stuck_gate);
     EVENTUALLY(atomic_load(&echoes) == 1);
+    CU_ASSERT(control_says(&site, "json locate joe\n", "ok", "\"reached\":\"direct access\"}"));
     say(other, "step\r\n");
     EXPECT(other, "from a thread");
     close(other);
@@ -1298,46 +1341,6 @@ static void test_crash_notes(void)
     crash_notes_agent_ended(notes, true, now + CRASH_REFUSED_MS);
     CU_ASSERT_FALSE(crash_notes_is_refused(notes, "joe", now + CRASH_REFUSED_MS));
     crash_notes_free(&notes);
-}
-
-static int open_control(const struct site *site)
-{
-    int control = socket(AF_UNIX, SOCK_STREAM, 0);
-    struct sockaddr_un { sa_family_t family; char path[108]; } address = { .family = AF_UNIX };
-    memcpy(address.path, site->control, strlen(site->control) + 1);
-    CU_ASSERT_EQUAL_FATAL(connect(control, (struct sockaddr *)&address, sizeof(address)), 0);
-    return control;
-}
-
-/* The answer's text, with its first word in *word. */
-static struct buf ask_control(const struct site *site, const char *question, char word[8])
-{
-    int control = open_control(site);
-    for (const char *at = question; *at != '\0'; at++) {
-        char byte[2] = { *at, '\0' };
-        say(control, byte);
-    }
-    char head[256];
-    unsigned length = 0;
-    CU_ASSERT_EQUAL_FATAL(sscanf(get_line(control, head), "%7s %u", word, &length), 2);
-    struct buf answer = { .cap = 0 };
-    char *room = buf_reserve(&answer, length + 1);
-    ssize_t n = length > 0 ? recv(control, room, length, MSG_WAITALL) : 0;
-    CU_ASSERT_EQUAL(n, (ssize_t)length);
-    buf_extend(&answer, n > 0 ? (size_t)n : 0);
-    close(control);
-    return answer;
-}
-
-static bool control_says(const struct site *site, const char *question, const char *head, const char *words)
-{
-    char word[8];
-    struct buf answer = ask_control(site, question, word);
-    bool found = strcmp(word, head) == 0 && slice_find_text(buf_slice(&answer), slice_from_string(words)) >= 0;
-    if (!found)
-        fprintf(stderr, "%s says %s: %s\n", question, word, buf_text(&answer));
-    buf_fini(&answer);
-    return found;
 }
 
 static void test_control(void)
