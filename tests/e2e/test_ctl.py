@@ -47,6 +47,7 @@ class Control(unittest.TestCase):
         self.settled()
         imap = site.imap_client("alice")
         status = self.json("status")
+        self.assertEqual(os.stat(site.env["POSTERN_CONTROL"]).st_mode & 0o777, 0o600)
         self.assertEqual(status["gateway"]["faults"], 0)
         self.assertFalse(status["gateway"]["from_cache"])
         self.assertEqual(status["gateway"]["process"], site.agent_pid())
