@@ -46,9 +46,19 @@ void map_init(struct map *m)
     *m = (struct map){ 0 };
 }
 
+void map_init_in(struct map *m, struct arena *arena, size_t count)
+{
+    map_init(m);
+    m->arena = arena;
+    m->bucket_count = 16;
+    while (m->bucket_count < count)
+        m->bucket_count *= 2;
+    m->buckets = MEM_NEW_ARRAY(struct map_entry *, m->bucket_count);
+}
+
 void map_fini(struct map *m)
 {
-    for (size_t i = 0; i < m->bucket_count; i++) {
+    for (size_t i = 0; m->arena == NULL && i < m->bucket_count; i++) {
         while (m->buckets[i] != NULL) {
             struct map_entry *entry = m->buckets[i];
             m->buckets[i] = entry->next;
@@ -106,7 +116,8 @@ void *map_put(struct map *m, struct slice key, void *value)
         (*at)->value = value;
         return old;
     }
-    struct map_entry *entry = mem_alloc(sizeof(*entry) + key.len);
+    size_t size = sizeof(struct map_entry) + key.len;
+    struct map_entry *entry = m->arena != NULL ? arena_alloc(m->arena, size) : mem_alloc(size);
     entry->value = value;
     entry->hash = hash;
     entry->len = key.len;
@@ -127,7 +138,8 @@ void *map_remove(struct map *m, struct slice key)
         return NULL;
     void *value = entry->value;
     *at = entry->next;
-    mem_free(&entry);
+    if (m->arena == NULL)
+        mem_free(&entry);
     m->count--;
     return value;
 }

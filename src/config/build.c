@@ -14,6 +14,7 @@ struct builder {
     const struct build_options *options;
     struct object **objects;
     size_t object_count;
+    struct arena arena;        /* until it is built */
     struct map links;          /* normal DN of a post office to the version of its link */
     size_t fault_room;
     char *fallback_template;   /* the snapshot's own, for all that have none */
@@ -60,6 +61,9 @@ static void make_room(struct builder *b)
         offices += is_of(b->objects[i], CLASS_POST_OFFICE);
         classes += is_of(b->objects[i], CLASS_CLASS_OF_SERVICE);
     }
+    map_init_in(&body->offices, &body->arena, offices);
+    map_init_in(&body->domains, &body->arena, offices);
+    map_init_in(&b->links, &b->arena, offices);
     body->public.post_offices = MEM_NEW_ARRAY(struct post_office, offices + 1);
     body->public.classes = MEM_NEW_ARRAY(struct class_of_service, classes + 1);
     body->versions = MEM_NEW_ARRAY(struct version *, b->object_count * 2 + 1);
@@ -279,8 +283,7 @@ struct snapshot *build_snapshot(struct objects *objects, const struct build_opti
     body->public.references = 1;
     body->public.from_cache = options->from_cache;
     arena_init(&body->arena);
-    map_init(&body->offices);
-    map_init(&body->domains);
+    arena_init(&b.arena);
     body->base = mem_strdup(options->base);
     body->overlay = options->overlay;
     b.fallback_template = arena_printf(&body->arena, "%%u/Maildir");
@@ -295,6 +298,7 @@ struct snapshot *build_snapshot(struct objects *objects, const struct build_opti
     build_classes(&b);
     rights_index(body);
     map_fini(&b.links);
+    arena_clear(&b.arena);
     map_fini(&b.served);
     mem_free(&b.objects);
     return &body->public;

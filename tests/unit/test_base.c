@@ -113,9 +113,9 @@ static void count_entry(struct slice key, void *value, void *context)
     *(size_t *)context += *(int *)value;
 }
 
-static void test_map(void)
+static void check_map(struct map given)
 {
-    struct map m = { 0 };
+    struct map m = given;
     int one = 1, two = 2;
     char key[16];
     for (int i = 0; i < 1000; i++) {
@@ -131,6 +131,29 @@ static void test_map(void)
     CU_ASSERT_PTR_EQUAL(map_remove(&m, SLICE_LITERAL("k7")), &two);
     CU_ASSERT_PTR_NULL(map_remove(&m, SLICE_LITERAL("k7")));
     CU_ASSERT_EQUAL(m.count, 999);
+    map_fini(&m);
+}
+
+static void test_map(void)
+{
+    struct arena arena;
+    struct map in_arena;
+    check_map((struct map){ 0 });
+    arena_init(&arena);
+    map_init_in(&in_arena, &arena, 0);
+    check_map(in_arena);
+    map_init_in(&in_arena, &arena, 5000);
+    check_map(in_arena);
+    arena_clear(&arena);
+    /* Keys that differ in one octet, at each place of a word of eight and after it, are all different. */
+    struct map m = { 0 };
+    char key[21];
+    for (size_t at = 0; at < 20; at++) {
+        memset(key, 'x', 20);
+        key[at] = 'y';
+        CU_ASSERT_PTR_NULL(map_put(&m, slice_make(key, 20), &arena));
+    }
+    CU_ASSERT_EQUAL(m.count, 20);
     map_fini(&m);
 }
 

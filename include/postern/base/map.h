@@ -2,6 +2,7 @@
 #ifndef POSTERN_BASE_MAP_H
 #define POSTERN_BASE_MAP_H
 
+#include "postern/base/arena.h"
 #include "postern/base/slice.h"
 
 struct map_entry;
@@ -9,10 +10,13 @@ struct map {
     struct map_entry **buckets;
     size_t bucket_count;
     size_t count;
+    struct arena *arena;   /* NULL: nodes are freed one by one */
 };
 
 /* A zeroed struct is an empty map. */
 void map_init(struct map *m);
+/* An empty map with room for `count` keys, whose keys and nodes lie in the arena until that is cleared. */
+void map_init_in(struct map *m, struct arena *arena, size_t count);
 /* Frees keys and nodes; values belong to the caller. */
 void map_fini(struct map *m);
 /* NULL if absent. */
