@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../../src/service/crash_notes.h"
+#include "../../src/service/login_gate.h"
 #include "../../src/service/pool.h"
 #include "../../src/service/supervisor_wire.h"
 #include "postern/base/clock.h"
@@ -313,6 +314,67 @@ void store_keep_idle(uint64_t milliseconds)
 size_t queue_length(void)
 {
     return 0;
+}
+
+/* --- who may try a password ---------------------------------------------------------------------------------------------------- */
+
+static struct login_ticket *gone[64];
+static unsigned gone_count;
+
+static void note_gone(struct login_ticket *ticket)
+{
+    gone[gone_count++] = ticket;
+}
+
+static void test_login_gate(void)
+{
+    struct login_gate *gate = login_gate_new(note_gone);
+    struct login_ticket many[20], same[3], other = { .client = 2, .name = 900 };
+    gone_count = 0;
+    /* One client: half of the slots, in the order of coming. */
+    unsigned at_once = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        many[i] = (struct login_ticket){ .client = 1, .name = 100 + i };
+        at_once += login_gate_enter(gate, &many[i]);
+    }
+    CU_ASSERT_EQUAL(at_once, LOGIN_GATE_SLOTS / 2);
+    CU_ASSERT(login_gate_enter(gate, &other));
+    login_gate_leave(gate, &many[3]);
+    CU_ASSERT_EQUAL(gone_count, 1);
+    CU_ASSERT_PTR_EQUAL(gone[0], &many[LOGIN_GATE_SLOTS / 2]);
+    /* One name at a time; the other names of the client go past it. */
+    for (unsigned i = 0; i < 3; i++) {
+        same[i] = (struct login_ticket){ .client = 3, .name = 500 };
+        CU_ASSERT_EQUAL(login_gate_enter(gate, &same[i]), i == 0);
+    }
+    struct login_ticket beside = { .client = 3, .name = 501 };
+    CU_ASSERT(login_gate_enter(gate, &beside));
+    login_gate_leave(gate, &beside);
+    CU_ASSERT_EQUAL(gone_count, 1);
+    login_gate_leave(gate, &same[0]);
+    CU_ASSERT_EQUAL(gone_count, 2);
+    CU_ASSERT_PTR_EQUAL(gone[1], &same[1]);
+    /* All slots: clients take turns, however many of one wait. */
+    struct login_ticket fill[LOGIN_GATE_SLOTS];
+    unsigned filled = 0;
+    for (unsigned i = 0; i < LOGIN_GATE_SLOTS; i++) {
+        fill[i] = (struct login_ticket){ .client = 10 + i, .name = 700 + i };
+        if (!login_gate_enter(gate, &fill[i]))
+            break;
+        filled++;
+    }
+    CU_ASSERT_EQUAL(filled, LOGIN_GATE_SLOTS - LOGIN_GATE_SLOTS / 2 - 2);
+    struct login_ticket late = { .client = 40, .name = 800 };
+    CU_ASSERT_FALSE(login_gate_enter(gate, &late));
+    login_gate_leave(gate, &many[4]);
+    login_gate_leave(gate, &many[5]);
+    login_gate_leave(gate, &many[6]);
+    bool late_went = false;
+    for (unsigned i = 2; i < gone_count; i++)
+        late_went = late_went || gone[i] == &late;
+    CU_ASSERT_EQUAL(gone_count, 5);
+    CU_ASSERT(late_went);
+    login_gate_free(&gate);
 }
 
 /* --- the pool ----------------------------------------------------------------------------------------------------------------- */
@@ -1427,6 +1489,7 @@ static void test_watch(void)
 
 static const struct unit_test tests[] = {
     { "supervisor", test_supervisor },
+    { "login gate", test_login_gate },
     { "serial keys", test_serial_keys },
     { "fair keys", test_fair_keys },
     { "fewest go first", test_fewest_go_first },
