@@ -166,6 +166,11 @@ static void test_refusals(void)
         { "--uri|http://x", "does not begin with ldap://" },
         { "--log-level|loud", "is not error, warning" },
         { "--state-dir|relative", "is not an absolute path" },
+        { "--gssapi|--external", "--gssapi goes without --external" },
+        { "--gssapi|--bind-dn|cn=b|--password-file|/x", "--gssapi goes without" },
+        { "--keytab|/x", "--keytab needs --gssapi" },
+        { "--cert-file|/x", "--cert-file and --key-file go together" },
+        { "--key-file|/x", "--cert-file and --key-file go together" },
         { "@/nonexistent/file", "@/nonexistent/file: " },
     };
     char said[2048];
