@@ -2,7 +2,7 @@
 sbin_PROGRAMS += posternd
 posternd_SOURCES = src/posternd.c
 posternd_LDADD = \
-	src/service/libservice.a src/pop3/libpop3.a src/imap/libimap.a src/smtp/libsmtp.a src/queue/libqueue.a \
+	src/service/libservice.a src/pop3/libpop3.a src/imap/libimap.a src/smtp/libsmtp.a src/queue/libqueue.a src/poa/libpoa.a \
 	src/session/libsession.a src/config/libconfig.a src/store/libstore.a src/directory/libdirectory.a \
 	src/sasl/libsasl.a src/mime/libmime.a src/net/libnet.a src/base/libbase.a \
 	$(LDAP_LIBS) $(GSASL_LIBS) $(NET_LIBS)

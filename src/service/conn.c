@@ -11,6 +11,7 @@
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/net/endpoint.h"
+#include "reach.h"
 #include "revoke.h"
 #include "user_counts.h"
 
@@ -83,6 +84,7 @@ static void bury(void *arg)
 {
     struct conn *c = arg;
     stream_fini(&c->stream);
+    reach_free(c);
     conn_take(c);
 }
 
@@ -96,6 +98,7 @@ static void die(struct conn *c)
     loop_timer_cancel(&c->watchdog);
     loop_timer_cancel(&c->later);
     stream_want_input(&c->stream, false);
+    reach_stop(c);
     revoke_forget(c);
     user_counts_leave(c);
     if (c->counted)
@@ -137,6 +140,10 @@ static uint64_t next_limit(const struct conn *c, enum close_reason *reason_out)
         return c->state_ms + CLOSING_MS;
     if (c->state == CONN_HANDSHAKE || (c->action == CONN_START_TLS && c->under_way))
         return c->arrived_ms + HANDSHAKE_MS;
+    if (reach_end_ms(c) != UINT64_MAX) {
+        *reason_out = c->session.remote->end_reason;
+        return reach_end_ms(c);
+    }
     if (stream_pending(&c->stream) > 0) {
         *reason_out = CLOSE_WRITE_TIMEOUT;
         return c->stream.waiting_since + WRITE_MS;
@@ -203,6 +210,7 @@ static void begin_close(struct conn *c, enum close_reason reason)
     note_close(c, reason);
     enter(c, CONN_CLOSING);
     loop_timer_cancel(&c->later);
+    reach_stop(c);
     if (farewell.len > 0) {
         struct buf words = { .cap = 0 };
         buf_append(&words, farewell);
@@ -230,7 +238,7 @@ void conn_close(struct conn *conn, enum close_reason reason)
         /* A step that has begun is answered: it may have stored mail. */
         c->close_wanted = true;
         c->reason = reason;
-    } else
+    } else if (!reach_end(c, reason))
         begin_close(c, reason);
 }
 
@@ -346,7 +354,7 @@ static void settle(struct conn *c)
 {
     struct session *s = &c->session;
     flush(c);
-    if (c->at_rest != CLOSE_CLIENT && !s->busy && !s->closing) {
+    if (c->at_rest != CLOSE_CLIENT && c->action != CONN_STEP && !s->closing) {
         c->close_wanted = true;
         c->reason = c->at_rest;
     }
@@ -366,11 +374,12 @@ static void settle(struct conn *c)
         if (c->rerun && pending == 0) {
             c->rerun = false;
             conn_post(c, run_again);
-        } else if (s->eof && pending == 0 && !s->out_full && !loop_timer_is_set(&c->later)) {
+        } else if (s->eof && s->remote == NULL && pending == 0 && !s->out_full && !loop_timer_is_set(&c->later)) {
             begin_close(c, CLOSE_CLIENT);
             return;
         }
     }
+    reach_settle(c);
     c->stream.in_limit = s->in_limit;
     stream_want_input(&c->stream, !s->busy);
     set_watchdog(c);

@@ -31,6 +31,8 @@ struct look_up {
     enum action_result result;
 };
 
+struct reach;
+
 struct conn {
     struct session session;       /* first */
     struct gateway *gateway;
@@ -41,6 +43,7 @@ struct conn {
     struct pool_task task;
     enum step_result (*work)(struct session *session);
     struct look_up *look_up;
+    struct reach *reach;          /* a POA is asked, or the session is relayed to it; else NULL */
     struct loop_timer watchdog;   /* idle, login, write and closing limits: the nearest of them */
     struct loop_timer later;      /* wake_after; the answer of a failed login */
     uint64_t began_ms;
@@ -63,7 +66,7 @@ struct conn {
     bool waits;                   /* in a list of revoke.c, by wait_link */
     struct list wait_link;
     struct user *fresh;           /* takes the place of session.user when no action is under way; or NULL */
-    enum close_reason at_rest;    /* closed with it when no action is under way any more; CLOSE_CLIENT: no */
+    enum close_reason at_rest;    /* closed with it when the protocol asks for no more steps; CLOSE_CLIENT: no */
     char *counted_user;           /* user_counts.c */
     char last_byte;               /* of what was handed to the stream; 0: nothing yet */
 };
@@ -85,6 +88,8 @@ void conn_action_ended(struct conn *conn, enum action_result result);
 
 /* look_up.c */
 void look_up_start(struct conn *conn);
+/* Tells the protocol how the login has ended, a refusal at its time. */
+void look_up_finish(struct conn *conn);
 void look_up_free(struct look_up **look_up);
 /* A login's turn has come. Any thread. */
 void look_up_may_go(struct login_ticket *ticket);

@@ -5,6 +5,7 @@
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
+#include "reach.h"
 
 enum { NAME_MAX_OCTETS = 320, PASSWORD_MAX_OCTETS = 1000 };
 
@@ -128,4 +129,5 @@ const struct session_ops conn_ops = {
     .wake = op_wake,
     .wake_after = op_wake_after,
     .refresh = op_refresh,
+    .drop_remote = reach_drop,
 };

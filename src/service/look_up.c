@@ -8,6 +8,7 @@
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "reach.h"
 #include "revoke.h"
 #include "user_counts.h"
 
@@ -137,12 +138,14 @@ static enum step_result work(struct pool_task *task)
         l->result = ACTION_UNAVAILABLE;
     else
         l->result = c->action == CONN_LOGIN ? log_in(c, l) : resolve(l);
-    buf_wipe(&l->password);
+    if (c->action != CONN_LOGIN || l->result != ACTION_OK)
+        buf_wipe(&l->password);
     return STEP_DONE;
 }
 
-static void login_ended(struct conn *c)
+void look_up_finish(struct conn *conn)
 {
+    struct conn *c = conn;
     struct look_up *l = c->look_up;
     if (l->result == ACTION_OK && !user_counts_enter(c, l->user)) {
         note_login(c, COUNTER_ACCESS_DENIED, "as many connections as the class of service allows", "");
@@ -164,6 +167,15 @@ static void login_ended(struct conn *c)
     uint64_t due = c->arrived_ms + c->session.snapshot->agent.login_failure_milliseconds, now = clock_monotonic_ms();
     c->failing = true;
     loop_timer_set(&c->later, due > now ? due - now : 0);
+}
+
+/* The directory has verified the user, or not: now the mailbox. */
+static void login_ended(struct conn *c)
+{
+    bool asked = c->look_up->result == ACTION_OK && reach_begin(c);
+    buf_wipe(&c->look_up->password);
+    if (!asked)
+        look_up_finish(c);
 }
 
 static void ended(void *arg)

@@ -10,6 +10,7 @@
 #include "postern/base/map.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "reach.h"
 
 enum {
     PART = 1000,           /* sessions looked at before the loop does something else, */
@@ -81,6 +82,9 @@ static enum close_reason judge(const struct conn *c, const struct user *fresh, c
     *cause = fresh == NULL ? "the user is gone" : fresh->disabled ? "disabled or expired" : "class of service";
     if (fresh == NULL || fresh->disabled || !revoke_is_allowed(fresh, service))
         return CLOSE_ACCESS_REVOKED;
+    *cause = "another access mode";
+    if (reach_is_outdated(c, fresh))
+        return CLOSE_LINK_CHANGED;
     *cause = fresh->post_office == NULL ? "post office gone" : "another mailbox";
     return service == SERVICE_SMTP || is_same_mailbox(c->session.user, fresh) ? CLOSE_CLIENT : CLOSE_MAILBOX_MOVED;
 }
@@ -90,7 +94,7 @@ static void end_session(struct conn *c, enum close_reason reason, const char *ca
     log_normal("login", "%s session %llu of %s from %s ends: %s: %s", service_word(c->room->service), (unsigned long long)c->session.id,
                c->session.user->id, c->session.peer, close_reason_word(reason), cause);
     /* A message that is being stored has all its recipients first: ended between them, the client would send it to the others twice. */
-    if (c->room->service == SERVICE_SMTP && c->session.busy)
+    if (c->room->service == SERVICE_SMTP && c->action == CONN_STEP)
         c->at_rest = reason;
     else
         conn_close(c, reason);

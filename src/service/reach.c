@@ -1,0 +1,232 @@
+/* The way to a mailbox: chosen after the login, by the post office's mode and by what is known of its POA; then the POA's side of a relayed
+ * session. Called on the connection's loop; must never wait, nor keep more of what the POA says than the protocol asks for. */
+#include "reach.h"
+
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+#include "postern/poa/poa.h"
+
+enum {
+    OUT_FULL = 256 * 1024,
+    OUT_LOW = 64 * 1024,
+    END_MS = 10 * 1000,
+    ACTIVITY = 4096,    /* octets at once that are a download; less may be the sign of life of an IDLE */
+};
+
+struct reach {
+    struct remote remote;
+    struct conn *conn;
+    struct poa_opening *opening;    /* NULL: none under way */
+    struct stream stream;
+    uint64_t end_ms;
+    bool stopped;
+};
+
+static bool has_direct(const struct post_office *office)
+{
+    return office->path != NULL && office->mode != ACCESS_CLIENT_SERVER;
+}
+
+static bool has_both(const struct post_office *office)
+{
+    return has_direct(office) && poa_is_used(office);
+}
+
+/* --- the choice --------------------------------------------------------------------------------------------------------------- */
+
+static void unavailable(struct conn *c, const char *cause)
+{
+    counter_add(c->session.counters, COUNTER_STORE_LOGIN_ERROR, 1);
+    log_normal("login", "%s session %llu: the mailbox of %s is not reachable: %s", service_word(c->room->service),
+               (unsigned long long)c->session.id, c->look_up->user->id, cause);
+    c->look_up->result = ACTION_UNAVAILABLE;
+}
+
+static void poa_answered(void *context, enum poa_result result, const struct fault *fault);
+
+static void open_poa(struct conn *c)
+{
+    const struct session *s = &c->session;
+    struct reach *r = MEM_NEW(struct reach);
+    c->reach = r;
+    r->conn = c;
+    r->remote.in_limit = 16 * 1024;
+    struct poa_open_request request = {
+        .loop = c->home->loop, .post_office = c->look_up->user->post_office, .snapshot = c->look_up->user->snapshot,
+        .user = c->look_up->user->id, .password = buf_slice(&c->look_up->password), .client = s->peer, .client_port = s->peer_port,
+        .local = s->local, .session_id = s->id, .tls = s->tls, .answered = poa_answered, .context = c,
+    };
+    c->under_way = true;
+    r->opening = poa_open(&request);
+}
+
+bool reach_begin(struct conn *conn)
+{
+    struct conn *c = conn;
+    const struct post_office *office = c->look_up->user->post_office;
+    if (c->room->service == SERVICE_SMTP)
+        return false;
+    switch (poa_choose(office)) {
+    case PATH_POA:
+        if (c->room->protocol->uses_remote) {
+            open_poa(c);
+            return true;
+        }
+        if (!has_direct(office))
+            unavailable(c, "it is served client/server only");
+        return false;
+    case PATH_DIRECT:
+        c->session.fallback = poa_is_used(office);
+        return false;
+    default:
+        unavailable(c, "neither way to the post office can be used");
+        return false;
+    }
+}
+
+/* --- the POA's answer --------------------------------------------------------------------------------------------------------- */
+
+static void note_failure(struct conn *c, const struct fault *fault, const char *what)
+{
+    log_normal("login", "%s session %llu: %s at the post office agent: %s: %s", service_word(c->room->service),
+               (unsigned long long)c->session.id, c->look_up->user->id, what, fault->text);
+    counter_add(c->session.counters, COUNTER_STORE_LOGIN_ERROR, 1);
+}
+
+static void fail(struct conn *c, enum poa_result result, const struct fault *fault)
+{
+    bool refused = result == POA_REFUSED, direct = !refused && has_direct(c->look_up->user->post_office);
+    note_failure(c, fault, refused ? "refused" : direct ? "served directly" : "not served");
+    c->session.fallback = direct;
+    c->look_up->result = refused ? ACTION_REFUSED : direct ? ACTION_OK : ACTION_UNAVAILABLE;
+    reach_free(c);
+}
+
+static void poa_news(struct stream *stream, enum stream_event event, void *context);
+
+static void poa_answered(void *context, enum poa_result result, const struct fault *fault)
+{
+    struct conn *c = context;
+    struct reach *r = c->reach;
+    struct poa_opening *opening = r->opening;
+    r->opening = NULL;
+    c->under_way = false;
+    if (result == POA_OPEN) {
+        poa_take(opening, &r->stream, &r->remote.in, &r->remote.capability, poa_news, r);
+        r->remote.direct_too = has_both(c->look_up->user->post_office);
+        c->session.remote = &r->remote;
+    } else
+        fail(c, result, fault);
+    look_up_finish(c);
+}
+
+/* --- while it lasts ----------------------------------------------------------------------------------------------------------- */
+
+static void poa_news(struct stream *stream, enum stream_event event, void *context)
+{
+    struct reach *r = context;
+    struct conn *c = r->conn;
+    struct remote *remote = &r->remote;
+    if (c->state != CONN_OPEN || r->stopped) {
+        buf_fini(&remote->in);
+        return;
+    }
+    if (event == STREAM_INPUT && remote->in.len >= ACTIVITY)
+        c->input_ms = clock_monotonic_ms();
+    else if (event == STREAM_EOF || event == STREAM_FAILED)
+        remote->eof = true;
+    else if (event == STREAM_WRITTEN) {
+        if (!remote->out_full || stream_pending(stream) >= OUT_LOW)
+            return;
+        remote->out_full = false;
+    }
+    conn_run(c);
+}
+
+void reach_settle(struct conn *conn)
+{
+    struct reach *r = conn->reach;
+    struct session *s = &conn->session;
+    if (r == NULL || s->remote == NULL || r->stopped)
+        return;
+    struct remote *remote = &r->remote;
+    stream_send(&r->stream, &remote->out);
+    buf_shrink(&remote->out);
+    size_t pending = stream_pending(&r->stream);
+    remote->out_full = pending > OUT_FULL || (remote->out_full && pending >= OUT_LOW);
+    r->stream.in_limit = remote->in_limit;
+    stream_want_input(&r->stream, !s->out_full && !remote->eof);
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------------------ */
+
+bool reach_end(struct conn *conn, enum close_reason reason)
+{
+    if (conn->session.remote == NULL || conn->reach->stopped)
+        return false;
+    struct reach *r = conn->reach;
+    if (!r->remote.end_wanted) {
+        r->remote.end_wanted = true;
+        r->remote.end_reason = reason;
+        r->end_ms = clock_monotonic_ms() + END_MS;
+        conn_run(conn);
+    }
+    return true;
+}
+
+uint64_t reach_end_ms(const struct conn *conn)
+{
+    return conn->session.remote != NULL && conn->session.remote->end_wanted ? conn->reach->end_ms : UINT64_MAX;
+}
+
+bool reach_is_outdated(const struct conn *conn, const struct user *fresh)
+{
+    const struct remote *remote = conn->session.remote;
+    return remote != NULL && fresh->post_office != NULL &&
+           (!poa_is_used(fresh->post_office) || has_both(fresh->post_office) != remote->direct_too);
+}
+
+void reach_stop(struct conn *conn)
+{
+    struct reach *r = conn->reach;
+    if (r == NULL || r->stopped)
+        return;
+    r->stopped = true;
+    if (r->opening != NULL) {
+        poa_open_cancel(&r->opening);
+        conn->under_way = false;
+    }
+    if (r->stream.loop != NULL)
+        stream_want_input(&r->stream, false);
+}
+
+void reach_free(struct conn *conn)
+{
+    struct reach *r = conn->reach;
+    if (r == NULL)
+        return;
+    reach_stop(conn);
+    stream_fini(&r->stream);
+    buf_fini(&r->remote.in);
+    buf_fini(&r->remote.out);
+    buf_fini(&r->remote.capability);
+    conn->session.remote = NULL;
+    mem_free(&conn->reach);
+}
+
+static void free_later(void *arg)
+{
+    struct conn *c = arg;
+    reach_free(c);
+    conn_take(c);
+}
+
+void reach_drop(struct session *session)
+{
+    struct conn *c = LIST_ITEM(session, struct conn, session);
+    session->remote = NULL;
+    session->fallback = true;
+    reach_stop(c);
+    conn_post(c, free_later);
+}
