@@ -37,22 +37,16 @@ static void fault_list_fini(struct fault_list *list)
     arena_clear(&list->arena);
 }
 
-static int complain(const struct check *c, const char *doing, const struct fault *fault)
-{
-    (void)c;
-    return ctl_complain(doing, fault->text);
-}
-
 /* --- reading --------------------------------------------------------------------------------------------------------------- */
 
 static int open_reader(const struct check *c, const char *password_file, const char *dn, struct directory_reader **out)
 {
-    struct directory_options *directory = &((struct check_options *)(uintptr_t)c->options)->directory;
+    struct directory_options *directory = &c->options->directory;
     struct buf password = { .cap = 0 };
     struct fault fault;
     int code = dn != NULL ? ctl_read_password(password_file, dn, &password) : 0;
     if (code == 0 && directory_reader_open(directory, buf_slice(&password), out, &fault) < 0)
-        code = complain(c, directory->uris[0], &fault);
+        code = ctl_complain(directory->uris[0], fault.text);
     buf_wipe(&password);
     return code;
 }
@@ -76,7 +70,7 @@ static int read_objects(struct check *c)
         rc = directory_reader_search(c->reader, &search, take_object, c, &fault);
     }
     mem_free(&attributes);
-    return rc == 0 ? 0 : complain(c, "the objects cannot be read", &fault);
+    return rc == 0 ? 0 : ctl_complain("the objects cannot be read", fault.text);
 }
 
 static void take_one(void *context, struct directory_entry *entry)
@@ -119,7 +113,7 @@ static int read_ldif(struct check *c)
     if (!standard)
         fclose(file);
     mem_free(&piece);
-    return rc == 0 ? 0 : complain(c, c->options->ldif, &fault);
+    return rc == 0 ? 0 : ctl_complain(c->options->ldif, fault.text);
 }
 
 static int apply_edit(struct check *c)
@@ -128,9 +122,9 @@ static int apply_edit(struct check *c)
     for (const struct ldif_record *r = c->ldif.records; r != NULL; r = r->next) {
         int rc = edit_apply(&c->edit, r, &fault);
         if (c->read_fault.class != FAULT_NONE)
-            return complain(c, r->dn, &c->read_fault);
+            return ctl_complain(r->dn, c->read_fault.text);
         if (rc < 0)
-            return complain(c, c->options->ldif, &fault);
+            return ctl_complain(c->options->ldif, fault.text);
     }
     return 0;
 }
@@ -211,7 +205,7 @@ static int check_users(struct check *c)
     c->users[0] = user_check_new(c->before);
     c->users[1] = c->after != NULL ? user_check_new(c->after) : NULL;
     if (directory_reader_search(c->reader, &search, take_user, c, &fault) < 0)
-        return complain(c, "the users cannot be read", &fault);
+        return ctl_complain("the users cannot be read", fault.text);
     base = c->after != NULL ? config_check_user_base(c->after, c->base) : NULL;
     for (size_t i = 0; c->after != NULL && i < c->edit.count; i++)
         if (c->edit.all[i]->after != NULL && is_below(c->edit.all[i]->after->dn, base))
@@ -233,7 +227,7 @@ static void probe(struct check *c, struct directory_reader *reader, const char *
 
 static int check_rights(struct check *c)
 {
-    struct check_options *options = (struct check_options *)(uintptr_t)c->options;
+    struct check_options *options = c->options;
     struct directory_options own = options->directory;
     struct directory_reader *reader = NULL;
     struct protected_attribute p;

@@ -16,7 +16,7 @@ struct fault_list {
 
 struct check {
     const struct ctl *ctl;
-    const struct check_options *options;
+    struct check_options *options;
     struct directory_reader *reader;
     struct config_check *config;
     char *base;
