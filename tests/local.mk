@@ -48,4 +48,4 @@ check_PROGRAMS += tests/bench/binds
 tests_bench_binds_SOURCES = tests/bench/binds.c
 tests_bench_binds_CFLAGS = $(WARNINGS) $(LDAP_CFLAGS)
 tests_bench_binds_LDADD = $(LDAP_LIBS)
-EXTRA_DIST += tests/bench/README.md tests/bench/run tests/bench/bench.py tests/bench/latency.py tests/bench/logins.py
+EXTRA_DIST += tests/bench/README.md tests/bench/run tests/bench/bench.py tests/bench/latency.py tests/bench/logins.py tests/bench/rights.py

@@ -202,6 +202,70 @@ static void latency(const char *uri, const char *agent, char *arguments)
            (double)after[ROUNDS * 99 / 100] / 1000, (double)whole[ROUNDS / 2] / 1000, (double)whole[ROUNDS * 99 / 100] / 1000);
 }
 
+/* What a look-up takes: by the directory alone (the two searches of one), the first time, and from memory; medians over users u0 to uN-1. */
+static void raw_search(LDAP *ld, const char *filter)
+{
+    LDAPMessage *found = NULL;
+    char none[] = "1.1", *attributes[] = { none, NULL };
+    ldap_search_ext_s(ld, "dc=example,dc=org", LDAP_SCOPE_SUBTREE, filter, attributes, 0, NULL, NULL, NULL, 0, &found);
+    ldap_msgfree(found);
+}
+
+static uint64_t raw_look_up(LDAP *ld, unsigned user)
+{
+    char filter[512];
+    uint64_t start = clock_monotonic_us();
+    snprintf(filter, sizeof(filter), "(&(objectClass=posternMailUser)(|(uid=u%u)(mail=u%u)(posternMailAlias=u%u)))", user, user, user);
+    raw_search(ld, filter);
+    snprintf(filter, sizeof(filter), "(&(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))(|(member=uid=u%u,ou=people,dc=example,dc=org)"
+             "(uniqueMember=uid=u%u,ou=people,dc=example,dc=org)))", user, user);
+    raw_search(ld, filter);
+    return clock_monotonic_us() - start;
+}
+
+static double median(uint64_t *times, unsigned count)
+{
+    qsort(times, count, sizeof(times[0]), compare_times);
+    return (double)times[count / 2];
+}
+
+static void cost(const char *uri, char *arguments)
+{
+    LDAP *ld;
+    int version = LDAP_VERSION3;
+    char *password = strchr(arguments, ' ');
+    unsigned count = (unsigned)strtoul(arguments, NULL, 10);
+    if (password == NULL || count == 0 || ldap_initialize(&ld, uri) != LDAP_SUCCESS)
+        return;
+    struct berval credentials = { strlen(password + 1), password + 1 };
+    ldap_set_option(ld, LDAP_OPT_PROTOCOL_VERSION, &version);
+    if (ldap_sasl_bind_s(ld, "cn=admin,dc=example,dc=org", LDAP_SASL_SIMPLE, &credentials, NULL, NULL, NULL) != LDAP_SUCCESS)
+        return;
+    uint64_t *raw = MEM_NEW_ARRAY(uint64_t, count), *first = MEM_NEW_ARRAY(uint64_t, count), *again = MEM_NEW_ARRAY(uint64_t, count);
+    unsigned restricted = 0;
+    for (unsigned i = 0; i < count; i++) {
+        char name[32];
+        struct user *user = NULL;
+        snprintf(name, sizeof(name), "u%u", i);
+        raw[i] = raw_look_up(ld, i);
+        uint64_t start = clock_monotonic_us();
+        int rc = config_find_user(slice_from_string(name), &user, NULL);
+        first[i] = clock_monotonic_us() - start;
+        restricted += rc == 0 && !user->imap4_allowed;
+        user_unref(&user);
+        start = clock_monotonic_us();
+        (void)config_find_user(slice_from_string(name), &user, NULL);
+        again[i] = clock_monotonic_us() - start;
+        user_unref(&user);
+    }
+    printf("cost raw=%.0f first=%.0f kept=%.0f us restricted=%u of %u\n", median(raw, count), median(first, count), median(again, count),
+           restricted, count);
+    mem_free(&raw);
+    mem_free(&first);
+    mem_free(&again);
+    ldap_unbind_ext(ld, NULL, NULL);
+}
+
 struct storm {
     const char *name;
     const char *password;
@@ -280,6 +344,8 @@ static void obey(char *line, char **argv)
         refresh_held();
     else if (strcmp(line, "rate") == 0)
         rate(arguments);
+    else if (strcmp(line, "cost") == 0)
+        cost(argv[1], arguments);
     else if (strcmp(line, "verify") == 0)
         verify(arguments);
     else if (strcmp(line, "latency") == 0)
