@@ -680,6 +680,8 @@ static void echo_line(struct session *s, struct slice line)
         session_step(s, echo_stuck);
     else if (slice_is(word, "big"))
         slice_to_number(rest, 1u << 30, &e->left);
+    else if (slice_is(word, "twice"))
+        session_step(s, echo_stuck);
     else if (slice_is(word, "days"))
         buf_printf(&s->out, "%u\r\n", (unsigned)s->user->pop3.days);
     else if (slice_is(word, "quit")) {
@@ -695,6 +697,12 @@ static void echo_result(struct session *s)
         [ACTION_OK] = "ok", [ACTION_REFUSED] = "refused", [ACTION_REMOTE] = "remote", [ACTION_UNAVAILABLE] = "unavailable",
     };
     struct echo *e = s->state;
+    if (slice_is(buf_slice(&e->doing), "twice")) {
+        buf_clear(&e->doing);
+        buf_append_text(&e->doing, "second");
+        session_step(s, echo_step);
+        return;
+    }
     buf_printf(&s->out, "%.*s %s\r\n", SLICE_ARG(buf_slice(&e->doing)), words[s->result]);
     user_unref(&s->recipient);
 }
@@ -756,8 +764,13 @@ static const struct protocol echo_imap = {
     .service = SERVICE_IMAP4, .init = echo_init, .run = echo_run, .farewell = echo_farewell, .fini = echo_fini,
 };
 
+static const struct protocol echo_smtp = {
+    .service = SERVICE_SMTP, .init = echo_init, .run = echo_run, .farewell = echo_farewell, .fini = echo_fini,
+};
+
 struct site {
     struct service_options options;
+    uint16_t smtp_port;
     struct gateway *gateway;
     pthread_t thread;
     uint16_t pop3_port;
@@ -788,6 +801,7 @@ static void publish(struct site *site, void (*change)(struct agent_settings *a))
     s->references = 1;
     s->agent = (struct agent_settings){
         .pop3_enabled = true, .pop3_threads = 2, .pop3_port = site->pop3_port,
+        .smtp_enabled = true, .smtp_receive_threads = 2, .smtp_port = site->smtp_port,
         .imap4_enabled = true, .imap4_threads = 2, .imap4_port = site->imap_port,
         .clear_text_login = CLEAR_TEXT_ALWAYS, .login_failure_milliseconds = 150, .login_seconds = 60, .stall_seconds = 1,
         .log_level = LOG_ERROR, .bind_addresses = { loopback_only, 1 },
@@ -819,8 +833,9 @@ static void site_start(struct site *site, void (*change)(struct agent_settings *
     gate_init(&stuck_gate);
     site->pop3_port = free_port();
     site->imap_port = free_port();
+    site->smtp_port = free_port();
     site->options = (struct service_options){
-        .protocols = { [SERVICE_POP3] = &echo_pop3, [SERVICE_IMAP4] = &echo_imap },
+        .protocols = { [SERVICE_POP3] = &echo_pop3, [SERVICE_IMAP4] = &echo_imap, [SERVICE_SMTP] = &echo_smtp },
         .tls_dir = site->dir, .control_path = site->control, .supervisor_fd = -1, .loops = 2,
     };
     struct fault fault;
@@ -1025,6 +1040,36 @@ static void test_revocation_away(void)
     directory_away = false;
     EXPECT(fd, "revoked");
     close(fd);
+    fate = FATE_SAME;
+    site_stop(&site);
+}
+
+/* What takes several steps, as storing a message for several recipients does, is finished and answered by SMTP; POP3 ends after the step. */
+static void test_revocation_between_steps(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int smtp = log_in_at(site.smtp_port, "joe"), pop3 = log_in_as(&site, "joe");
+    EXPECT(smtp, "login ok");
+    say(smtp, "twice\r\n");
+    say(pop3, "twice\r\n");
+    EVENTUALLY(gate_get(&stuck_gate, &stuck_gate.now) == 2);
+    unsigned before = refreshes;
+    int idle = log_in_as(&site, "joe");
+    change_users(&site, FATE_GONE);
+    EVENTUALLY(refreshes > before);
+    EXPECT(idle, "revoked");
+    gate_open(&stuck_gate);
+    EXPECT(smtp, "from a thread");
+    EXPECT(smtp, "second ok");
+    EXPECT(smtp, "revoked");
+    char line[256];
+    while (strcmp(get_line(pop3, line), "revoked") != 0 && line[0] != '\0')
+        CU_ASSERT_STRING_NOT_EQUAL(line, "second ok");
+    CU_ASSERT_STRING_EQUAL(line, "revoked");
+    close(smtp);
+    close(pop3);
+    close(idle);
     fate = FATE_SAME;
     site_stop(&site);
 }
@@ -1503,6 +1548,7 @@ static const struct unit_test tests[] = {
     { "new limits", test_new_limits },
     { "revocation, directory away", test_revocation_away },
     { "revocation of many", test_revocation_many },
+    { "revocation between steps", test_revocation_between_steps },
     { "revocation beside a failure", test_revocation_of_one },
     { "guessers", test_guessers },
     { "big answer", test_big_answer },
