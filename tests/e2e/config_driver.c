@@ -42,6 +42,13 @@ static void show(void)
     snapshot_unref(&s);
 }
 
+static void count_objects(void)
+{
+    struct snapshot *s = snapshot_current();
+    printf("offices=%zu faults=%zu \n", s != NULL ? s->post_office_count : 0, s != NULL ? s->fault_count : 0);
+    snapshot_unref(&s);
+}
+
 static struct user *find(const char *name)
 {
     struct user *user = NULL;
@@ -145,61 +152,97 @@ static int compare_times(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static uint64_t current_threads(void)
+/* What an edit is seen by: the agent's threads, or the path of the post office that a link leads to. */
+struct edit {
+    const char *dn;
+    const char *attribute;
+    const char *prefix;      /* of the value; a number follows */
+};
+
+static bool is_in_force(const struct edit *edit, unsigned value)
 {
     struct snapshot *s = snapshot_current();
-    uint64_t threads = s != NULL ? s->agent.pop3_threads : 0;
+    bool in_force = false;
+    if (s != NULL && *edit->prefix == '\0') {
+        in_force = s->agent.pop3_threads == value;
+    } else if (s != NULL) {
+        char path[64];
+        snprintf(path, sizeof(path), "%s%u", edit->prefix, value);
+        for (size_t i = 0; i < s->post_office_count && !in_force; i++)
+            in_force = s->post_offices[i].path != NULL && strcmp(s->post_offices[i].path, path) == 0;
+    }
     snapshot_unref(&s);
-    return threads;
+    return in_force;
 }
 
-static int modify_threads(LDAP *ld, const char *dn, unsigned threads)
+static int make_edit(LDAP *ld, const struct edit *edit, unsigned number)
 {
-    char value[16];
-    snprintf(value, sizeof(value), "%u", threads);
+    char value[64];
+    snprintf(value, sizeof(value), "%s%u", edit->prefix, number);
     char *values[] = { value, NULL };
-    char name[] = "posternPop3Threads";
-    LDAPMod mod = { .mod_op = LDAP_MOD_REPLACE, .mod_type = name, .mod_values = values };
+    LDAPMod mod = { .mod_op = LDAP_MOD_REPLACE, .mod_type = (char *)(uintptr_t)edit->attribute, .mod_values = values };
     LDAPMod *mods[] = { &mod, NULL };
-    return ldap_modify_ext_s(ld, dn, mods, NULL, NULL);
+    return ldap_modify_ext_s(ld, edit->dn, mods, NULL, NULL);
+}
+
+/* The serial moves with each publication: looking at it is cheap, so that the looking does not slow down what is measured. */
+static bool wait_for(const struct edit *edit, unsigned number, uint64_t since)
+{
+    uint64_t seen = 0;
+    while (clock_monotonic_us() - since < 5000000) {
+        uint64_t serial = snapshot_current_serial();
+        if (serial != seen && is_in_force(edit, number))
+            return true;
+        seen = serial;
+        usleep(20);
+    }
+    return false;
 }
 
 /* From the directory's answer to a modification until the snapshot has it, and from its request. */
-static void latency(const char *uri, const char *agent, char *arguments)
+static void measure(LDAP *ld, const struct edit *edit)
 {
     enum { ROUNDS = 300 };
     static uint64_t after[ROUNDS], whole[ROUNDS];
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t start = clock_monotonic_us();
+        if (make_edit(ld, edit, 20 + i) != LDAP_SUCCESS) {
+            printf("latency: the edit is refused\n");
+            return;
+        }
+        uint64_t answered = clock_monotonic_us();
+        if (!wait_for(edit, 20 + i, start)) {
+            printf("latency: no effect of a modification in 5 s\n");
+            return;
+        }
+        after[i] = clock_monotonic_us() - answered;
+        whole[i] = clock_monotonic_us() - start;
+        usleep(2000);
+    }
+    qsort(after, ROUNDS, sizeof(after[0]), compare_times);
+    qsort(whole, ROUNDS, sizeof(whole[0]), compare_times);
+    printf("latency after answer p50 %.3f ms p99 %.3f ms; from request p50 %.3f ms p99 %.3f ms\n", (double)after[ROUNDS / 2] / 1000,
+           (double)after[ROUNDS * 99 / 100] / 1000, (double)whole[ROUNDS / 2] / 1000, (double)whole[ROUNDS * 99 / 100] / 1000);
+}
+
+/* arguments: who makes the edits, and the password; then, without an edit given, the DN of a link. */
+static void latency(const char *uri, char *arguments, const struct edit *given)
+{
     LDAP *ld;
     int version = LDAP_VERSION3;
     char *password = strchr(arguments, ' ');
     if (password == NULL || ldap_initialize(&ld, uri) != LDAP_SUCCESS)
         return;
     *password++ = '\0';
+    char *link = strchr(password, ' ');
+    if (link != NULL)
+        *link++ = '\0';
+    struct edit of_link = { link, "posternPath", "/srv/mail/edited/" };
     struct berval credentials = { strlen(password), password };
     ldap_set_option(ld, LDAP_OPT_PROTOCOL_VERSION, &version);
-    if (ldap_sasl_bind_s(ld, arguments, LDAP_SASL_SIMPLE, &credentials, NULL, NULL, NULL) != LDAP_SUCCESS)
-        return;
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        uint64_t start = clock_monotonic_us();
-        if (modify_threads(ld, agent, 20 + i) != LDAP_SUCCESS)
-            return;
-        uint64_t answered = clock_monotonic_us();
-        while (current_threads() != 20 + i) {
-            usleep(20);
-            if (clock_monotonic_us() - start > 5000000) {
-                printf("latency: no effect of a modification in 5 s\n");
-                ldap_unbind_ext(ld, NULL, NULL);
-                return;
-            }
-        }
-        after[i] = clock_monotonic_us() - answered;
-        whole[i] = clock_monotonic_us() - start;
-    }
+    if (ldap_sasl_bind_s(ld, arguments, LDAP_SASL_SIMPLE, &credentials, NULL, NULL, NULL) == LDAP_SUCCESS)
+        measure(ld, given != NULL ? given : &of_link);
     ldap_unbind_ext(ld, NULL, NULL);
-    qsort(after, ROUNDS, sizeof(after[0]), compare_times);
-    qsort(whole, ROUNDS, sizeof(whole[0]), compare_times);
-    printf("latency after answer p50 %.3f ms p99 %.3f ms; from request p50 %.3f ms p99 %.3f ms\n", (double)after[ROUNDS / 2] / 1000,
-           (double)after[ROUNDS * 99 / 100] / 1000, (double)whole[ROUNDS / 2] / 1000, (double)whole[ROUNDS * 99 / 100] / 1000);
 }
 
 /* What a look-up takes: by the directory alone (the two searches of one), the first time, and from memory; medians over users u0 to uN-1. */
@@ -314,9 +357,9 @@ static void print_state(void)
 {
     struct directory_watch_state s;
     config_directory_state(&s);
-    printf("mode=%s uri=%s since=%" PRIu64 " heard=%" PRIu64 " refresh=%" PRIu64 " why=%s\n", directory_watch_mode_word(s.mode),
+    printf("mode=%s uri=%s since=%" PRIu64 " heard=%" PRIu64 " refresh=%" PRIu64 " refreshes=%u why=%s\n", directory_watch_mode_word(s.mode),
            s.uri != NULL ? s.uri : "-", clock_monotonic_ms() - s.since_ms, s.heard_ms != 0 ? clock_monotonic_ms() - s.heard_ms : 0,
-           s.refresh_ms, s.mode == WATCH_AWAY ? s.why.text : "");
+           s.refresh_ms, s.refreshes, s.mode == WATCH_AWAY ? s.why.text : "");
 }
 
 static void obey(char *line, char **argv)
@@ -349,7 +392,11 @@ static void obey(char *line, char **argv)
     else if (strcmp(line, "verify") == 0)
         verify(arguments);
     else if (strcmp(line, "latency") == 0)
-        latency(argv[1], argv[2], arguments);
+        latency(argv[1], arguments, &(struct edit){ argv[2], "posternPop3Threads", "" });
+    else if (strcmp(line, "latency-link") == 0)
+        latency(argv[1], arguments, NULL);
+    else if (strcmp(line, "count") == 0)
+        count_objects();
     else if (strcmp(line, "storm") == 0)
         storm(arguments);
     else if (strcmp(line, "state") == 0)

@@ -43,6 +43,7 @@ struct directory_watch_state {
     uint64_t since_ms;                /* clock_monotonic_ms: when the mode or the server changed last */
     uint64_t heard_ms;                /* when the server said something last, an answer to the heartbeat included; 0: never */
     uint64_t refresh_ms;              /* how long the last full refresh took */
+    unsigned refreshes;               /* how many there were */
     struct fault why;                 /* with WATCH_AWAY */
 };
 
