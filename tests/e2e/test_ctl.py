@@ -17,10 +17,7 @@ class Control(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.site = Site()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.site.close()
+        cls.addClassCleanup(cls.site.close)
 
     def ctl(self, *arguments, text=None):
         done = subprocess.run([PROGRAM, "--control", self.site.env["POSTERN_CONTROL"], *arguments], input=text, stdout=subprocess.PIPE,
@@ -435,6 +432,7 @@ class Check389(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = directory.Ns389()
+        cls.addClassCleanup(cls.server.close)
         schema = subprocess.run([PROGRAM, "schema", "389ds"], stdout=subprocess.PIPE, text=True, check=True).stdout
         cls.load(schema)
         cls.load("".join(f"dn: {dn}\nchangetype: add\n{rest}\n" for dn, rest in (
@@ -445,10 +443,6 @@ class Check389(unittest.TestCase):
                         f"userPassword: {directory.PASSWORD}\nposternPostOffice: {cls.OFFICE}\n"))))
         cls.load(directory.filled("aci-389ds.ldif", SUFFIX=directory.SUFFIX, GATEWAY=f"cn=gateway,{directory.SUFFIX}",
                                   ADMINS=f"cn=mail admins,{directory.SUFFIX}"))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.close()
 
     @classmethod
     def load(cls, ldif):
