@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Users kept in memory, over a real slapd: what is kept is asked of nobody, and every change of the directory ends it. Drives config_driver."""
+import os
 import re
 import signal
 import sys
@@ -233,6 +234,39 @@ def test_without(server):
     check("ended", d.end() == 0, d.said()[-3000:])
 
 
+def test_389():
+    """389 Directory Server tells of changes by persistent search."""
+    server = directory.Ns389()
+    try:
+        code, said = server.ldap("ldapmodify", "-f", directory.schema_file("postern-389ds.ldif"))
+        check("389-ds: schema", code == 0, said)
+        code, said = server.ldap("ldapadd", text=watch.START.split("\n\n", 1)[1])
+        check("389-ds: entries", code == 0, said)
+        code, said = server.ldap("ldapmodify", text=directory.filled("aci-389ds.ldif", SUFFIX=SUFFIX, GATEWAY=watch.GATEWAY, ADMINS=watch.ADMINS))
+        check("389-ds: access rules", code == 0, said)
+        server.write("gateway.pw", PASSWORD + "\n")
+        os.mkdir(server.path("state"))
+        d = Driver(server, server.path("state"))
+        d.expect("389-ds: first snapshot", r"cache=0 ")
+        keep(d, "alice")
+        d.ask("hold alice")
+        modify(server, ALICE, "replace: posternDisabled\nposternDisabled: TRUE")
+        d.expect("389-ds: disabled", r"disabled=1", 5, "find alice")
+        d.expect("389-ds: the session's user is out of date", r"current=0", 5, "held")
+        d.expect("389-ds: found again", r"disabled=1", 5, "again")
+        keep(d, "alice")
+        server.ldap("ldapdelete", ALICE)
+        d.expect("389-ds: deleted", r"no not found", 5, "find alice")
+        keep(d, "bob")
+        server.stop(signal.SIGKILL)
+        d.expect("389-ds: nothing is kept while it is away", r"not kept", 5, "kept bob")
+        server.start()
+        keep(d, "bob")
+        check("389-ds: ended", d.end() == 0, d.said()[-3000:])
+    finally:
+        server.close()
+
+
 def main():
     server = Slapd()
     try:
@@ -249,6 +283,10 @@ def main():
         test_without(server)
     finally:
         server.close()
+    if directory.have("ns-slapd", "dscreate"):
+        test_389()
+    else:
+        print("SKIP 389 Directory Server is not installed")
     checks.end()
 
 
