@@ -16,6 +16,7 @@
 #include "../../src/service/login_gate.h"
 #include "../../src/service/pool.h"
 #include "../../src/service/supervisor_wire.h"
+#include "fake_poa.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
@@ -707,11 +708,36 @@ static void echo_result(struct session *s)
     user_unref(&s->recipient);
 }
 
+/* With a POA: bytes go to and fro. */
+static void echo_relay(struct session *s)
+{
+    struct remote *remote = s->remote;
+    if (!remote->out_full) {
+        buf_append(&remote->out, buf_slice(&s->in));
+        buf_clear(&s->in);
+    }
+    if (!s->out_full) {
+        buf_append(&s->out, buf_slice(&remote->in));
+        buf_clear(&remote->in);
+    }
+    if (remote->end_wanted)
+        session_close(s, remote->end_reason);
+    else if (remote->eof) {
+        buf_append_text(&s->out, "lost\r\n");
+        session_drop_remote(s);
+    } else if (s->eof)
+        session_close(s, CLOSE_CLIENT);
+}
+
 static void echo_run(struct session *s)
 {
     struct echo *e = s->state;
     if (s->result != ACTION_NONE)
         echo_result(s);
+    if (s->remote != NULL) {
+        echo_relay(s);
+        return;
+    }
     while (e->left > 0 && !s->out_full && session_out_has_room(s)) {
         buf_append_text(&s->out, "0123456789abcde\n");
         e->left--;
@@ -761,7 +787,7 @@ static const struct protocol echo_pop3 = {
     .service = SERVICE_POP3, .init = echo_init, .run = echo_run, .farewell = echo_farewell, .fini = echo_fini,
 };
 static const struct protocol echo_imap = {
-    .service = SERVICE_IMAP4, .init = echo_init, .run = echo_run, .farewell = echo_farewell, .fini = echo_fini,
+    .service = SERVICE_IMAP4, .init = echo_init, .run = echo_run, .farewell = echo_farewell, .fini = echo_fini, .uses_remote = true,
 };
 
 static const struct protocol echo_smtp = {
@@ -1532,7 +1558,103 @@ static void test_watch(void)
     site_stop(&site);
 }
 
+/* --- the way to a mailbox ------------------------------------------------------------------------------------------------------ */
+
+static void test_reach(void)
+{
+    static const struct { int path, result; bool direct, imap; const char *answer; } rows[] = {
+        { PATH_DIRECT, POA_OPEN, true, true, "login ok" },         { PATH_NONE, POA_OPEN, true, true, "login unavailable" },
+        { PATH_POA, POA_OPEN, false, true, "login ok" },           { PATH_POA, POA_REFUSED, true, true, "login refused" },
+        { PATH_POA, POA_FAILED, true, true, "login ok" },          { PATH_POA, POA_FAILED, false, true, "login unavailable" },
+        { PATH_POA, POA_OPEN, false, false, "login unavailable" }, { PATH_POA, POA_OPEN, true, false, "login ok" },
+    };
+    struct site site;
+    char *path = office.path;
+    site_start(&site, NULL);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        fake_path = rows[i].path;
+        fake_result = rows[i].result;
+        office.path = rows[i].direct ? path : NULL;
+        uint64_t began = clock_monotonic_ms();
+        int fd = log_in_at(rows[i].imap ? site.imap_port : site.pop3_port, "joe3");
+        EXPECT(fd, rows[i].answer);
+        CU_ASSERT(strcmp(rows[i].answer, "login ok") == 0 || clock_monotonic_ms() - began >= 145);
+        close(fd);
+        EVENTUALLY(atomic_load(&echoes) == 0);
+        if (fake_poa >= 0)
+            close(atomic_exchange(&fake_poa, -1));
+    }
+    fake_path = PATH_DIRECT;
+    office.path = path;
+    site_stop(&site);
+}
+
+static int relayed(struct site *site)
+{
+    fake_path = PATH_POA;
+    fake_result = POA_OPEN;
+    int fd = log_in_at(site->imap_port, "joe3");
+    EXPECT(fd, "login ok");
+    struct timeval limit = { .tv_sec = DEADLINE_MS / 1000 };
+    setsockopt(fake_poa, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    fake_path = PATH_DIRECT;
+    return fd;
+}
+
+static void test_relayed(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = relayed(&site);
+    say(fd, "ping\r\n");
+    EXPECT(fake_poa, "ping");
+    say(fake_poa, "pong\r\n");
+    EXPECT(fd, "pong");
+    /* The POA is lost: the session goes on. */
+    close(atomic_exchange(&fake_poa, -1));
+    EXPECT(fd, "lost");
+    say(fd, "again\r\n");
+    EXPECT(fd, "again");
+    close(fd);
+    fd = relayed(&site);
+    service_stop(site.gateway);
+    EXPECT(fd, "shutdown");
+    EXPECT(fake_poa, "");
+    close(fd);
+    close(atomic_exchange(&fake_poa, -1));
+    site_stop(&site);
+}
+
+/* The client does not read: neither does the gateway from the POA. */
+static void test_relayed_backpressure(void)
+{
+    static char bytes[64 * 1024];
+    struct site site;
+    size_t sent = 0, got = 0;
+    site_start(&site, NULL);
+    int fd = relayed(&site);
+    struct pollfd room = { .fd = fake_poa, .events = POLLOUT };
+    while (sent < 64u << 20 && poll(&room, 1, 300) == 1) {
+        ssize_t n = send(fake_poa, bytes, sizeof(bytes), MSG_DONTWAIT);
+        sent += n > 0 ? (size_t)n : 0;
+    }
+    CU_ASSERT(sent > 256 * 1024 && sent < 32u << 20);
+    while (got < sent) {
+        ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    CU_ASSERT_EQUAL(got, sent);
+    close(fd);
+    close(atomic_exchange(&fake_poa, -1));
+    site_stop(&site);
+}
+
 static const struct unit_test tests[] = {
+    { "reach", test_reach },
+    { "relayed", test_relayed },
+    { "relayed backpressure", test_relayed_backpressure },
     { "supervisor", test_supervisor },
     { "login gate", test_login_gate },
     { "serial keys", test_serial_keys },

@@ -1,0 +1,64 @@
+/* The POA of the tests of src/service: a pair of sockets. */
+#include "fake_poa.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "postern/base/check.h"
+#include "postern/base/memory.h"
+
+_Atomic int fake_path = PATH_DIRECT;
+_Atomic int fake_result = POA_OPEN;
+_Atomic int fake_poa = -1;
+
+struct poa_opening {
+    struct poa_open_request request;
+    bool cancelled;
+};
+
+enum poa_path poa_choose(const struct post_office *post_office)
+{
+    (void)post_office;
+    return (enum poa_path)fake_path;
+}
+
+bool poa_is_used(const struct post_office *post_office)
+{
+    (void)post_office;
+    return fake_path == PATH_POA;
+}
+
+static void answer(void *arg)
+{
+    struct poa_opening *opening = arg;
+    struct fault fault = { .class = FAULT_UNREACHABLE };
+    if (!opening->cancelled)
+        opening->request.answered(opening->request.context, (enum poa_result)fake_result, &fault);
+    mem_free(&opening);
+}
+
+struct poa_opening *poa_open(const struct poa_open_request *request)
+{
+    CHECK(slice_is(request->password, "good"));
+    struct poa_opening *opening = MEM_NEW(struct poa_opening);
+    opening->request = *request;
+    loop_post(request->loop, answer, opening);
+    return opening;
+}
+
+void poa_open_cancel(struct poa_opening **opening)
+{
+    (*opening)->cancelled = true;
+    *opening = NULL;
+}
+
+void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in, struct buf *capability, stream_callback *callback,
+              void *context)
+{
+    int pair[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    CHECK(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
+    buf_append_text(capability, "IMAP4rev1");
+    stream_init(stream, opening->request.loop, pair[0], in, 16 * 1024, callback, context);
+    fake_poa = pair[1];
+}
