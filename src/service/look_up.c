@@ -160,6 +160,7 @@ void look_up_finish(struct conn *conn)
         log_verbose("login", "%s session %llu: %s from %s logged in", service_word(c->room->service),
                     (unsigned long long)c->session.id, c->session.user->id, c->session.peer);
         revoke_logged_in(c);
+        look_up_free(&c->look_up);   /* a session may stay for long */
         conn_action_ended(c, ACTION_OK);
         return;
     }
