@@ -250,7 +250,8 @@ static void ask_in_thread(struct conn *c)
 /* On the loop, not from within a call of the protocol. */
 static void end_here(struct conn *c)
 {
-    buf_wipe(&c->look_up->password);
+    if (c->look_up->result != ACTION_OK)
+        buf_wipe(&c->look_up->password);    /* else the POA may have to hear it */
     atomic_fetch_add(&c->holds, 1);
     ended(c);
 }
