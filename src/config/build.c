@@ -5,9 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
+
+enum { AGENTS_MAX = 8 };   /* of one post office */
+
+struct office_agents {
+    struct version *versions[AGENTS_MAX];
+    size_t count;
+};
 
 struct builder {
     struct snapshot_body *body;
@@ -16,6 +24,7 @@ struct builder {
     size_t object_count;
     struct arena arena;        /* until it is built */
     struct map links;          /* normal DN of a post office to the version of its link */
+    struct map agents;         /* normal DN of a post office to its struct office_agents */
     size_t fault_room;
     char *fallback_template;   /* the snapshot's own, for all that have none */
     char *nothing;
@@ -56,14 +65,16 @@ static bool is_of(const struct object *object, enum object_class_id id)
 static void make_room(struct builder *b)
 {
     struct snapshot_body *body = b->body;
-    size_t offices = 0, classes = 0;
+    size_t offices = 0, classes = 0, agents = 0;
     for (size_t i = 0; i < b->object_count; i++) {
         offices += is_of(b->objects[i], CLASS_POST_OFFICE);
         classes += is_of(b->objects[i], CLASS_CLASS_OF_SERVICE);
+        agents += is_of(b->objects[i], CLASS_POST_OFFICE_AGENT);
     }
     map_init_in(&body->offices, &body->arena, offices);
     map_init_in(&body->domains, &body->arena, offices);
     map_init_in(&b->links, &b->arena, offices);
+    map_init_in(&b->agents, &b->arena, agents);
     body->public.post_offices = MEM_NEW_ARRAY(struct post_office, offices + 1);
     body->public.classes = MEM_NEW_ARRAY(struct class_of_service, classes + 1);
     body->versions = MEM_NEW_ARRAY(struct version *, b->object_count * 2 + 1);
@@ -74,6 +85,12 @@ static bool is_own_child(const struct builder *b, const struct object *object)
     return dn_is_parent(b->options->agent_ndn, object->present->ndn);
 }
 
+/* parent: of a Post Office Agent, from the comma on. */
+static bool concerns_the_office(const struct builder *b, const char *parent)
+{
+    return parent != NULL && (b->serves_all || map_get(&b->served, slice_from_string(parent + 1)) != NULL);
+}
+
 /* Complaints about other gateways' objects are theirs to make. */
 static bool concerns_us(const struct builder *b, const struct object *object)
 {
@@ -82,7 +99,7 @@ static bool concerns_us(const struct builder *b, const struct object *object)
     if (is_of(object, CLASS_POST_OFFICE))
         return b->serves_all || map_get(&b->served, slice_from_string(object->present->ndn)) != NULL;
     if (is_of(object, CLASS_POST_OFFICE_AGENT))
-        return false;   /* not used before client/server access is */
+        return concerns_the_office(b, strchr(object->present->ndn, ','));
     return is_own_child(b, object);
 }
 
@@ -154,20 +171,53 @@ static void build_links(struct builder *b)
     }
 }
 
-static void apply_mode(struct builder *b, struct post_office *po, const struct post_office_settings *s, const struct version *link)
+static int compare_agents(const void *a, const void *b)
 {
-    const struct link_settings *over = link != NULL ? link->settings : NULL;
-    const char *blamed = over != NULL && over->mode != ACCESS_CURRENT ? link->entry->dn : po->dn;
-    po->mode = (enum access_mode)(over != NULL && over->mode != ACCESS_CURRENT ? over->mode : s->mode);
-    po->path = over != NULL && over->path != NULL ? over->path : s->path;
-    if (po->mode == ACCESS_CURRENT)
-        po->mode = ACCESS_CLIENT_SERVER_AND_DIRECT;
-    if (po->mode == ACCESS_CLIENT_SERVER) {
-        add_fault(b, blamed, "posternAccessMode", "client/server access is not available in this version: the users are told to try later");
-        po->path = NULL;
-    } else if (po->path == NULL) {
-        add_fault(b, po->dn, "posternPath", "there is no path for direct access: the users are told to try later");
+    const struct version *const *left = a, *const *right = b;
+    int order = strcmp((*left)->name, (*right)->name);
+    return order != 0 ? order : strcmp((*left)->ndn, (*right)->ndn);
+}
+
+/* Post Office Agents by the post office that they stand under. */
+static void build_agents(struct builder *b)
+{
+    for (size_t i = 0; i < b->object_count; i++) {
+        struct object *object = b->objects[i];
+        const char *parent = is_of(object, CLASS_POST_OFFICE_AGENT) && object->valid != NULL ? strchr(object->valid->ndn, ',') : NULL;
+        if (parent == NULL)
+            continue;
+        struct office_agents *all = map_get(&b->agents, slice_from_string(parent + 1));
+        if (all == NULL) {
+            all = ARENA_NEW(&b->arena, struct office_agents);
+            map_put(&b->agents, slice_from_string(parent + 1), all);
+        }
+        if (all->count < AGENTS_MAX)
+            all->versions[all->count++] = object->valid;
+        else
+            add_fault(b, object->valid->entry->dn, NULL, "the post office has too many Post Office Agents: this one is not used");
     }
+}
+
+static void fault_of_access(void *context, const char *dn, const char *attribute, const char *reason)
+{
+    add_fault(context, dn, attribute, reason);
+}
+
+static void build_access(struct builder *b, struct post_office *po, const struct version *version)
+{
+    struct version *link = map_get(&b->links, slice_from_string(version->ndn));
+    struct office_agents *agents = map_get(&b->agents, slice_from_string(version->ndn));
+    struct access_say say = { .office = version, .link = link };
+    if (link != NULL)
+        keep(b, link);
+    if (agents != NULL) {
+        qsort(agents->versions, agents->count, sizeof(agents->versions[0]), compare_agents);
+        for (size_t i = 0; i < agents->count; i++)
+            keep(b, agents->versions[i]);
+        say.agents = (const struct version *const *)agents->versions;
+        say.agent_count = agents->count;
+    }
+    access_apply(po, &say, &b->body->arena, fault_of_access, b);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -209,9 +259,6 @@ static void build_post_office(struct builder *b, struct object *object)
     struct snapshot *snapshot = &b->body->public;
     struct post_office *po = &snapshot->post_offices[snapshot->post_office_count++];
     struct slice key = slice_from_string(version->ndn);
-    struct version *link = map_get(&b->links, key);
-    if (link != NULL)
-        keep(b, link);
     po->dn = version->entry->dn;
     po->name = version->name;
     memcpy(po->uuid, object->uuid, sizeof(po->uuid));
@@ -219,7 +266,7 @@ static void build_post_office(struct builder *b, struct object *object)
     po->prefix = s->prefix != NULL ? s->prefix : b->nothing;
     po->control_dir = s->control_dir != NULL ? s->control_dir : b->nothing;
     po->separator = s->separator != NULL ? s->separator[0] : '.';
-    apply_mode(b, po, s, link);
+    build_access(b, po, version);
     claim_domains(b, po, s);
     map_put(&b->body->offices, key, po);
 }
@@ -293,11 +340,13 @@ struct snapshot *build_snapshot(struct objects *objects, const struct build_opti
     build_agent(&b);
     list_complaints(&b);
     build_links(&b);
+    build_agents(&b);
     build_post_offices(&b);
     check_pointers(&b);
     build_classes(&b);
     rights_index(body);
     map_fini(&b.links);
+    map_fini(&b.agents);
     arena_clear(&b.arena);
     map_fini(&b.served);
     mem_free(&b.objects);

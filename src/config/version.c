@@ -174,20 +174,32 @@ static void check_post_office(struct version *v, const struct parse_bounds *boun
         add_complaint(v, "posternPrefix", "longer than 255 octets");
 }
 
+static void check_hosts(struct version *v, const struct text_list *hosts)
+{
+    for (size_t i = 0; i < hosts->count; i++)
+        if (strcmp(hosts->values[i], "*") == 0 ||
+            (!domain_is_valid(slice_from_string(hosts->values[i])) && !address_is_valid(hosts->values[i])))
+            add_complaint(v, "posternHost", "neither a host name nor an IP address");
+}
+
 static void check_link(struct version *v, const struct parse_bounds *bounds)
 {
     struct link_settings *s = v->settings;
     if (s->post_office == NULL && v->complaints == NULL)
         add_complaint(v, "posternPostOffice", "is missing");
     check_path(v, "posternPath", s->path, bounds);
+    check_hosts(v, &s->hosts);
 }
 
-static void check_post_office_agent(struct version *v, const struct parse_bounds *bounds)
+/* A name in the credentials directory, and nothing else. */
+static void check_credentials(struct version *v, const struct post_office_agent_settings *s)
 {
-    (void)bounds;
-    const struct post_office_agent_settings *s = v->settings;
-    if (s->host == NULL && v->complaints == NULL)
-        add_complaint(v, "posternHost", "is missing");
+    bool needed = s->login == POA_LOGIN_AUTHORIZATION || s->login == POA_LOGIN_MASTER_USER;
+    if (s->credentials == NULL && needed)
+        add_complaint(v, "posternPoaCredentials", "is missing: this way to log in needs the gateway's own credentials");
+    const char *reason = s->credentials != NULL ? path_check_part(slice_from_string(s->credentials)) : NULL;
+    if (reason != NULL)
+        add_complaint(v, "posternPoaCredentials", reason);
 }
 
 static void check_exceptions(struct version *v, const char *attribute, const struct text_list *exceptions)
@@ -195,6 +207,21 @@ static void check_exceptions(struct version *v, const char *attribute, const str
     for (size_t i = 0; i < exceptions->count; i++)
         if (!exception_is_valid(slice_from_string(exceptions->values[i])))
             add_complaint(v, attribute, arena_printf(&v->arena, "%s is no address, domain or IP address", exceptions->values[i]));
+}
+
+static void check_post_office_agent(struct version *v, const struct parse_bounds *bounds)
+{
+    (void)bounds;
+    const struct post_office_agent_settings *s = v->settings;
+    if (s->hosts.count == 0 && v->complaints == NULL)
+        add_complaint(v, "posternHost", "is missing");
+    check_hosts(v, &s->hosts);
+    check_credentials(v, s);
+    check_file(v, "posternTlsCaFile", s->ca_file);
+    check_file(v, "posternTlsCertificate", s->certificate);
+    check_file(v, "posternTlsKey", s->key);
+    if (s->login == POA_LOGIN_EXTERNAL && (s->certificate == NULL || s->tls == POA_TLS_DISABLED || s->tls == POA_TLS_ENABLED))
+        add_complaint(v, "posternPoaLogin", "external needs posternTlsCertificate, and posternTls required or implicit");
 }
 
 /* A member with an equals sign is a DN, any other is a domain. */

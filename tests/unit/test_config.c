@@ -129,6 +129,13 @@ static void test_validation(void)
         { "posternPostOfficeLink", "posternPostOffice: " OFFICE "\nposternPort: 0", "posternPort" },
         { "posternPostOfficeAgent", "posternHost: poa", NULL },
         { "posternPostOfficeAgent", "", "posternHost" },
+        { "posternPostOfficeAgent", "posternHost: *", "posternHost" },
+        { "posternPostOfficeAgent", "posternHost: a b", "posternHost" },
+        { "posternPostOfficeAgent", "posternHost: poa\nposternPoaLogin: authorization", "posternPoaCredentials" },
+        { "posternPostOfficeAgent", "posternHost: poa\nposternPoaCredentials: ../x", "posternPoaCredentials" },
+        { "posternPostOfficeAgent", "posternHost: poa\nposternPoaLogin: external\nposternTlsCertificate: c.pem", "posternPoaLogin" },
+        { "posternPostOfficeAgent", "posternHost: poa\nposternPoaLogin: external\nposternTlsCertificate: c.pem\nposternTls: required", NULL },
+        { "posternPostOfficeAgent", "posternHost: poa\nposternTlsCaFile: /etc/passwd", "posternTlsCaFile" },
         { "posternClassOfService", "posternMember: example.org\nposternMember: uid=joe,dc=x", NULL },
         { "posternClassOfService", "posternMember: uid=joe,,dc=x", "posternMember" },
         { "posternClassOfService", "posternMember: joe smith", "posternMember" },
@@ -311,11 +318,11 @@ static void test_links(void)
         { "posternPath: /srv/mail/a", NULL, ACCESS_CLIENT_SERVER_AND_DIRECT, "/srv/mail/a", NULL },
         { "posternAccessMode: direct\nposternPath: /srv/mail/a", NULL, ACCESS_DIRECT, "/srv/mail/a", NULL },
         { "posternAccessMode: direct", NULL, ACCESS_DIRECT, NULL, "posternPath" },
-        { "posternAccessMode: clientServer\nposternPath: /srv/mail/a", NULL, ACCESS_CLIENT_SERVER, NULL, "posternAccessMode" },
+        { "posternAccessMode: clientServer\nposternPath: /srv/mail/a", NULL, ACCESS_CLIENT_SERVER, NULL, "posternHost" },
         { "posternAccessMode: clientServer\nposternPath: /srv/mail/a", "posternAccessMode: direct", ACCESS_DIRECT, "/srv/mail/a", NULL },
         { "posternAccessMode: direct\nposternPath: /srv/mail/a", "posternPath: /srv/mail/mapped", ACCESS_DIRECT, "/srv/mail/mapped", NULL },
         { "posternAccessMode: direct\nposternPath: /srv/mail/a", "posternAccessMode: current", ACCESS_DIRECT, "/srv/mail/a", NULL },
-        { "posternAccessMode: direct\nposternPath: /srv/mail/a", "posternAccessMode: clientServer", ACCESS_CLIENT_SERVER, NULL, "posternAccessMode" },
+        { "posternAccessMode: direct\nposternPath: /srv/mail/a", "posternAccessMode: clientServer", ACCESS_CLIENT_SERVER, NULL, "posternHost" },
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct objects o;
@@ -339,6 +346,95 @@ static void test_links(void)
         snapshot_unref(&s);
         objects_fini(&o);
     }
+}
+
+/* Every mode of post office and link, with and without path and Post Office Agent: what is in force, by behaviour.md. */
+static void test_access_modes(void)
+{
+    static const char *const words[] = { NULL, "clientServerAndDirect", "clientServer", "direct", "current" };
+    for (int bits = 0; bits < 4 * 25; bits++) {
+        bool path = bits & 1, agent = bits & 2;
+        const char *own = words[bits / 4 % 5], *over = words[bits / 4 / 5];
+        const char *effective = over != NULL && strcmp(over, "current") != 0 ? over : own;
+        bool said = effective != NULL && strcmp(effective, "current") != 0;
+        bool direct = !said || strcmp(effective, "clientServer") != 0, client = !said || strcmp(effective, "direct") != 0;
+        char lines[512];
+        struct objects o;
+        objects_init(&o, &bounds);
+        objects_put(&o, entry_of(AGENT, 1, "objectClass: posternInternetAgent"));
+        snprintf(lines, sizeof(lines), "objectClass: posternPostOffice%s%s%s", path ? "\nposternPath: /srv/mail/a" : "", own != NULL ? "\nposternAccessMode: " : "",
+                 own != NULL ? own : "");
+        objects_put(&o, entry_of(OFFICE, 2, lines));
+        snprintf(lines, sizeof(lines), "objectClass: posternPostOfficeLink\nposternPostOffice: " OFFICE "%s%s", over != NULL ? "\nposternAccessMode: " : "",
+                 over != NULL ? over : "");
+        objects_put(&o, entry_of("cn=link," AGENT, 3, lines));
+        if (agent)
+            objects_put(&o, entry_of("cn=poa," OFFICE, 4, "objectClass: posternPostOfficeAgent\nposternHost: poa"));
+        struct snapshot *s = build(&o);
+        const struct post_office *po = &s->post_offices[0];
+        CU_ASSERT_EQUAL(po->path != NULL, path && direct);
+        CU_ASSERT_EQUAL(po->agent_count, agent && client ? 1 : 0);
+        CU_ASSERT_EQUAL((int)po->mode, direct && client ? ACCESS_CLIENT_SERVER_AND_DIRECT : direct ? ACCESS_DIRECT : ACCESS_CLIENT_SERVER);
+        CU_ASSERT_EQUAL(po->mode_from != NULL, said);
+        CU_ASSERT(!said || strcmp(po->mode_from, effective == over ? "cn=link," AGENT : OFFICE) == 0);
+        CU_ASSERT_EQUAL(po->path_from != NULL, path);
+        /* What was asked for and is not there; without a mode one way is enough. */
+        bool complete = said ? (!direct || path) && (!client || agent) : path || agent;
+        CU_ASSERT_EQUAL(s->fault_count, complete ? 0 : 1);
+        snapshot_unref(&s);
+        objects_fini(&o);
+    }
+}
+
+static void put_two_agents(struct objects *o)
+{
+    objects_init(o, &bounds);
+    objects_put(o, entry_of(AGENT, 1, "objectClass: posternInternetAgent"));
+    objects_put(o, entry_of(OFFICE, 2, "objectClass: posternPostOffice\nposternPath: /srv/mail/a"));
+    objects_put(o, entry_of("cn=b," OFFICE, 3, "objectClass: posternPostOfficeAgent\nposternHost: one\nposternPort: 2143\nposternTls: implicit"));
+    objects_put(o, entry_of("cn=a," OFFICE, 4, "objectClass: posternPostOfficeAgent\nposternHost: three\nposternHost: 2001:db8::2\nposternPoaLogin: masterUser\n"
+                                               "posternPoaCredentials: gateway\nposternPoaTimeoutMilliseconds: 300"));
+    objects_put(o, entry_of("cn=other,cn=elsewhere,dc=x", 5, "objectClass: posternPostOfficeAgent\nposternHost: wrong"));
+}
+
+static void test_agents_of_an_office(void)
+{
+    struct objects o;
+    put_two_agents(&o);
+    struct snapshot *s = build(&o);
+    const struct post_office *po = &s->post_offices[0];
+    CU_ASSERT_EQUAL(s->fault_count, 0);
+    CU_ASSERT_EQUAL_FATAL(po->agent_count, 3);
+    CU_ASSERT_STRING_EQUAL(po->agents[0].host, "2001:db8::2");
+    CU_ASSERT_STRING_EQUAL(po->agents[1].host, "three");
+    CU_ASSERT_STRING_EQUAL(po->agents[2].host, "one");
+    CU_ASSERT_STRING_EQUAL(po->agents[2].dn, "cn=b," OFFICE);
+    CU_ASSERT(po->agents[2].port == 2143 && po->agents[2].lmtp_port == 24 && po->agents[2].tls == POA_TLS_IMPLICIT && po->agents[2].timeout_ms == 2000);
+    CU_ASSERT(po->agents[0].login == POA_LOGIN_MASTER_USER && po->agents[0].timeout_ms == 300 && po->agents[0].port == 143);
+    CU_ASSERT_STRING_EQUAL(po->agents[0].credentials, "gateway");
+    snapshot_unref(&s);
+    /* A bad edit keeps what was valid; the link's hosts and ports go before all others. */
+    objects_put(&o, entry_of("cn=a," OFFICE, 4, "objectClass: posternPostOfficeAgent\nposternHost: bad host"));
+    objects_put(&o, entry_of("cn=link," AGENT, 6, "objectClass: posternPostOfficeLink\nposternPostOffice: " OFFICE "\nposternHost: z\nposternHost: y\nposternPort: 3143\n"
+                                                  "posternLmtpPort: 3024\nposternMoveSessions: TRUE"));
+    s = build(&o);
+    po = &s->post_offices[0];
+    CU_ASSERT_EQUAL(s->fault_count, 1);
+    CU_ASSERT_PTR_NOT_NULL(find_fault(s, "posternHost"));
+    CU_ASSERT_EQUAL_FATAL(po->agent_count, 2);
+    CU_ASSERT_STRING_EQUAL(po->agents[0].host, "y");
+    CU_ASSERT(po->agents[1].port == 3143 && po->agents[1].lmtp_port == 3024 && po->agents[1].login == POA_LOGIN_MASTER_USER);
+    CU_ASSERT_STRING_EQUAL(po->agents[1].dn, "cn=link," AGENT);
+    CU_ASSERT(po->move_sessions);
+    snapshot_unref(&s);
+    /* Without any Post Office Agent the link's host is reached by the defaults. */
+    objects_remove(&o, "00000000-0000-0000-0000-000000000003");
+    objects_remove(&o, "00000000-0000-0000-0000-000000000004");
+    s = build(&o);
+    CU_ASSERT_EQUAL_FATAL(s->post_offices[0].agent_count, 2);
+    CU_ASSERT(s->post_offices[0].agents[0].tls == POA_TLS_ENABLED && s->post_offices[0].agents[0].timeout_ms == 2000);
+    snapshot_unref(&s);
+    objects_fini(&o);
 }
 
 static void test_pointers(void)
@@ -601,7 +697,7 @@ static void test_tables(void)
 
 static const struct unit_test tests[] = {
     { "validation", test_validation }, { "ranges", test_ranges }, { "time", test_time }, { "template", test_template },
-    { "snapshot", test_snapshot }, { "refusal", test_refusal }, { "sweep", test_sweep }, { "links", test_links },
+    { "snapshot", test_snapshot }, { "refusal", test_refusal }, { "sweep", test_sweep }, { "links", test_links }, { "access modes", test_access_modes }, { "agents of an office", test_agents_of_an_office },
     { "pointers", test_pointers }, { "users", test_users }, { "rights", test_rights }, { "cache", test_cache },
     { "cache hostile", test_cache_hostile }, { "cache file", test_cache_file }, { "publication", test_publication }, { "tables", test_tables },
 };

@@ -12,6 +12,8 @@
 enum tls_mode { TLS_DISABLED, TLS_ENABLED, TLS_REQUIRED };
 enum clear_text_login { CLEAR_TEXT_NEVER, CLEAR_TEXT_LOOPBACK, CLEAR_TEXT_ALWAYS };
 enum access_mode { ACCESS_CURRENT, ACCESS_CLIENT_SERVER_AND_DIRECT, ACCESS_CLIENT_SERVER, ACCESS_DIRECT };
+enum poa_tls { POA_TLS_DISABLED, POA_TLS_ENABLED, POA_TLS_REQUIRED, POA_TLS_IMPLICIT };
+enum poa_login { POA_LOGIN_PASS_THROUGH, POA_LOGIN_AUTHORIZATION, POA_LOGIN_MASTER_USER, POA_LOGIN_EXTERNAL };
 enum right { RIGHT_INHERIT, RIGHT_ALLOW, RIGHT_PREVENT };
 
 /* Multi-valued text. */
@@ -41,19 +43,50 @@ struct agent_settings {
 #undef DNS
 };
 
+/* One server to try of a post office: a host of a Post Office Agent object, or one that the link names instead. */
+struct post_office_agent {
+    char *dn;                    /* the object that the host came from */
+    char *host;
+    uint16_t port;               /* IMAP */
+    uint16_t lmtp_port;
+    enum poa_tls tls;
+    enum poa_login login;
+    bool proxy_header;           /* PROXY protocol version 2 before anything else */
+    uint32_t timeout_ms;         /* until the login can be sent */
+    uint32_t login_timeout_ms;   /* for its answer */
+    char *ca_file;               /* in the TLS directory; NULL: those that the system trusts */
+    char *certificate;           /* in the TLS directory; NULL for none */
+    char *key;                   /* NULL: the certificate's file */
+    char *credentials;           /* a file of the credentials directory; NULL for none */
+};
+
 /* A post office with its link already applied: what is in force, and nothing else. */
 struct post_office {
     char *dn;
     char *name;                  /* cn, for logs */
     char uuid[37];               /* entryUUID in text form */
     struct text_list domains;    /* lower case */
-    enum access_mode mode;       /* effective; in this version only direct paths are opened */
-    char *path;                  /* effective; NULL: no direct access */
+    enum access_mode mode;       /* effective, never current */
+    char *path;                  /* effective; NULL: no direct access, also when the mode forbids it */
     char *mailbox_template;
     char *prefix;                /* never NULL */
     char *control_dir;           /* never NULL */
     char separator;
+    struct post_office_agent *agents;   /* in the order in which they are tried; none: no client/server access, also when the mode forbids it */
+    size_t agent_count;
+    enum access_mode own_mode;   /* as the post office object says; current if it says nothing */
+    enum access_mode link_mode;  /* as the link says; current without one */
+    char *link_dn;               /* NULL: no link */
+    char *mode_from;             /* DN of the object that the mode came from; NULL: the default */
+    char *path_from;             /* DN of the object that the path came from, also if the mode forbids it; NULL: there is none */
+    bool move_sessions;          /* a changed link also moves sessions that are open */
 };
+
+/* Whether there is any way to it: if not, its users are told to try later. */
+static inline bool post_office_is_served(const struct post_office *office)
+{
+    return office->path != NULL || office->agent_count > 0;
+}
 
 /* A configuration fault: what does not validate, and why. */
 struct config_fault {
