@@ -17,7 +17,7 @@ COMMAND("UNSUBSCRIBE", IN_LOGGED_IN, parse_one_mailbox, imap_run_work, unsubscri
 COMMAND("LIST", IN_LOGGED_IN, list_parse, list_run, NULL)
 COMMAND("LSUB", IN_LOGGED_IN, lsub_parse, list_run, NULL)
 COMMAND("NAMESPACE", IN_LOGGED_IN, parse_nothing, namespace_run, NULL)
-COMMAND("STATUS", IN_LOGGED_IN, status_parse, imap_run_work, status_work)
+COMMAND("STATUS", IN_LOGGED_IN, status_parse, status_run, status_work)
 COMMAND("APPEND", IN_LOGGED_IN | OWN_RESULT, append_parse, append_run, NULL)
 COMMAND("IDLE", IN_LOGGED_IN | OWN_RESULT, parse_nothing, idle_run, NULL)
 COMMAND("CHECK", IN_SELECTED | POLL, parse_nothing, noop_run, NULL)

@@ -12,6 +12,7 @@ imap_parse id_parse, enable_parse;
 imap_run starttls_run, authenticate_run, login_run;                                   /* auth.c */
 imap_parse authenticate_parse, login_parse;
 imap_run select_run, examine_run, close_run, unselect_run;                            /* select.c */
+imap_run status_run;                                                                  /* mailboxes.c */
 imap_parse rename_parse, status_parse;                                                /* mailboxes.c */
 imap_run delete_run;
 imap_work create_work, rename_work, subscribe_work, unsubscribe_work, status_work;

@@ -112,7 +112,8 @@ static bool wants_sync(const struct imap *imap)
     const struct command_row *row = imap->command->row;
     if (imap->state != STATE_SELECTED || imap->close_after || row == NULL || (row->flags & PLAIN_END))
         return false;
-    return (row->flags & POLL) || mailbox_is_dirty(view_mailbox(imap->view));
+    struct mailbox *mailbox = view_mailbox(imap->view);
+    return row->flags & POLL ? !mailbox_is_settled(mailbox) : mailbox_is_dirty(mailbox);
 }
 
 static bool advance_sync(struct imap *imap)

@@ -47,6 +47,16 @@ static void write_opened(struct imap *imap)
                (unsigned)status.uid_next);
 }
 
+/* Takes over the reference. */
+static void open_view(struct imap *imap, struct mailbox *mailbox, bool read_only)
+{
+    imap->view = view_open(mailbox, read_only, wake, imap->session);
+    view_limit(imap->view, (uint32_t)imap->session->snapshot->agent.imap4_read_limit);
+    mailbox_unref(&mailbox);
+    imap->read_only = read_only;
+    write_opened(imap);
+}
+
 static enum step_result open_mailbox(struct imap *imap, struct command *command, bool read_only)
 {
     const struct slice *name = command->data;
@@ -58,11 +68,7 @@ static enum step_result open_mailbox(struct imap *imap, struct command *command,
         mailbox_unref(&mailbox);
         return imap_fail(imap, command, &fault);
     }
-    imap->view = view_open(mailbox, read_only, wake, imap->session);
-    view_limit(imap->view, (uint32_t)imap->session->snapshot->agent.imap4_read_limit);
-    mailbox_unref(&mailbox);
-    imap->read_only = read_only;
-    write_opened(imap);
+    open_view(imap, mailbox, read_only);
     return STEP_DONE;
 }
 
@@ -76,13 +82,18 @@ static enum step_result examine_work(struct imap *imap, struct command *command)
     return open_mailbox(imap, command, true);
 }
 
-/* The mailbox selected before is left even if the new one cannot be opened (RFC 3501 6.3.1). */
-static bool run_open(struct imap *imap, struct command *command, imap_work *work)
+/* The mailbox selected before is left even if the new one cannot be opened (RFC 3501 6.3.1). One that is in memory as it is on disk needs no
+ * thread. */
+static bool run_open(struct imap *imap, struct command *command, bool read_only)
 {
     if (command->stage == 0) {
+        const struct slice *name = command->data;
         command->stage = 1;
         imap_deselect(imap);
-        return imap_step(imap, work);
+        struct mailbox *known = account_mailbox_settled(imap->account, *name);
+        if (known == NULL)
+            return imap_step(imap, read_only ? examine_work : select_work);
+        open_view(imap, known, read_only);
     }
     imap->state = STATE_SELECTED;
     imap->session->serial_key = view_mailbox(imap->view);
@@ -92,12 +103,12 @@ static bool run_open(struct imap *imap, struct command *command, imap_work *work
 
 bool select_run(struct imap *imap, struct command *command)
 {
-    return run_open(imap, command, select_work);
+    return run_open(imap, command, false);
 }
 
 bool examine_run(struct imap *imap, struct command *command)
 {
-    return run_open(imap, command, examine_work);
+    return run_open(imap, command, true);
 }
 
 static enum step_result close_work(struct imap *imap, struct command *command)

@@ -437,7 +437,7 @@ int account_mailbox_at(struct account *account, const char *disk, struct mailbox
         return -1;
     }
     struct mailbox_place place = {
-        .folder = folder, .control = control, .validity = account->control,
+        .folder = folder, .control = control, .validity = account->control, .disk = disk,
         .owner = account_ref(account), .release = release_account,
     };
     return mailbox_new_at(&place, out, fault);
@@ -450,4 +450,12 @@ int account_mailbox(struct account *account, struct slice name, struct mailbox *
     if (folder_name_to_disk(account_namespace(account), name, disk, fault) != 0)
         return -1;
     return account_mailbox_at(account, disk, out, fault);
+}
+
+struct mailbox *account_mailbox_settled(struct account *account, struct slice name)
+{
+    char disk[TREE_NAME_SIZE];
+    if (folder_name_to_disk(account_namespace(account), name, disk, NULL) != 0)
+        return NULL;
+    return mailbox_find_settled(account, disk);
 }

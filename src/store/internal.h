@@ -12,12 +12,16 @@ struct mailbox_place {
     int folder;                     /* owned: the directory that has cur/, new/, tmp/ and our postern-* files */
     int control;                    /* owned: the directory of dovecot-uidlist and dovecot-keywords; may be the same number as folder */
     int validity;                   /* borrowed, kept open by owner: the directory of dovecot-uidvalidity (the account's control root) */
+    const char *disk;               /* name of the folder's directory in the account, "" for INBOX; copied; NULL: never found by name */
     void *owner;                    /* one counted reference, usually the account; may be NULL */
     void (*release)(void *owner);   /* may be NULL */
 };
 
 /* [T] Makes or finds the process's one object for the folder (device and inode of the directory). Reads nothing of the folder. */
 int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, struct fault *fault);
+
+/* [L] The object of that owner and name, if a sync would find nothing in it; else NULL. Counted. */
+struct mailbox *mailbox_find_settled(const void *owner, const char *disk);
 
 /* [L] store_keep_idle for mailboxes alone. */
 void mailbox_keep_idle(uint64_t milliseconds);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "postern/base/check.h"
@@ -54,6 +55,7 @@ static struct mailbox *mailbox_make(const struct mailbox_place *place, const str
     struct mailbox *mailbox = MEM_NEW(struct mailbox);
     mailbox->refs = 1;
     mailbox->place = *place;
+    mailbox->place.disk = place->disk != NULL ? mem_strdup(place->disk) : NULL;
     mailbox->device = st->st_dev;
     mailbox->inode = st->st_ino;
     mailbox->list.next_uid = 1;
@@ -92,6 +94,25 @@ int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, stru
     return 0;
 }
 
+struct mailbox *mailbox_find_settled(const void *owner, const char *disk)
+{
+    struct mailbox *found = NULL;
+    pthread_mutex_lock(&registry_mutex);
+    LIST_FOR_EACH(&registry, at) {
+        struct mailbox *mailbox = LIST_ITEM(at, struct mailbox, link);
+        if (mailbox->place.owner == owner && mailbox->place.disk != NULL && strcmp(mailbox->place.disk, disk) == 0) {
+            leave_idle(mailbox);
+            mailbox->refs++;
+            found = mailbox;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&registry_mutex);
+    if (found != NULL && !watch_is_settled(found, true))
+        mailbox_unref(&found);
+    return found;
+}
+
 struct mailbox *mailbox_ref(struct mailbox *mailbox)
 {
     pthread_mutex_lock(&registry_mutex);
@@ -114,6 +135,8 @@ static void mailbox_destroy(struct mailbox *mailbox)
     pthread_mutex_destroy(&mailbox->mutex);
     pthread_mutex_destroy(&mailbox->notify);
     pthread_mutex_destroy(&mailbox->cache_mutex);
+    char *disk = (char *)mailbox->place.disk;
+    mem_free(&disk);
     place_release(&mailbox->place);
     mem_release(mailbox);
 }
@@ -291,6 +314,11 @@ void mailbox_uids(struct mailbox *mailbox, struct uidset *uids_out)
     for (uint32_t i = 0; i < mailbox->live.count; i++)
         uidset_add(uids_out, mailbox->live.records[i].uid);
     pthread_mutex_unlock(&mailbox->mutex);
+}
+
+bool mailbox_is_settled(struct mailbox *mailbox)
+{
+    return watch_is_settled(mailbox, false);
 }
 
 bool mailbox_is_dirty(struct mailbox *mailbox)

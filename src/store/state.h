@@ -153,5 +153,11 @@ void watch_begin(struct mailbox *mailbox);
 void watch_end(struct mailbox *mailbox, bool is_kept);
 /* Asks for a wake-up of the mailbox's views at rescan_ms. */
 void watch_rescan(struct mailbox *mailbox);
+/* Whether every change on disk makes an event. A sync that began after this was true and ended well calls watch_prove. */
+bool watch_is_whole(struct mailbox *mailbox);
+void watch_prove(struct mailbox *mailbox);
+/* [L] Whether a sync would find nothing; by_name: and the folder is still what the name that it was opened by leads to. Reads the events that
+ * are there, which may call views back. */
+bool watch_is_settled(struct mailbox *mailbox, bool by_name);
 
 #endif

@@ -383,10 +383,14 @@ int mailbox_sync(struct mailbox *mailbox, struct fault *fault)
     atomic_store(&mailbox->dirty, false);
     if (mailbox_is_gone(mailbox))
         return fault_set(fault, FAULT_GONE, 0, "folder was removed or renumbered");
+    bool watched = watch_is_whole(mailbox);
     if (sync_is_needed(mailbox, &needed, fault) != 0)
         return -1;
-    if (!needed)
+    if (!needed) {
+        if (watched)
+            watch_prove(mailbox);
         return 0;
+    }
     if (mailbox_lock(mailbox, fault) != 0) {
         atomic_store(&mailbox->dirty, true);
         return -1;
@@ -401,6 +405,8 @@ int mailbox_sync(struct mailbox *mailbox, struct fault *fault)
     if (result == 0)
         index_save_if_due(mailbox);
     mailbox_unlock(mailbox);
+    if (result == 0 && watched)
+        watch_prove(mailbox);
     if (news)
         views_notify(mailbox);
     return result;

@@ -1,23 +1,39 @@
 /* The process's watcher: one inotify instance for the folders that sessions have open, and a timer for folders that must be looked at again.
  * Both behind one epoll descriptor that the service watches. Called on loops: only marks mailboxes dirty and wakes their views. */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/timerfd.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "state.h"
 
-enum { WATCH_EVENTS = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR };
+#ifndef F2FS_SUPER_MAGIC
+#define F2FS_SUPER_MAGIC 0xF2F52010
+#endif
+#define ZFS_MAGIC 0x2fc12fc1   /* not in linux/magic.h */
+
+enum {
+    WATCH_EVENTS = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+    LIST_EVENTS = WATCH_EVENTS | IN_MODIFY,   /* the uidlist grows in place */
+    WATCH_NEW = 0, WATCH_CUR, WATCH_FOLDER, WATCH_CONTROL, WATCHES
+};
 
 struct watched {
     struct list link;
     struct mailbox *mailbox;
-    int numbers[3];
+    int numbers[WATCHES];
     uint64_t due_ms;       /* 0: no look is due */
     bool woken;
+    bool whole;            /* nothing can change on disk without an event */
+    bool proven;           /* a sync that began under this watch found or brought all up to date */
+    bool moved;            /* the folder has, or had for a moment, another name than the one it was opened by */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -45,13 +61,39 @@ int store_watch_fd(void)
     return epoll_fd;
 }
 
-static int add_watch(int directory, const char *name)
+static int add_watch(int directory, const char *name, uint32_t events)
 {
     struct buf path = { 0 };
     buf_printf(&path, "/proc/self/fd/%d/%s", directory, name);
-    int number = inotify_add_watch(inotify_fd, buf_text(&path), WATCH_EVENTS);
+    int number = inotify_add_watch(inotify_fd, buf_text(&path), events);
     buf_fini(&path);
     return number;
+}
+
+/* Whether every change is made through this kernel: no other machine, and no server behind the file system. */
+static bool is_local(int directory)
+{
+    static const unsigned long known[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, F2FS_SUPER_MAGIC, ZFS_MAGIC };
+    struct statfs st;
+    if (fstatfs(directory, &st) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if ((unsigned long)st.f_type == known[i])
+            return true;
+    return false;
+}
+
+static void add_watches(struct watched *watched)
+{
+    const struct mailbox_place *place = &watched->mailbox->place;
+    bool own_control = place->control != place->folder;
+    watched->numbers[WATCH_NEW] = add_watch(place->folder, "new", WATCH_EVENTS);
+    watched->numbers[WATCH_CUR] = add_watch(place->folder, "cur", WATCH_EVENTS);
+    watched->numbers[WATCH_FOLDER] = add_watch(place->folder, ".", LIST_EVENTS);
+    watched->numbers[WATCH_CONTROL] = own_control ? add_watch(place->control, ".", LIST_EVENTS) : -1;
+    watched->whole = is_local(place->folder) && (!own_control || (is_local(place->control) && watched->numbers[WATCH_CONTROL] >= 0));
+    for (size_t i = 0; i <= WATCH_FOLDER; i++)
+        watched->whole = watched->whole && watched->numbers[i] >= 0;
 }
 
 /* The timer stands on the earliest look that is due. */
@@ -78,9 +120,7 @@ void watch_begin(struct mailbox *mailbox)
     struct watched *old = mailbox->watched;
     if (old == NULL) {
         mailbox->watched = watched;
-        watched->numbers[0] = add_watch(mailbox->place.folder, "new");
-        watched->numbers[1] = add_watch(mailbox->place.folder, "cur");
-        watched->numbers[2] = mailbox->place.control != mailbox->place.folder ? add_watch(mailbox->place.control, ".") : -1;
+        add_watches(watched);
         list_append(&all, &watched->link);
     }
     pthread_mutex_unlock(&mutex);
@@ -103,7 +143,7 @@ void watch_end(struct mailbox *mailbox, bool is_kept)
     struct watched *watched = is_kept || has_views(mailbox) ? NULL : mailbox->watched;
     if (watched != NULL) {
         mailbox->watched = NULL;
-        for (size_t i = 0; i < 3; i++)
+        for (size_t i = 0; i < WATCHES; i++)
             if (watched->numbers[i] >= 0)
                 inotify_rm_watch(inotify_fd, watched->numbers[i]);
         list_remove(&watched->link);
@@ -126,34 +166,50 @@ void watch_rescan(struct mailbox *mailbox)
     pthread_mutex_unlock(&mutex);
 }
 
-static void mark_number(int number)
+/* In the folder and the control directory only these files count: Dovecot's indexes and locks there change all the time. */
+static bool is_of_interest(const struct inotify_event *event)
 {
-    LIST_FOR_EACH(&all, at) {
-        struct watched *watched = LIST_ITEM(at, struct watched, link);
-        for (size_t i = 0; i < 3; i++)
-            if (number == -1 || (watched->numbers[i] == number && number >= 0))
-                watched->woken = true;
-    }
+    return strcmp(event->name, NAME_UIDLIST) == 0 || strcmp(event->name, NAME_KEYWORDS) == 0;
 }
 
-static void read_events(void)
+static void mark_event(const struct inotify_event *event)
 {
-    _Alignas(struct inotify_event) char bytes[4096];
-    for (ssize_t got; (got = read(inotify_fd, bytes, sizeof(bytes))) > 0; ) {
-        for (char *at = bytes; at < bytes + got; ) {
-            const struct inotify_event *event = (const struct inotify_event *)at;
-            if (!(event->mask & IN_IGNORED))
-                mark_number(event->mask & IN_Q_OVERFLOW ? -1 : event->wd);
-            at += sizeof(*event) + event->len;
+    bool all_of_them = event->mask & IN_Q_OVERFLOW;
+    LIST_FOR_EACH(&all, at) {
+        struct watched *watched = LIST_ITEM(at, struct watched, link);
+        for (size_t i = 0; i < WATCHES; i++) {
+            if (!all_of_them && (watched->numbers[i] != event->wd || event->wd < 0))
+                continue;
+            bool self = all_of_them || event->len == 0;
+            watched->moved |= self && (all_of_them || i == WATCH_FOLDER);
+            watched->woken |= self || i < WATCH_FOLDER || is_of_interest(event);
         }
     }
 }
 
-static void read_timer(void)
+/* True if there was any event. */
+static bool read_events(void)
+{
+    _Alignas(struct inotify_event) char bytes[4096];
+    bool any = false;
+    for (ssize_t got; (got = read(inotify_fd, bytes, sizeof(bytes))) > 0; ) {
+        for (char *at = bytes; at < bytes + got; ) {
+            const struct inotify_event *event = (const struct inotify_event *)at;
+            if (!(event->mask & IN_IGNORED)) {
+                mark_event(event);
+                any = true;
+            }
+            at += sizeof(*event) + event->len;
+        }
+    }
+    return any;
+}
+
+static bool read_timer(void)
 {
     uint64_t times, now = clock_monotonic_ms();
     if (read(timer_fd, &times, sizeof(times)) < 0)
-        return;
+        return false;
     LIST_FOR_EACH(&all, at) {
         struct watched *watched = LIST_ITEM(at, struct watched, link);
         if (watched->due_ms != 0 && watched->due_ms <= now) {
@@ -162,6 +218,7 @@ static void read_timer(void)
         }
     }
     set_timer();
+    return true;
 }
 
 /* Takes one mailbox that is to be woken, with a reference: no lock is held while views are called back. */
@@ -184,15 +241,81 @@ static struct mailbox *next_woken(void)
     return mailbox;
 }
 
+static void wake_woken(void)
+{
+    for (struct mailbox *mailbox; (mailbox = next_woken()) != NULL; mailbox_unref(&mailbox))
+        if (!atomic_exchange(&mailbox->dirty, true))
+            views_notify(mailbox);
+}
+
 void store_watch_read(void)
 {
     if (store_watch_fd() < 0)
         return;
     pthread_mutex_lock(&mutex);
-    read_events();
-    read_timer();
+    bool any = read_events();
+    any = read_timer() || any;
     pthread_mutex_unlock(&mutex);
-    for (struct mailbox *mailbox; (mailbox = next_woken()) != NULL; mailbox_unref(&mailbox))
-        if (!atomic_exchange(&mailbox->dirty, true))
-            views_notify(mailbox);
+    if (any)
+        wake_woken();
+}
+
+/* --- what needs no look at the disk --- */
+
+bool watch_is_whole(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mutex);
+    bool whole = mailbox->watched != NULL && mailbox->watched->whole;
+    pthread_mutex_unlock(&mutex);
+    return whole;
+}
+
+/* By the name that the folder was opened by. INBOX is the account itself. */
+static bool has_its_name(struct mailbox *mailbox)
+{
+    struct buf path = { 0 };
+    struct stat st;
+    if (mailbox->place.disk == NULL || mailbox->place.disk[0] == '\0')
+        return mailbox->place.disk != NULL;
+    buf_printf(&path, "../%s", mailbox->place.disk);
+    bool same = fstatat(mailbox->place.folder, buf_text(&path), &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == mailbox->device &&
+                st.st_ino == mailbox->inode;
+    buf_fini(&path);
+    return same;
+}
+
+void watch_prove(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mutex);
+    bool known = mailbox->watched == NULL || mailbox->watched->proven;
+    pthread_mutex_unlock(&mutex);
+    if (known)
+        return;
+    bool same = has_its_name(mailbox);
+    pthread_mutex_lock(&mutex);
+    if (mailbox->watched != NULL) {
+        mailbox->watched->proven = true;
+        mailbox->watched->moved |= !same;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+static bool is_quiet(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    bool quiet = mailbox->loaded && !mailbox->gone && mailbox->unlinks.count == 0 &&
+                 (mailbox->rescan_ms == 0 || clock_monotonic_ms() < mailbox->rescan_ms);
+    pthread_mutex_unlock(&mailbox->mutex);
+    return quiet && !atomic_load(&mailbox->dirty);
+}
+
+bool watch_is_settled(struct mailbox *mailbox, bool by_name)
+{
+    /* The kernel queues an event before the call that made it returns: what was changed before now has been read after this. */
+    store_watch_read();
+    pthread_mutex_lock(&mutex);
+    const struct watched *watched = mailbox->watched;
+    bool proven = watched != NULL && watched->whole && watched->proven && !watched->woken && !(by_name && watched->moved);
+    pthread_mutex_unlock(&mutex);
+    return proven && is_quiet(mailbox);
 }

@@ -245,6 +245,112 @@ static void test_kept(void)
     end();
 }
 
+/* --- mailboxes that need no look at the disk ---------------------------------------------------------------------------------- */
+
+static bool is_found(struct account *account, const char *folder)
+{
+    struct mailbox *mailbox = account_mailbox_settled(account, text(folder));
+    bool found = mailbox != NULL;
+    mailbox_unref(&mailbox);
+    return found;
+}
+
+static void stranger_appends(const char *path)
+{
+    FILE *file = fopen(path, "a");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fputs("# a stranger\n", file);
+    fclose(file);
+}
+
+/* What a stranger may do between two looks, and whether the next one must go to the disk. */
+static void stranger_delivers(void) { write_file(at("joe/Maildir/.A/new/9.stranger"), "Subject: x\n\n"); }
+static void stranger_flags(void) { CU_ASSERT_EQUAL(rename(at("joe/Maildir/.A/cur/9.stranger:2,"), at("joe/Maildir/.A/cur/9.stranger:2,S")), 0); }
+static void stranger_removes(void) { CU_ASSERT_EQUAL(unlink(at("joe/Maildir/.A/cur/9.stranger:2,S")), 0); }
+static void list_grows(void) { stranger_appends(at("joe/Maildir/.A/dovecot-uidlist")); }
+static void keywords_come(void) { write_file(at("joe/Maildir/.A/dovecot-keywords"), "0 $Work\n"); }
+static void list_goes(void) { CU_ASSERT_EQUAL(unlink(at("joe/Maildir/.A/dovecot-uidlist")), 0); }
+static void index_is_written(void) { stranger_appends(at("joe/Maildir/.A/dovecot.index.log")); }
+static void temporary_file(void) { write_file(at("joe/Maildir/.A/tmp/9.stranger"), "x"); }
+static void sibling_comes(void) { CU_ASSERT_EQUAL(mkdir(at("joe/Maildir/.A.B"), 0700), 0); }
+
+static const struct { const char *name; void (*change)(void); bool settled; } strange_rows[] = {
+    { "nothing", NULL, true },          { "index", index_is_written, true },   { "temporary", temporary_file, true },
+    { "sibling", sibling_comes, true }, { "delivery", stranger_delivers, false }, { "flags", stranger_flags, false },
+    { "removal", stranger_removes, false }, { "list", list_grows, false },      { "keywords", keywords_come, false },
+    { "list removed", list_goes, false },
+};
+
+/* Known by name after a view was opened and a sync has found nothing under the watch. */
+static struct view *settle(struct account *account, const char *folder)
+{
+    struct mailbox *mailbox;
+    CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text(folder), &mailbox, &fault), 0);
+    CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+    struct view *view = view_open(mailbox, false, no_notice, NULL);
+    CU_ASSERT_FALSE(mailbox_is_settled(mailbox));
+    CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+    mailbox_unref(&mailbox);
+    return view;
+}
+
+static void test_settled(void)
+{
+    begin();
+    struct account *account = open_with('.', "");
+    CU_ASSERT_EQUAL(account_create(account, text("A"), &fault), 0);
+    CU_ASSERT_FALSE(is_found(account, "A"));
+    struct view *view = settle(account, "A");
+    struct mailbox *mailbox = view_mailbox(view);
+    for (size_t i = 0; i < sizeof(strange_rows) / sizeof(strange_rows[0]); i++) {
+        if (strange_rows[i].change != NULL)
+            strange_rows[i].change();
+        bool right = mailbox_is_settled(mailbox) == strange_rows[i].settled && is_found(account, "A") == strange_rows[i].settled;
+        CU_ASSERT(right);
+        if (!right)
+            fprintf(stderr, "%s: wrong\n", strange_rows[i].name);
+        /* Its own work makes events, too: they end. */
+        for (int more = 0; more < 5 && !mailbox_is_settled(mailbox); more++)
+            CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+        CU_ASSERT(mailbox_is_settled(mailbox));
+    }
+    CU_ASSERT_FALSE(is_found(account, "B"));
+    /* Another folder under the name: the object is no longer what the name leads to, whatever happens to it. */
+    CU_ASSERT_EQUAL(rename(at("joe/Maildir/.A"), at("joe/Maildir/.C")), 0);
+    CU_ASSERT_EQUAL(account_create(account, text("A"), &fault), 0);
+    CU_ASSERT_FALSE(is_found(account, "A"));
+    for (int more = 0; more < 5 && !mailbox_is_settled(mailbox); more++)
+        CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+    CU_ASSERT_FALSE(is_found(account, "A"));
+    CU_ASSERT_FALSE(is_found(account, "C"));
+    view_close(&view);
+    account_unref(&account);
+    end();
+}
+
+/* The name was given to another folder before the watch began. */
+static void test_settled_name(void)
+{
+    begin();
+    struct account *account = open_with('.', "");
+    CU_ASSERT_EQUAL(account_create(account, text("A"), &fault), 0);
+    struct mailbox *mailbox;
+    CU_ASSERT_EQUAL_FATAL(account_mailbox(account, text("A"), &mailbox, &fault), 0);
+    CU_ASSERT_EQUAL(rename(at("joe/Maildir/.A"), at("joe/Maildir/.C")), 0);
+    CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+    struct view *view = view_open(mailbox, false, no_notice, NULL);
+    CU_ASSERT_EQUAL(mailbox_sync(mailbox, &fault), 0);
+    CU_ASSERT(mailbox_is_settled(mailbox));
+    CU_ASSERT_FALSE(is_found(account, "A"));
+    view_close(&view);
+    mailbox_unref(&mailbox);
+    view = settle(account, "INBOX");
+    CU_ASSERT(is_found(account, "INBOX"));
+    view_close(&view);
+    account_unref(&account);
+    end();
+}
+
 /* A directory unmounted and another mounted under the same path while an account is open. */
 static void test_remounted(void)
 {
@@ -913,6 +1019,7 @@ static const struct unit_test tests[] = {
     { "marker", test_marker },
     { "unmarked", test_unmarked },
     { "kept while nobody has it open", test_kept },
+    { "settled", test_settled }, { "settled by name", test_settled_name },
     { "remounted", test_remounted },
     { "owner", test_owner },
     { "open", test_open },

@@ -59,6 +59,9 @@ int account_subscribe(struct account *account, struct slice name, bool on, struc
 /* [T] The shared object of one folder (one per process, counted); FAULT_NOT_FOUND. Does not read the folder yet: mailbox_sync does. */
 int account_mailbox(struct account *account, struct slice name, struct mailbox **out, struct fault *fault);
 
+/* [L] The same, counted, if it is in memory and mailbox_is_settled; else NULL: account_mailbox and mailbox_sync tell. */
+struct mailbox *account_mailbox_settled(struct account *account, struct slice name);
+
 /* [T] `posternctl postoffice init`: writes PATH/postern-postoffice with the uuid; FAULT_EXISTS if another uuid is there. */
 int postoffice_init(const char *path, struct slice uuid, struct fault *fault);
 

@@ -48,6 +48,10 @@ int mailbox_load(struct mailbox *mailbox, const struct uidset *uids, struct faul
 /* [L] True if a sync is known to be needed (inotify said so): a session in IDLE then runs mailbox_sync in a step. */
 bool mailbox_is_dirty(struct mailbox *mailbox);
 
+/* [L] True if mailbox_sync would find nothing: every directory is watched, on a file system that only this machine changes, and no event
+ * has come since the last sync. May call views back. */
+bool mailbox_is_settled(struct mailbox *mailbox);
+
 struct mailbox_status {
     uint32_t uid_validity;
     uint32_t uid_next;
