@@ -6,6 +6,7 @@
 #include "postern/config/config.h"
 #include "postern/directory/directory.h"
 #include "postern/imap/imap.h"
+#include "postern/poa/poa.h"
 #include "postern/pop3/pop3.h"
 #include "postern/queue/queue.h"
 #include "postern/service/options.h"
@@ -68,13 +69,15 @@ static int agent_main(int supervisor_fd, void *context)
     struct fault fault;
     if (options->directory.keytab != NULL)
         directory_use_keytab(options->directory.keytab);
+    const struct poa_options poa = { .credentials_dir = options->credentials_dir, .tls_dir = options->tls_dir, .state_dir = options->state_dir };
     if (service_new(&service, &gateway, &fault) < 0) {
         log_error("agent", "%s", fault.text);
         return 2;
     }
-    if (start_parts(options, gateway, &fault) < 0) {
+    if (poa_start(&poa, &fault) < 0 || start_parts(options, gateway, &fault) < 0) {
         log_error("agent", "%s", fault.text);
         service_free(&gateway);
+        poa_stop();
         return 2;
     }
     /* Steps and deliveries ask the configuration for users: it goes after them, or with the process. */
@@ -84,6 +87,7 @@ static int agent_main(int supervisor_fd, void *context)
         return 0;
     config_stop();
     service_free(&gateway);
+    poa_stop();
     return 0;
 }
 

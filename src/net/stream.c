@@ -279,6 +279,30 @@ int stream_start_tls(struct stream *stream, struct tls_context *context)
     return 0;
 }
 
+void stream_start_tls_client(struct stream *stream, struct tls_client *client, const char *host)
+{
+    CHECK(stream->ssl == NULL && stream_pending(stream) == 0);
+    SSL *ssl = tls_client_connect(client, host);
+    stream->ssl = ssl;
+    SSL_set_fd(ssl, stream->fd);
+    SSL_set_read_ahead(ssl, 1);
+    SSL_set_connect_state(ssl);
+    stream->handshaking = true;
+    if (stream->failure != STREAM_NO_FAILURE)
+        return;
+    /* The client speaks first, from the loop: a failure at once is told there. */
+    stream->tls_wants_write = true;
+    update_interest(stream, false);
+}
+
+int stream_tls_fault(const struct stream *stream, struct fault *fault)
+{
+    long result = stream->ssl != NULL ? SSL_get_verify_result(stream->ssl) : X509_V_OK;
+    if (result != X509_V_OK)
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "TLS: the certificate is not accepted: %s", X509_verify_cert_error_string(result));
+    return fault_set(fault, FAULT_UNREACHABLE, 0, "TLS: the handshake failed");
+}
+
 static void happened(struct ev_loop *ev, ev_io *io, int events)
 {
     (void)ev;
@@ -317,6 +341,23 @@ void stream_init(struct stream *stream, struct loop *loop, int fd, struct buf *i
     ev_io_init(watcher(stream), happened, fd, 0);
     watcher(stream)->data = stream;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void stream_move(struct stream *to, struct stream *from, struct buf *in, size_t in_limit, stream_callback *callback, void *context)
+{
+    CHECK(from->failure == STREAM_NO_FAILURE && !from->handshaking && stream_pending(from) == 0);
+    ev_clear_pending(loop_ev(from->loop), watcher(from));
+    ev_io_stop(loop_ev(from->loop), watcher(from));
+    *to = *from;
+    to->in = in;
+    to->in_limit = in_limit;
+    to->callback = callback;
+    to->context = context;
+    to->input_wanted = false;
+    ev_io_init(watcher(to), happened, to->fd, 0);
+    watcher(to)->data = to;
+    memset(from, 0, sizeof(*from));
+    from->fd = -1;
 }
 
 void stream_fini(struct stream *stream)

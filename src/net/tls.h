@@ -5,11 +5,14 @@
 #include <openssl/ssl.h>
 
 #include "postern/base/fault.h"
+#include "postern/net/tls_client.h"
 #include "postern/net/tls_context.h"
 
 /* Sets the fault from OpenSSL's error queue and empties it. Returns -1. */
 int tls_fault(struct fault *fault, enum fault_class class, const char *what);
 /* A new server side with the pair in use now; NULL if there is none. The caller frees it. */
 SSL *tls_context_accept(struct tls_context *context);
+/* A new client side towards that host. The caller frees it. */
+SSL *tls_client_connect(struct tls_client *client, const char *host);
 
 #endif

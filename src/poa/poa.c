@@ -1,52 +1,139 @@
-/* The ways to a post office. In this version only direct paths are chosen, as the snapshot has them: every access to a POA fails. */
+/* poa's own thread: probes POAs that are away, reads CA files and credentials, follows the configuration. Called by posternd; nobody waits for it but poa_stop. */
 #include "postern/poa/poa.h"
 
-#include "postern/base/check.h"
+#include <errno.h>
+#include <pthread.h>
+
+#include "circuit.h"
+#include "compare.h"
+#include "material.h"
+#include "opening.h"
 #include "postern/base/memory.h"
 
-struct poa_opening {
-    struct poa_open_request request;
-    bool cancelled;
+enum { TICK_MS = 50, FILES_TICKS = 40 };
+
+struct prober {
+    struct loop *loop;
+    pthread_t thread;
+    struct loop_timer tick;
+    struct snapshot *snapshot;
+    unsigned ticks;
+    struct list probes;
+    struct comparer *comparer;
 };
 
-enum poa_path poa_choose(const struct post_office *post_office)
+struct probe {
+    struct list link;
+    struct prober *prober;
+    struct snapshot *snapshot;
+    const struct post_office *office;
+    size_t agent;
+    struct poa_opening *opening;
+};
+
+static struct prober *running;
+
+/* --- probes ------------------------------------------------------------------------------------------------------------------- */
+
+static void free_probe(struct probe *p)
 {
-    return post_office->path != NULL ? PATH_DIRECT : PATH_NONE;
+    list_remove(&p->link);
+    snapshot_unref(&p->snapshot);
+    mem_free(&p);
 }
 
-bool poa_is_used(const struct post_office *post_office)
+static void probed(void *context, bool well, const struct fault *fault)
 {
-    (void)post_office;
-    return false;
+    struct probe *p = context;
+    circuit_probed(p->office, p->agent, well, fault);
+    free_probe(p);
 }
 
-static void answer(void *arg)
+static void begin_probe(const struct post_office *office, size_t agent, void *context)
 {
-    struct poa_opening *opening = arg;
-    struct fault fault;
-    fault_set(&fault, FAULT_UNREACHABLE, 0, "client/server access is not in this version");
-    if (!opening->cancelled)
-        opening->request.answered(opening->request.context, POA_FAILED, &fault);
-    mem_free(&opening);
+    struct prober *prober = context;
+    struct probe *p = MEM_NEW(struct probe);
+    p->prober = prober;
+    p->snapshot = snapshot_ref(prober->snapshot);
+    p->office = office;
+    p->agent = agent;
+    list_append(&prober->probes, &p->link);
+    p->opening = opening_probe(prober->loop, p->snapshot, office, agent, probed, p);
 }
 
-struct poa_opening *poa_open(const struct poa_open_request *request)
+/* --- the thread ---------------------------------------------------------------------------------------------------------------- */
+
+static void follow(struct prober *p)
 {
-    struct poa_opening *opening = MEM_NEW(struct poa_opening);
-    opening->request = *request;
-    loop_post(request->loop, answer, opening);
-    return opening;
+    bool fresh = p->snapshot == NULL || p->snapshot->serial != snapshot_current_serial();
+    if (fresh) {
+        snapshot_unref(&p->snapshot);
+        p->snapshot = snapshot_current();
+    }
+    if (p->snapshot == NULL)
+        return;
+    if (fresh || p->ticks++ % FILES_TICKS == 0)
+        material_follow(p->snapshot);
+    if (fresh) {
+        circuit_follow(p->snapshot);
+        comparer_follow(p->comparer, p->snapshot);
+    }
+    circuit_for_each_due(p->snapshot, begin_probe, p);
 }
 
-void poa_open_cancel(struct poa_opening **opening)
+static void tick(void *arg)
 {
-    (*opening)->cancelled = true;
-    *opening = NULL;
+    struct prober *p = arg;
+    follow(p);
+    loop_timer_set(&p->tick, TICK_MS);
 }
 
-void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in, struct buf *capability, stream_callback *callback,
-              void *context)
+static void *run(void *arg)
 {
-    (void)stream, (void)in, (void)capability, (void)callback, (void)context;
-    CHECK(opening == NULL);
+    loop_run(((struct prober *)arg)->loop);
+    return NULL;
+}
+
+int poa_start(const struct poa_options *options, struct fault *fault)
+{
+    struct prober *p = MEM_NEW(struct prober);
+    material_start(options);
+    p->loop = loop_new();
+    list_init(&p->probes);
+    p->comparer = comparer_new(p->loop, options->state_dir);
+    loop_timer_init(&p->tick, p->loop, tick, p);
+    loop_timer_set(&p->tick, 0);
+    circuit_set_prober(true);
+    running = p;
+    int error = pthread_create(&p->thread, NULL, run, p);
+    if (error == 0)
+        return 0;
+    p->thread = pthread_self();
+    poa_stop();
+    return fault_set_errno(fault, error, "a thread for POAs");
+}
+
+void poa_stop(void)
+{
+    struct prober *p = running;
+    if (p == NULL)
+        return;
+    running = NULL;
+    if (!pthread_equal(p->thread, pthread_self())) {
+        loop_stop(p->loop);
+        pthread_join(p->thread, NULL);
+    }
+    LIST_FOR_EACH (&p->probes, at) {
+        struct probe *probe = LIST_ITEM(at, struct probe, link);
+        poa_open_cancel(&probe->opening);
+        free_probe(probe);
+    }
+    comparer_free(&p->comparer);
+    loop_timer_cancel(&p->tick);
+    snapshot_unref(&p->snapshot);
+    circuit_set_prober(false);
+    circuit_clear();
+    material_stop();
+    loop_free(&p->loop);
+    mem_free(&p);
 }

@@ -16,7 +16,7 @@ static const uint16_t usual_ports[] = { 25, 110, 143, 465, 587, 993, 995 };
 enum option_code {
     OPTION_URI = 256, OPTION_AGENT_DN, OPTION_BIND_DN, OPTION_PASSWORD_FILE, OPTION_EXTERNAL, OPTION_START_TLS, OPTION_CA_FILE,
     OPTION_CERT_FILE, OPTION_KEY_FILE, OPTION_GSSAPI, OPTION_KEYTAB,
-    OPTION_STATE_DIR, OPTION_MAIL_ROOT, OPTION_TLS_DIR, OPTION_ALLOW_PORT, OPTION_CONTROL, OPTION_PID_FILE, OPTION_LOG_LEVEL,
+    OPTION_STATE_DIR, OPTION_MAIL_ROOT, OPTION_TLS_DIR, OPTION_CREDENTIALS_DIR, OPTION_ALLOW_PORT, OPTION_CONTROL, OPTION_PID_FILE, OPTION_LOG_LEVEL,
     OPTION_VERSION, OPTION_HELP,
 };
 
@@ -40,6 +40,7 @@ static const struct {
     { "state-dir", OPTION_STATE_DIR, "DIR", "last good configuration and mail queue; default /var/lib/postern" },
     { "mail-root", OPTION_MAIL_ROOT, "DIR", "post offices must lie below it; default /srv/mail" },
     { "tls-dir", OPTION_TLS_DIR, "DIR", "certificates and keys must lie below it; default /etc/postern/tls" },
+    { "credentials-dir", OPTION_CREDENTIALS_DIR, "DIR", "the gateway's credentials at Post Office Agents; default /etc/postern/credentials" },
     { "allow-port", OPTION_ALLOW_PORT, "N", "a port below 1024 that may be bound; may be repeated; default 25 110 143 465 587 993 995" },
     { "control", OPTION_CONTROL, "SOCKET", "socket of posternctl; default STATE-DIR/control" },
     { "pid-file", OPTION_PID_FILE, "FILE", "where the process ID is written" },
@@ -154,6 +155,7 @@ static int take(struct options *o, int code, char *value)
     case OPTION_STATE_DIR: return take_dir(&o->state_dir, "state-dir", value);
     case OPTION_MAIL_ROOT: return take_dir(&o->mail_root, "mail-root", value);
     case OPTION_TLS_DIR: return take_dir(&o->tls_dir, "tls-dir", value);
+    case OPTION_CREDENTIALS_DIR: return take_dir(&o->credentials_dir, "credentials-dir", value);
     case OPTION_ALLOW_PORT: return take_port(o, value);
     case OPTION_CONTROL: o->control = mem_strdup(value); return -1;
     case OPTION_PID_FILE: o->pid_file = value; return -1;
@@ -332,7 +334,7 @@ static void set_defaults(struct options *o)
 int options_parse(struct options *options, int argc, char **argv)
 {
     *options = (struct options){
-        .state_dir = "/var/lib/postern", .mail_root = "/srv/mail", .tls_dir = "/etc/postern/tls", .log_level = LOG_NORMAL,
+        .state_dir = "/var/lib/postern", .mail_root = "/srv/mail", .tls_dir = "/etc/postern/tls", .credentials_dir = "/etc/postern/credentials", .log_level = LOG_NORMAL,
     };
     options->directory.uris = options->uris;
     struct option_words words;

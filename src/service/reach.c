@@ -55,7 +55,7 @@ static void open_poa(struct conn *c)
     struct poa_open_request request = {
         .loop = c->home->loop, .post_office = c->look_up->user->post_office, .snapshot = c->look_up->user->snapshot,
         .user = c->look_up->user->id, .password = buf_slice(&c->look_up->password), .client = s->peer, .client_port = s->peer_port,
-        .local = s->local, .session_id = s->id, .tls = s->tls, .answered = poa_answered, .context = c,
+        .local = s->local, .session_id = s->id, .tls = s->tls, .mailbox_dir = c->look_up->user->mailbox_dir, .answered = poa_answered, .context = c,
     };
     c->under_way = true;
     r->opening = poa_open(&request);
@@ -96,7 +96,7 @@ static void note_failure(struct conn *c, const struct fault *fault, const char *
 
 static void fail(struct conn *c, enum poa_result result, const struct fault *fault)
 {
-    bool refused = result == POA_REFUSED, direct = !refused && has_direct(c->look_up->user->post_office);
+    bool refused = result == POA_REFUSED, direct = !refused && poa_fallback(c->look_up->user->post_office) == PATH_DIRECT;
     note_failure(c, fault, refused ? "refused" : direct ? "served directly" : "not served");
     c->session.fallback = direct;
     c->look_up->result = refused ? ACTION_REFUSED : direct ? ACTION_OK : ACTION_UNAVAILABLE;

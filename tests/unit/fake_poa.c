@@ -22,6 +22,11 @@ enum poa_path poa_choose(const struct post_office *post_office)
     return (enum poa_path)fake_path;
 }
 
+enum poa_path poa_fallback(const struct post_office *post_office)
+{
+    return post_office->path != NULL ? PATH_DIRECT : PATH_NONE;
+}
+
 bool poa_is_used(const struct post_office *post_office)
 {
     (void)post_office;

@@ -1,4 +1,4 @@
 check_PROGRAMS += tests/unit/test_queue
 TESTS += tests/unit/test_queue
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
-tests_unit_test_queue_LDADD = src/queue/libqueue.a src/net/libnet.a src/base/libbase.a $(OPENSSL_LIBS) $(EV_LIBS) $(UNIT_LIBS)
+tests_unit_test_queue_LDADD = src/queue/libqueue.a src/net/libnet.a src/base/libbase.a $(NET_LIBS) $(UNIT_LIBS)

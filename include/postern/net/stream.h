@@ -1,4 +1,4 @@
-/* stream: one connected, non-blocking descriptor on a loop, in clear text or as a TLS server. Holds no buffers while idle. Everything is
+/* stream: one connected, non-blocking descriptor on a loop, in clear text, as a TLS server or as a TLS client. Holds no buffers while idle. Everything is
  * called on its loop's thread. */
 #ifndef POSTERN_NET_STREAM_H
 #define POSTERN_NET_STREAM_H
@@ -6,6 +6,7 @@
 #include "postern/base/buf.h"
 #include "postern/base/counter.h"
 #include "postern/net/loop.h"
+#include "postern/net/tls_client.h"
 #include "postern/net/tls_context.h"
 
 enum stream_event {
@@ -57,6 +58,14 @@ void stream_send(struct stream *stream, struct buf *bytes);
 size_t stream_pending(const struct stream *stream);
 /* With nothing pending: the handshake as server, then TLS_UP or FAILED. -1: there is no certificate. */
 int stream_start_tls(struct stream *stream, struct tls_context *context);
+/* With nothing pending: the handshake as client, then TLS_UP or FAILED; host is the name that the peer's certificate must bear, if the
+ * client verifies. stream_tls_fault says why it failed. */
+void stream_start_tls_client(struct stream *stream, struct tls_client *client, const char *host);
+/* Fills the fault of a handshake that failed. Returns -1. */
+int stream_tls_fault(const struct stream *stream, struct fault *fault);
+/* Hands the connection, with what it has read ahead, over to another struct on the same loop; `from` is as after stream_fini. Not within a call of `from`'s
+ * callback for FAILED. Input is not wanted until stream_want_input. */
+void stream_move(struct stream *to, struct stream *from, struct buf *in, size_t in_limit, stream_callback *callback, void *context);
 /* With nothing pending: says that no more will come. */
 void stream_end_output(struct stream *stream);
 

@@ -7,6 +7,17 @@
 #include "postern/config/snapshot.h"
 #include "postern/net/stream.h"
 
+struct poa_options {
+    const char *credentials_dir;   /* the files that posternPoaCredentials names; NULL: there are none */
+    const char *tls_dir;           /* CA files and client certificates; NULL: there are none */
+    const char *state_dir;         /* what the comparisons of POA and path have found is kept here; NULL: nowhere */
+};
+
+/* Starts the thread that probes POAs, reads CA files and credentials, and compares POA and path. Options are borrowed until poa_stop. */
+int poa_start(const struct poa_options *options, struct fault *fault);
+/* After the loops have ended. */
+void poa_stop(void);
+
 enum poa_path { PATH_POA, PATH_DIRECT, PATH_NONE };
 
 enum poa_result {
@@ -29,6 +40,8 @@ struct poa_open_request {
     const char *local;
     uint64_t session_id;
     bool tls;                   /* of the client's connection */
+    uint16_t local_port;        /* 0: not told */
+    const char *mailbox_dir;    /* of the user, for the comparison of POA and path; or NULL */
     /* On the loop, never from within poa_open. The handle ends with the call: poa_take before it returns, if the result is OPEN. */
     void (*answered)(void *context, enum poa_result result, const struct fault *fault);
     void *context;
@@ -36,6 +49,8 @@ struct poa_open_request {
 
 /* What is to be tried now, by the effective mode and by what is known of the POA. [L] */
 enum poa_path poa_choose(const struct post_office *post_office);
+/* What is next after POA_FAILED: PATH_DIRECT, if the mode allows it and POA and path have been found to show the same mailboxes; else PATH_NONE. [L] */
+enum poa_path poa_fallback(const struct post_office *post_office);
 /* Does the post office have a POA, and does its mode use it? */
 bool poa_is_used(const struct post_office *post_office);
 struct poa_opening *poa_open(const struct poa_open_request *request);
@@ -45,5 +60,25 @@ void poa_open_cancel(struct poa_opening **opening);
  * POA says of itself now, the words of CAPABILITY separated by spaces. */
 void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in, struct buf *capability, stream_callback *callback,
               void *context);
+
+/* How one post office is reached. Texts live until the visit returns. */
+struct poa_report {
+    const struct post_office *post_office;   /* mode, path and agents, each with the DN that it came from */
+    enum poa_path now;          /* how logins are served */
+    const char *state;          /* the same in words */
+    const char *host;           /* of the POA that is asked; NULL: none is */
+    uint16_t port;
+    int64_t since;              /* seconds since the epoch; 0: since the start */
+    const char *failure;        /* the last failed access; "": none */
+    int64_t failed_at;          /* seconds since the epoch; 0: never */
+    const char *fallback;       /* "none", "ready", "off", "off until POA and path are compared" */
+    const char *difference;     /* in what POA and path differ: then fallback is off; "" for nothing */
+    uint64_t switches;          /* changes of the way since the start */
+    uint64_t opened;            /* logins through the POA */
+    uint64_t failures;          /* failed accesses */
+    uint64_t refused;           /* logins that the POA refused */
+};
+/* Once for each post office. [L] */
+void poa_for_each(const struct snapshot *snapshot, void (*visit)(const struct poa_report *report, void *context), void *context);
 
 #endif

@@ -33,4 +33,14 @@ void sasl_server_free(struct sasl_server **server);
 /* "PLAIN LOGIN", for CAPA, CAPABILITY and EHLO. */
 const char *sasl_mechanisms(void);
 
+/* --- as client ---------------------------------------------------------------------------------------------------------- */
+
+enum { SASL_CLIENT_PART_MAX = 2048 };
+
+/* Appends the message of PLAIN (RFC 4616), in base64. authorize_as: the user to act as, SLICE_NONE for `name` itself. False: a part is too long or holds NUL,
+ * or there is no name. */
+bool sasl_client_plain(struct slice authorize_as, struct slice name, struct slice password, struct buf *base64_out);
+/* Appends bytes in base64: the message of EXTERNAL (RFC 4422, appendix A) is the name to act as. */
+void sasl_client_base64(struct slice bytes, struct buf *base64_out);
+
 #endif

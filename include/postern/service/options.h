@@ -18,6 +18,7 @@ struct options {
     const char *state_dir;
     const char *mail_root;
     const char *tls_dir;
+    const char *credentials_dir;
     const char *pid_file;
     char *control;                 /* owned */
     uint16_t allowed_ports[ALLOWED_PORTS_MAX];

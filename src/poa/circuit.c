@@ -1,0 +1,490 @@
+/* The circuits of POAs. Called by openings, by the prober and by who reports; must never wait, and calls back under its lock only what posts a message. */
+#include "circuit.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "postern/base/check.h"
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/map.h"
+#include "postern/base/memory.h"
+#include "postern/config/status.h"
+
+enum { BACK_OFF_FIRST_S = 1, BACK_OFF_MOST_S = 30, STEADY_MS = 60 * 1000, COMPARE_AGAIN_MS = 60 * 1000 };
+
+enum state { STATE_CLOSED, STATE_AWAY, STATE_ON_TRIAL };
+
+/* One host of a post office. */
+struct target {
+    struct list link;
+    char *host;
+    uint16_t port;
+    enum poa_tls tls;
+    enum state state;
+    unsigned back_off_s;
+    uint64_t until_ms;          /* AWAY: not asked before */
+    uint64_t closed_ms;         /* when it came back */
+    bool probing;
+    bool trial;                 /* ON_TRIAL: somebody is trying */
+    char *suspect;              /* the user of the last failure that may be of a user */
+    struct list waiters;
+    bool seen;
+};
+
+struct office {
+    char uuid[37];
+    char *name;
+    struct list targets;
+    enum poa_path path;         /* as last noted; PATH_POA at first, if it has one */
+    bool noted;
+    int64_t since;
+    char *difference;           /* see circuit_set_compared */
+    uint64_t compared_ms;
+    bool comparing;
+    char failure[sizeof(((struct fault *)0)->text)];
+    int64_t failed_at;
+    uint64_t switches, opened, failures, refused;
+    bool seen;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct map offices;      /* uuid to struct office */
+static size_t troubled;         /* targets that are not closed */
+static bool has_prober;
+
+/* --- finding ---------------------------------------------------------------------------------------------------------------- */
+
+static struct office *office_of(const struct post_office *po)
+{
+    struct office *o = map_get(&offices, slice_from_string(po->uuid));
+    if (o == NULL) {
+        o = MEM_NEW(struct office);
+        snprintf(o->uuid, sizeof(o->uuid), "%s", po->uuid);
+        o->name = mem_strdup(po->name);
+        list_init(&o->targets);
+        map_put(&offices, slice_from_string(po->uuid), o);
+    }
+    return o;
+}
+
+/* A host that is named anew begins anew. */
+static struct target *target_of(struct office *o, const struct post_office_agent *agent)
+{
+    LIST_FOR_EACH (&o->targets, at) {
+        struct target *t = LIST_ITEM(at, struct target, link);
+        if (strcmp(t->host, agent->host) == 0 && t->port == agent->port && t->tls == agent->tls)
+            return t;
+    }
+    struct target *t = MEM_NEW(struct target);
+    t->host = mem_strdup(agent->host);
+    t->port = agent->port;
+    t->tls = agent->tls;
+    list_init(&t->waiters);
+    list_append(&o->targets, &t->link);
+    return t;
+}
+
+static void set_state(struct target *t, enum state state)
+{
+    troubled += (state != STATE_CLOSED) - (t->state != STATE_CLOSED);
+    t->state = state;
+    t->trial = false;
+}
+
+static void free_target(struct target *t)
+{
+    CHECK(list_is_empty(&t->waiters));
+    set_state(t, STATE_CLOSED);
+    list_remove(&t->link);
+    mem_free(&t->host);
+    mem_free(&t->suspect);
+    mem_free(&t);
+}
+
+static void free_office(struct office *o)
+{
+    LIST_FOR_EACH (&o->targets, at)
+        free_target(LIST_ITEM(at, struct target, link));
+    mem_free(&o->name);
+    mem_free(&o->difference);
+    mem_free(&o);
+}
+
+/* --- the way ---------------------------------------------------------------------------------------------------------------- */
+
+static void end_back_off(struct target *t)
+{
+    if (t->state == STATE_AWAY && !has_prober && clock_monotonic_ms() >= t->until_ms)
+        set_state(t, STATE_ON_TRIAL);
+}
+
+static bool may_be_asked(struct target *t)
+{
+    end_back_off(t);
+    return t->state == STATE_CLOSED || (t->state == STATE_ON_TRIAL && !t->trial);
+}
+
+static enum poa_path fallback_of(const struct office *o, const struct post_office *po)
+{
+    if (po->path == NULL)
+        return PATH_NONE;
+    if (po->agent_count == 0)
+        return PATH_DIRECT;
+    return o->difference != NULL && *o->difference == '\0' ? PATH_DIRECT : PATH_NONE;
+}
+
+static enum poa_path path_of(struct office *o, const struct post_office *po)
+{
+    for (size_t i = 0; i < po->agent_count; i++)
+        if (may_be_asked(target_of(o, &po->agents[i])))
+            return PATH_POA;
+    return fallback_of(o, po);
+}
+
+static const char *path_word(enum poa_path path)
+{
+    return path == PATH_POA ? "client/server" : path == PATH_DIRECT ? "direct" : "not reachable";
+}
+
+/* A trial is no change: it is known only when it has ended. */
+static bool is_undecided(struct office *o, const struct post_office *po)
+{
+    for (size_t i = 0; i < po->agent_count; i++)
+        if (target_of(o, &po->agents[i])->state == STATE_ON_TRIAL)
+            return o->path != PATH_POA;
+    return false;
+}
+
+/* True: the way is another now; the status is to be told when the lock is free. */
+static bool note_path(struct office *o, const struct post_office *po)
+{
+    enum poa_path path = path_of(o, po);
+    if (!o->noted) {
+        o->noted = true;
+        o->path = path;
+        return false;
+    }
+    if (path == o->path || is_undecided(o, po))
+        return false;
+    log_warning("poa", "post office %s: %s now, %s before%s%s", po->name, path_word(path), path_word(o->path), path != PATH_POA && o->failure[0] != '\0' ? ": " : "",
+                path != PATH_POA ? o->failure : "");
+    o->path = path;
+    o->switches++;
+    o->since = clock_wall().tv_sec;
+    return true;
+}
+
+static void unlock_and_tell(bool changed)
+{
+    pthread_mutex_unlock(&lock);
+    if (changed)
+        config_links_changed();
+}
+
+enum poa_path poa_choose(const struct post_office *post_office)
+{
+    if (post_office->agent_count == 0)
+        return post_office->path != NULL ? PATH_DIRECT : PATH_NONE;
+    pthread_mutex_lock(&lock);
+    struct office *o = office_of(post_office);
+    bool changed = note_path(o, post_office);
+    enum poa_path path = path_of(o, post_office);
+    unlock_and_tell(changed);
+    return path;
+}
+
+enum poa_path poa_fallback(const struct post_office *post_office)
+{
+    pthread_mutex_lock(&lock);
+    enum poa_path path = fallback_of(office_of(post_office), post_office);
+    pthread_mutex_unlock(&lock);
+    return path;
+}
+
+bool poa_is_used(const struct post_office *post_office)
+{
+    return post_office->agent_count > 0;
+}
+
+/* --- failures --------------------------------------------------------------------------------------------------------------- */
+
+static void go_away(struct target *t, int phase)
+{
+    uint64_t now = clock_monotonic_ms();
+    bool steady = t->state == STATE_CLOSED && now - t->closed_ms >= STEADY_MS;
+    t->back_off_s = steady || t->back_off_s == 0 ? BACK_OFF_FIRST_S : t->back_off_s * 2;
+    if (t->back_off_s > BACK_OFF_MOST_S)
+        t->back_off_s = BACK_OFF_MOST_S;
+    t->until_ms = now + t->back_off_s * 1000;
+    set_state(t, STATE_AWAY);
+    mem_free(&t->suspect);
+    LIST_FOR_EACH (&t->waiters, at) {
+        struct waiter *w = LIST_ITEM(at, struct waiter, link);
+        if (w->phase <= phase)
+            w->gone(w);
+    }
+}
+
+static void note_failure(struct office *o, const struct fault *fault)
+{
+    o->failures++;
+    o->failed_at = clock_wall().tv_sec;
+    snprintf(o->failure, sizeof(o->failure), "%s", fault->text);
+}
+
+static void come_back(struct target *t)
+{
+    if (t->state != STATE_CLOSED)
+        t->closed_ms = clock_monotonic_ms();
+    set_state(t, STATE_CLOSED);
+    mem_free(&t->suspect);
+}
+
+/* True: it is the second user in a row. */
+static bool suspect(struct target *t, struct slice user)
+{
+    if (t->suspect != NULL && !slice_is_equal(slice_from_string(t->suspect), user))
+        return true;
+    if (t->suspect == NULL)
+        t->suspect = slice_to_string(user);
+    return false;
+}
+
+enum circuit_answer circuit_begin(const struct post_office *office, size_t agent, struct waiter *waiter)
+{
+    pthread_mutex_lock(&lock);
+    struct target *t = target_of(office_of(office), &office->agents[agent]);
+    bool may = may_be_asked(t);
+    list_init(&waiter->link);
+    waiter->trial = may && t->state == STATE_ON_TRIAL;
+    if (may) {
+        t->trial = waiter->trial;
+        list_append(&t->waiters, &waiter->link);
+    }
+    pthread_mutex_unlock(&lock);
+    return may ? CIRCUIT_GO : CIRCUIT_AWAY;
+}
+
+void circuit_ended(const struct post_office *office, size_t agent, struct waiter *waiter, enum circuit_outcome outcome, struct slice user,
+                   const struct fault *fault)
+{
+    pthread_mutex_lock(&lock);
+    struct office *o = office_of(office);
+    struct target *t = target_of(o, &office->agents[agent]);
+    list_remove(&waiter->link);
+    if (waiter->trial && t->state == STATE_ON_TRIAL)
+        t->trial = false;
+    if (outcome == OUTCOME_OPEN || outcome == OUTCOME_REFUSED) {
+        *(outcome == OUTCOME_OPEN ? &o->opened : &o->refused) += 1;
+        /* What began before it went away says nothing of now. */
+        if (t->state == STATE_CLOSED || waiter->trial)
+            come_back(t);
+    } else if (outcome != OUTCOME_NONE) {
+        note_failure(o, fault);
+        if (t->state != STATE_AWAY && (outcome == OUTCOME_FAILED || suspect(t, user)))
+            go_away(t, waiter->phase);
+    }
+    unlock_and_tell(note_path(o, office));
+}
+
+/* --- probes ------------------------------------------------------------------------------------------------------------------ */
+
+void circuit_set_prober(bool there)
+{
+    pthread_mutex_lock(&lock);
+    has_prober = there;
+    pthread_mutex_unlock(&lock);
+}
+
+static bool claim_probe(const struct post_office *po, const struct post_office_agent *agent)
+{
+    struct target *t = target_of(office_of(po), agent);
+    bool due = t->state == STATE_AWAY && !t->probing && clock_monotonic_ms() >= t->until_ms;
+    t->probing = t->probing || due;
+    return due;
+}
+
+void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const struct post_office *office, size_t agent, void *context), void *context)
+{
+    pthread_mutex_lock(&lock);
+    size_t left = troubled;
+    pthread_mutex_unlock(&lock);
+    for (size_t i = 0; left > 0 && i < snapshot->post_office_count; i++) {
+        const struct post_office *po = &snapshot->post_offices[i];
+        for (size_t j = 0; j < po->agent_count; j++) {
+            pthread_mutex_lock(&lock);
+            bool due = claim_probe(po, &po->agents[j]);
+            pthread_mutex_unlock(&lock);
+            if (due)
+                visit(po, j, context);
+        }
+    }
+}
+
+void circuit_probed(const struct post_office *office, size_t agent, bool well, const struct fault *fault)
+{
+    pthread_mutex_lock(&lock);
+    struct office *o = office_of(office);
+    struct target *t = target_of(o, &office->agents[agent]);
+    t->probing = false;
+    if (t->state == STATE_AWAY) {
+        if (well)
+            set_state(t, STATE_ON_TRIAL);
+        else {
+            snprintf(o->failure, sizeof(o->failure), "%s", fault->text);
+            go_away(t, PHASE_GREETING);
+        }
+    }
+    unlock_and_tell(note_path(o, office));
+}
+
+/* --- following the configuration ----------------------------------------------------------------------------------------------- */
+
+static void unsee(struct slice key, void *value, void *context)
+{
+    (void)key, (void)context;
+    struct office *o = value;
+    o->seen = false;
+    LIST_FOR_EACH (&o->targets, at)
+        LIST_ITEM(at, struct target, link)->seen = false;
+}
+
+static void forget_targets(struct office *o)
+{
+    LIST_FOR_EACH (&o->targets, at) {
+        struct target *t = LIST_ITEM(at, struct target, link);
+        if (!t->seen && !t->probing && list_is_empty(&t->waiters))
+            free_target(t);
+    }
+}
+
+static void forget_unseen(struct slice key, void *value, void *context)
+{
+    (void)key;
+    struct office *o = value;
+    struct buf *gone = context;
+    forget_targets(o);
+    if (!o->seen && list_is_empty(&o->targets))
+        buf_append(gone, slice_make((const char *)&o, sizeof(o)));
+}
+
+void circuit_follow(const struct snapshot *snapshot)
+{
+    struct buf gone = { .cap = 0 };
+    bool changed = false;
+    pthread_mutex_lock(&lock);
+    map_for_each(&offices, unsee, NULL);
+    for (size_t i = 0; i < snapshot->post_office_count; i++) {
+        const struct post_office *po = &snapshot->post_offices[i];
+        struct office *o = office_of(po);
+        o->seen = true;
+        for (size_t j = 0; j < po->agent_count; j++)
+            target_of(o, &po->agents[j])->seen = true;
+        changed = note_path(o, po) || changed;
+    }
+    map_for_each(&offices, forget_unseen, &gone);
+    for (size_t at = 0; at < gone.len; at += sizeof(struct office *)) {
+        struct office *o;
+        memcpy(&o, gone.data + at, sizeof(o));
+        map_remove(&offices, slice_from_string(o->uuid));
+        free_office(o);
+    }
+    unlock_and_tell(changed);
+    buf_fini(&gone);
+}
+
+static void collect(struct slice key, void *value, void *context)
+{
+    (void)key;
+    buf_append(context, slice_make((const char *)&value, sizeof(value)));
+}
+
+void circuit_clear(void)
+{
+    struct buf all = { .cap = 0 };
+    pthread_mutex_lock(&lock);
+    map_for_each(&offices, collect, &all);
+    for (size_t at = 0; at < all.len; at += sizeof(struct office *)) {
+        struct office *o;
+        memcpy(&o, all.data + at, sizeof(o));
+        free_office(o);
+    }
+    map_fini(&offices);
+    map_init(&offices);
+    pthread_mutex_unlock(&lock);
+    buf_fini(&all);
+}
+
+/* --- the comparison ------------------------------------------------------------------------------------------------------------- */
+
+void circuit_set_compared(const char *uuid, const char *difference)
+{
+    pthread_mutex_lock(&lock);
+    struct office *o = map_get(&offices, slice_from_string(uuid));
+    bool changed = o != NULL && (o->difference == NULL || difference == NULL ? o->difference != difference : strcmp(o->difference, difference) != 0);
+    if (o != NULL) {
+        mem_free(&o->difference);
+        o->difference = mem_strdup(difference);
+        o->comparing = false;
+        o->compared_ms = clock_monotonic_ms();
+    }
+    unlock_and_tell(changed);
+}
+
+bool circuit_wants_comparison(const struct post_office *office)
+{
+    if (office->path == NULL || office->agent_count == 0)
+        return false;
+    pthread_mutex_lock(&lock);
+    struct office *o = office_of(office);
+    bool differ = o->difference != NULL && *o->difference != '\0', again = differ && clock_monotonic_ms() - o->compared_ms >= COMPARE_AGAIN_MS;
+    bool wanted = !o->comparing && (o->difference == NULL || again);
+    o->comparing = o->comparing || wanted;
+    pthread_mutex_unlock(&lock);
+    return wanted;
+}
+
+void circuit_comparison_failed(const char *uuid)
+{
+    pthread_mutex_lock(&lock);
+    struct office *o = map_get(&offices, slice_from_string(uuid));
+    if (o != NULL)
+        o->comparing = false;
+    pthread_mutex_unlock(&lock);
+}
+
+/* --- reports -------------------------------------------------------------------------------------------------------------------- */
+
+static void fill_report(struct office *o, const struct post_office *po, struct poa_report *report)
+{
+    enum poa_path path = path_of(o, po);
+    *report = (struct poa_report){ .post_office = po, .now = is_undecided(o, po) ? o->path : path, .since = o->since, .failed_at = o->failed_at,
+                                   .switches = o->switches, .opened = o->opened, .failures = o->failures, .refused = o->refused };
+    for (size_t i = 0; i < po->agent_count && report->host == NULL; i++)
+        if (target_of(o, &po->agents[i])->state == STATE_CLOSED) {
+            report->host = po->agents[i].host;
+            report->port = po->agents[i].port;
+        }
+    report->state = report->now == PATH_DIRECT && po->agent_count > 0 ? "direct, the POA is away" : path_word(report->now);
+    report->fallback = po->agent_count == 0 || po->path == NULL ? "none" : o->difference == NULL ? "off until POA and path are compared"
+                       : *o->difference == '\0' ? "ready" : "off";
+}
+
+void poa_for_each(const struct snapshot *snapshot, void (*visit)(const struct poa_report *report, void *context), void *context)
+{
+    for (size_t i = 0; i < snapshot->post_office_count; i++) {
+        struct poa_report report;
+        struct fault failure, difference;
+        pthread_mutex_lock(&lock);
+        struct office *o = office_of(&snapshot->post_offices[i]);
+        fill_report(o, &snapshot->post_offices[i], &report);
+        snprintf(failure.text, sizeof(failure.text), "%s", o->failure);
+        snprintf(difference.text, sizeof(difference.text), "%s", o->difference != NULL ? o->difference : "");
+        pthread_mutex_unlock(&lock);
+        report.failure = failure.text;
+        report.difference = difference.text;
+        visit(&report, context);
+    }
+}

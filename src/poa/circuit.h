@@ -1,0 +1,53 @@
+/* circuit: what is known of every POA: asked, left alone, or on trial; and which way a post office takes. One for the process, by entryUUID and host. Any thread.
+ * Internal to src/poa. */
+#ifndef POA_CIRCUIT_H
+#define POA_CIRCUIT_H
+
+#include "dialogue.h"
+#include "postern/base/list.h"
+#include "postern/poa/poa.h"
+
+/* One that waits for a POA. When the POA is found to be away, all that have come no further than the one that found it end with it. */
+struct waiter {
+    struct list link;
+    void (*gone)(struct waiter *waiter);   /* under the circuit's lock: only posts a message */
+    _Atomic int phase;                     /* enum dialogue_phase */
+    bool trial;                            /* the one that is let through to a POA that came back */
+};
+
+enum circuit_answer { CIRCUIT_GO, CIRCUIT_AWAY };
+
+/* May this host be asked? GO: the waiter is listed until circuit_ended. */
+enum circuit_answer circuit_begin(const struct post_office *office, size_t agent, struct waiter *waiter);
+
+enum circuit_outcome {
+    OUTCOME_OPEN,
+    OUTCOME_REFUSED,     /* it works, and said no to a user */
+    OUTCOME_OF_USER,     /* a failed access that may be this user's alone */
+    OUTCOME_FAILED,
+    OUTCOME_NONE,        /* given up before it was known; or ended by another's failure */
+};
+/* user: for OUTCOME_OF_USER: two of them in a row that differ count as one failed access of all. */
+void circuit_ended(const struct post_office *office, size_t agent, struct waiter *waiter, enum circuit_outcome outcome, struct slice user,
+                   const struct fault *fault);
+
+/* Calls back with each host whose back-off is over and that nobody probes; it is marked as being probed. */
+void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const struct post_office *office, size_t agent, void *context), void *context);
+void circuit_probed(const struct post_office *office, size_t agent, bool well, const struct fault *fault);
+/* Whether somebody probes: without, a POA whose back-off is over is on trial at once. */
+void circuit_set_prober(bool there);
+
+/* After a new snapshot: forgets what is not in it any more, notes changes of the ways. */
+void circuit_follow(const struct snapshot *snapshot);
+
+/* What the comparison has found: NULL: not compared yet; "": they agree; else in what they differ. */
+void circuit_set_compared(const char *uuid, const char *difference);
+/* True once for each post office that is to be compared now. */
+bool circuit_wants_comparison(const struct post_office *office);
+/* The comparison could not be made: another login may try. */
+void circuit_comparison_failed(const char *uuid);
+
+/* Forgets everything. */
+void circuit_clear(void);
+
+#endif
