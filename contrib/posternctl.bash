@@ -26,7 +26,7 @@ _posternctl() {
     esac
     local words='--control --json --help --version'
     case $command in
-    '') words+=' status sessions kick config links access locate watch reload postoffice schema check version' ;;
+    '') words+=' status sessions kick config links access locate lockouts unlock watch reload postoffice schema check version' ;;
     status) words+=' --all' ;;
     kick) words+=' --user' ;;
     postoffice) words+=' init' ;;

@@ -18,6 +18,8 @@ static const char usage_text[] =
     "  links                               every post office and how it is reached\n"
     "  access USER                         what a user may do, and which class of service says so\n"
     "  locate USER                         post office and mailbox of a user\n"
+    "  lockouts                            names that are locked after failed logins\n"
+    "  unlock USER                         lets a locked name try again\n"
     "  watch                               follows what changes in the configuration until Ctrl-C\n"
     "  reload                              reads the directory and the certificates again\n"
     "  postoffice init [--uuid UUID] PATH  mark PATH as the directory of a post office; without --uuid the\n"
@@ -110,6 +112,7 @@ static const struct command {
 } commands[] = {
     { "status", 0, 0, NULL }, { "sessions", 0, 0, NULL },     { "kick", 0, 1, kick },          { "config", 0, 0, NULL },
     { "links", 0, 0, NULL },  { "locate", 1, 1, NULL }, { "access", 1, 1, NULL },       { "watch", 0, 0, watch },        { "reload", 0, 0, NULL },
+    { "lockouts", 0, 0, NULL }, { "unlock", 1, 1, NULL },
     { "postoffice", 2, 2, post_office }, { "schema", 1, 1, schema }, { "check", 0, 0, check }, { "version", 0, 0, say_version },
 };
 

@@ -17,6 +17,7 @@
 struct agent {
     const struct options *options;
     struct crash_notes *notes;
+    struct intruders *intruders;
 };
 
 static void configuration_changed(void *context)
@@ -64,6 +65,7 @@ static int agent_main(int supervisor_fd, void *context)
         .control_path = options->control,
         .supervisor_fd = supervisor_fd,
         .notes = agent->notes,
+        .intruders = agent->intruders,
     };
     struct gateway *gateway = NULL;
     struct fault fault;
@@ -98,7 +100,7 @@ int main(int argc, char **argv)
     int code = options_parse(&options, argc, argv);
     if (code < 0) {
         log_set_level(options.log_level);
-        struct agent agent = { &options, crash_notes_new() };
+        struct agent agent = { &options, crash_notes_new(), intruders_new() };
         struct supervisor_options supervisor = {
             .allowed_ports = options.allowed_ports,
             .allowed_port_count = options.allowed_port_count,
@@ -110,6 +112,7 @@ int main(int argc, char **argv)
         };
         code = supervisor_run(&supervisor);
         crash_notes_free(&agent.notes);
+        intruders_free(&agent.intruders);
     }
     options_fini(&options);
     return code;

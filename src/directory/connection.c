@@ -16,6 +16,7 @@
 #include "postern/base/buf.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
+#include "postern/directory/policy.h"
 #include "tls.h"
 
 #define CONNECT_MS 3000
@@ -177,18 +178,23 @@ int connection_wait(struct connection *c, int id, bool all, uint64_t ms, LDAPMes
     return connection_fault(c, code == LDAP_SUCCESS ? LDAP_SERVER_DOWN : code, "waiting for the directory", fault);
 }
 
-/* What the password policy adds (draft-behera-ldap-password-policy), as text; NULL if nothing. */
-static const char *policy_text(struct connection *c, LDAPControl **controls, bool *must_change_out)
+/* What the password policy adds (draft-behera-ldap-password-policy). */
+static enum password_policy policy_of(struct connection *c, LDAPControl **controls, const char **text_out)
 {
+    static const struct { LDAPPasswordPolicyError error; enum password_policy policy; } rows[] = {
+        { PP_accountLocked, POLICY_LOCKED }, { PP_passwordExpired, POLICY_EXPIRED }, { PP_changeAfterReset, POLICY_MUST_CHANGE },
+    };
     LDAPControl *control = ldap_control_find(LDAP_CONTROL_PASSWORDPOLICYRESPONSE, controls, NULL);
     ber_int_t expire = -1, grace = -1;
     LDAPPasswordPolicyError error = PP_noError;
-    *must_change_out = false;
-    if (control == NULL || ldap_parse_passwordpolicy_control(c->ld, control, &expire, &grace, &error) != LDAP_SUCCESS ||
-        error == PP_noError)
-        return NULL;
-    *must_change_out = error == PP_changeAfterReset;
-    return ldap_passwordpolicy_err2txt(error);
+    if (control == NULL || ldap_parse_passwordpolicy_control(c->ld, control, &expire, &grace, &error) != LDAP_SUCCESS)
+        return POLICY_NONE;
+    if (error != PP_noError)
+        *text_out = ldap_passwordpolicy_err2txt(error);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].error == error)
+            return rows[i].policy;
+    return grace >= 0 ? POLICY_GRACE : POLICY_NONE;
 }
 
 int connection_bind_result(struct connection *c, LDAPMessage *message, struct fault *fault)
@@ -196,23 +202,25 @@ int connection_bind_result(struct connection *c, LDAPMessage *message, struct fa
     int code = LDAP_OTHER;
     char *text = NULL;
     LDAPControl **controls = NULL;
-    bool must_change = false;
     int rc = ldap_parse_result(c->ld, message, &code, NULL, &text, NULL, &controls, 0);
     if (rc != LDAP_SUCCESS) {
         connection_fault(c, rc, "bind", fault);
     } else {
-        const char *policy = policy_text(c, controls, &must_change);
+        const char *words = NULL;
+        enum password_policy policy = policy_of(c, controls, &words);
         rc = code;
-        if (must_change && code == LDAP_SUCCESS)
+        if (policy == POLICY_MUST_CHANGE && code == LDAP_SUCCESS)
             rc = LDAP_INVALID_CREDENTIALS;
         if (rc != LDAP_SUCCESS) {
             connection_fault(&(struct connection){ .ld = NULL }, rc, "bind", fault);
             enum fault_class class = fault != NULL ? fault->class : FAULT_AUTHENTICATION;
             /* What the directory denies at a bind, it denies to the credentials. */
-            fault_set(fault, class == FAULT_NOT_FOUND || class == FAULT_DENIED ? FAULT_AUTHENTICATION : class, 0, "bind: %s%s%s%s%s",
-                      ldap_err2string(code), text != NULL && *text != '\0' ? ": " : "", text != NULL ? text : "",
-                      policy != NULL ? "; policy: " : "", policy != NULL ? policy : "");
-        }
+            class = class == FAULT_NOT_FOUND || class == FAULT_DENIED ? FAULT_AUTHENTICATION : class;
+            fault_set(fault, class, class == FAULT_AUTHENTICATION ? (int)policy : 0, "bind: %s%s%s%s%s", ldap_err2string(code),
+                      text != NULL && *text != '\0' ? ": " : "", text != NULL ? text : "", words != NULL ? "; policy: " : "",
+                      words != NULL ? words : "");
+        } else if (fault != NULL)
+            *fault = (struct fault){ .error = policy == POLICY_GRACE ? POLICY_GRACE : 0 };
     }
     ldap_memfree(text);
     ldap_controls_free(controls);

@@ -98,6 +98,8 @@ static const struct command {
     { "links", IN_THREAD, false, links_answer, NULL },
     { "access", IN_THREAD, true, access_answer, NULL },
     { "locate", IN_THREAD, true, locate_answer, NULL },
+    { "lockouts", IN_THREAD, false, lockouts_answer, NULL },
+    { "unlock", IN_THREAD, true, unlock_answer, NULL },
     { "watch", FOLLOWING, false, NULL, NULL },
 };
 

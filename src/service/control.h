@@ -47,4 +47,8 @@ int links_answer(struct question *q);
 int access_answer(struct question *q);
 int locate_answer(struct question *q);
 
+/* lockouts.c: [T] */
+int lockouts_answer(struct question *q);
+int unlock_answer(struct question *q);
+
 #endif

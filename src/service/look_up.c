@@ -4,10 +4,12 @@
 #include "conn.h"
 
 #include "crash_notes.h"
+#include "intruders.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "postern/directory/policy.h"
 #include "reach.h"
 #include "revoke.h"
 #include "user_counts.h"
@@ -37,14 +39,50 @@ static void note_login(const struct conn *c, enum counter which, const char *cau
                detail[0] != '\0' ? ": " : "", detail);
 }
 
+/* A name is counted as the user that it finds, so that who has many addresses has no more attempts. */
+static bool is_locked_out(const struct conn *c, struct slice name)
+{
+    if (!intruder_is_locked(c->gateway->options->intruders, &c->session.snapshot->agent, name, clock_monotonic_ms()))
+        return false;
+    note_login(c, COUNTER_INTRUDER, "the name is locked after failed logins", "");
+    return true;
+}
+
+static void note_intruder(const struct conn *c)
+{
+    const struct look_up *l = c->look_up;
+    struct slice name = l->user != NULL ? slice_from_string(l->user->id) : buf_slice(&l->name);
+    if (intruder_note_failure(c->gateway->options->intruders, &c->session.snapshot->agent, name, l->user != NULL, clock_monotonic_ms()))
+        log_warning("login", "\"%.*s\" is locked after failed logins, the last one from %s", SLICE_ARG(name), c->session.peer);
+}
+
+/* The directory counts these itself, or the password was right. */
+static bool is_policy(const struct conn *c, const struct fault *fault)
+{
+    static const struct { enum counter counter; const char *cause; } rows[] = {
+        [POLICY_LOCKED] = { COUNTER_PASSWORD_LOCKED, "locked by the password policy" },
+        [POLICY_EXPIRED] = { COUNTER_PASSWORD_EXPIRED, "the password has expired" },
+        [POLICY_MUST_CHANGE] = { COUNTER_PASSWORD_MUST_CHANGE, "the password must be changed first" },
+    };
+    if (fault->class != FAULT_AUTHENTICATION || fault->error < POLICY_LOCKED || fault->error > POLICY_MUST_CHANGE)
+        return false;
+    note_login(c, rows[fault->error].counter, rows[fault->error].cause, fault->text);
+    return true;
+}
+
 static enum action_result fault_result(struct conn *c, const struct fault *fault)
 {
+    if (is_policy(c, fault))
+        return ACTION_REFUSED;
     if (fault->class == FAULT_NOT_FOUND) {
         note_login(c, COUNTER_UNKNOWN_USER, "unknown user", fault->text);
+        note_intruder(c);
         return ACTION_REFUSED;
     }
     if (fault->class == FAULT_AUTHENTICATION || fault->class == FAULT_INVALID || fault->class == FAULT_DENIED) {
         note_login(c, COUNTER_BAD_PASSWORD, "bad password", fault->text);
+        if (fault->class == FAULT_AUTHENTICATION)
+            note_intruder(c);
         return ACTION_REFUSED;
     }
     log_warning("login", "%s session %llu: login of \"%.*s\": directory: %s", service_word(c->room->service),
@@ -53,8 +91,14 @@ static enum action_result fault_result(struct conn *c, const struct fault *fault
 }
 
 /* The password is right. */
-static enum action_result admit(const struct conn *c, const struct look_up *l)
+static enum action_result admit(const struct conn *c, const struct look_up *l, const struct fault *policy)
 {
+    if (policy->error == POLICY_GRACE) {
+        counter_add(c->session.counters, COUNTER_PASSWORD_GRACE, 1);
+        log_normal("login", "%s session %llu: the password of %s has expired; the directory still lets it in", service_word(c->room->service),
+                   (unsigned long long)c->session.id, l->user->id);
+    }
+    intruder_note_success(c->gateway->options->intruders, slice_from_string(l->user->id));
     if (l->user->disabled || !revoke_is_allowed(l->user, c->room->service)) {
         note_login(c, COUNTER_ACCESS_DENIED, l->user->disabled ? "disabled or expired" : "class of service", "");
         return ACTION_REFUSED;
@@ -78,10 +122,14 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
         return ACTION_REFUSED;
     }
     user_unref(&l->user);
-    if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0 ||
-        config_verify_user(l->user, buf_slice(&l->password), &fault) < 0)
+    if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0)
         return fault_result(c, &fault);
-    return admit(c, l);
+    if (is_locked_out(c, slice_from_string(l->user->id)))
+        return ACTION_REFUSED;
+    fault.error = 0;
+    if (config_verify_user(l->user, buf_slice(&l->password), &fault) < 0)
+        return fault_result(c, &fault);
+    return admit(c, l, &fault);
 }
 
 static bool is_ours(struct slice address)
@@ -274,7 +322,7 @@ static void bind_moved(void *arg)
         ask_in_thread(c);
         return;
     }
-    l->result = rc == 0 ? admit(c, l) : fault_result(c, &fault);
+    l->result = rc == 0 ? admit(c, l, &fault) : fault_result(c, &fault);
     end_here(c);
 }
 
@@ -285,7 +333,12 @@ static bool begin_login(struct conn *c)
     l->result = ACTION_UNAVAILABLE;
     if (c->state != CONN_OPEN || is_too_late(c))
         return false;
-    if (config_find_kept_user(buf_slice(&l->name), &l->user))
+    bool kept = config_find_kept_user(buf_slice(&l->name), &l->user);
+    if (is_locked_out(c, kept ? slice_from_string(l->user->id) : buf_slice(&l->name))) {
+        l->result = ACTION_REFUSED;
+        return false;
+    }
+    if (kept)
         l->bind = config_verify_begin(l->user, buf_slice(&l->password));
     if (l->bind == NULL) {
         ask_in_thread(c);

@@ -9,3 +9,8 @@ TESTS += tests/unit/test_options
 tests_unit_test_options_SOURCES = tests/unit/test_options.c
 tests_unit_test_options_LDADD = src/service/libservice.a src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a \
 	$(UNIT_LIBS) $(LDAP_LIBS)
+
+check_PROGRAMS += tests/unit/test_intruders
+TESTS += tests/unit/test_intruders
+tests_unit_test_intruders_SOURCES = tests/unit/test_intruders.c
+tests_unit_test_intruders_LDADD = src/service/libservice.a src/base/libbase.a $(UNIT_LIBS)

@@ -10,6 +10,7 @@
 
 struct gateway;
 struct crash_notes;
+struct intruders;
 
 struct service_options {
     const struct protocol *protocols[SERVICE_COUNT];   /* NULL: that service is not served */
@@ -17,6 +18,7 @@ struct service_options {
     const char *control_path;    /* socket of posternctl; NULL: none */
     int supervisor_fd;           /* the agent's end of the supervisor's socket; -1: ports are bound by this process */
     struct crash_notes *notes;   /* postern/service/supervisor.h; or NULL */
+    struct intruders *intruders; /* likewise */
     unsigned loops;              /* 0: one for each processor, at most 16 */
 };
 

@@ -13,6 +13,11 @@ struct crash_notes;
 struct crash_notes *crash_notes_new(void);
 void crash_notes_free(struct crash_notes **notes);
 
+/* Likewise: names with failed logins (src/service/intruders.h). */
+struct intruders;
+struct intruders *intruders_new(void);
+void intruders_free(struct intruders **intruders);
+
 struct supervisor_options {
     const uint16_t *allowed_ports;   /* below 1024 no others are bound */
     size_t allowed_port_count;

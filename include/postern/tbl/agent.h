@@ -50,4 +50,8 @@ DNS(post_offices, "posternPostOffice", "The post offices served; default: all in
 DN(user_base, "posternUserBase", "Where users are looked up; default: the naming context of the agent.")
 TEXT(postmaster, "posternPostmaster", "Address of the postmaster, for notices; default: postmaster at the host name.")
 NUMBER(stall_seconds, "posternStallSeconds", 10, 1, 600, "Seconds after which a post office that does not answer is marked stalled.")
+BOOLEAN(intruder_detection, "posternIntruderDetection", true, "Locks a name after failed logins, for directories without a password policy.")
+NUMBER(intruder_attempts, "posternIntruderAttempts", 5, 1, 1000, "Failed logins after which a name is locked.")
+NUMBER(intruder_reset_minutes, "posternIntruderResetMinutes", 15, 1, 1440, "Minutes after the last failed login after which it is forgotten.")
+NUMBER(intruder_lockout_minutes, "posternIntruderLockoutMinutes", 30, 0, 10080, "Minutes that a name stays locked; 0 = until an administrator unlocks it.")
 WORD(log_level, "posternLogLevel", log_level, LOG_NORMAL, "How much is logged.")
