@@ -11,6 +11,7 @@ include tests/unit/sasl.mk
 include tests/unit/directory.mk
 include tests/unit/store.mk
 include tests/unit/config.mk
+include tests/unit/poa.mk
 include tests/unit/queue.mk
 include tests/unit/pop3.mk
 include tests/unit/imap.mk
