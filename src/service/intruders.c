@@ -159,7 +159,21 @@ bool intruder_note_failure(struct intruders *intruders, const struct agent_setti
     return locks;
 }
 
-static bool forget(struct intruders *intruders, struct slice name)
+bool intruder_note_success(struct intruders *intruders, const struct agent_settings *rules, struct slice name, uint64_t now_ms)
+{
+    struct key key;
+    if (!rules->intruder_detection || !make_key(intruders, name, &key))
+        return true;
+    pthread_mutex_lock(&mutex);
+    struct record *r = find(&key);
+    bool locked = r != NULL && is_locked(r, rules, now_ms);
+    if (r != NULL && !locked)
+        memset(r, 0, sizeof(*r));
+    pthread_mutex_unlock(&mutex);
+    return !locked;
+}
+
+bool intruder_unlock(struct intruders *intruders, struct slice name)
 {
     struct key key;
     if (!make_key(intruders, name, &key))
@@ -170,16 +184,6 @@ static bool forget(struct intruders *intruders, struct slice name)
         memset(r, 0, sizeof(*r));
     pthread_mutex_unlock(&mutex);
     return r != NULL;
-}
-
-void intruder_note_success(struct intruders *intruders, struct slice name)
-{
-    forget(intruders, name);
-}
-
-bool intruder_unlock(struct intruders *intruders, struct slice name)
-{
-    return forget(intruders, name);
 }
 
 void intruder_list(struct intruders *intruders, const struct agent_settings *rules, uint64_t now_ms,

@@ -15,7 +15,9 @@
 bool intruder_is_locked(struct intruders *intruders, const struct agent_settings *rules, struct slice name, uint64_t now_ms);
 /* known: the name is a user's, and its record stays when there is no room for all. True: locked by this one. */
 bool intruder_note_failure(struct intruders *intruders, const struct agent_settings *rules, struct slice name, bool known, uint64_t now_ms);
-void intruder_note_success(struct intruders *intruders, struct slice name);
+/* The password was right. False: others have locked the name meanwhile; it stays so, and the login has to be refused: else who tries many
+ * passwords at a time has more attempts. */
+bool intruder_note_success(struct intruders *intruders, const struct agent_settings *rules, struct slice name, uint64_t now_ms);
 /* False: it was not known. */
 bool intruder_unlock(struct intruders *intruders, struct slice name);
 

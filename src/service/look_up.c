@@ -93,12 +93,15 @@ static enum action_result fault_result(struct conn *c, const struct fault *fault
 /* The password is right. */
 static enum action_result admit(const struct conn *c, const struct look_up *l, const struct fault *policy)
 {
+    if (!intruder_note_success(c->gateway->options->intruders, &c->session.snapshot->agent, slice_from_string(l->user->id), clock_monotonic_ms())) {
+        note_login(c, COUNTER_INTRUDER, "the name was locked while this password was verified", "");
+        return ACTION_REFUSED;
+    }
     if (policy->error == POLICY_GRACE) {
         counter_add(c->session.counters, COUNTER_PASSWORD_GRACE, 1);
         log_normal("login", "%s session %llu: the password of %s has expired; the directory still lets it in", service_word(c->room->service),
                    (unsigned long long)c->session.id, l->user->id);
     }
-    intruder_note_success(c->gateway->options->intruders, slice_from_string(l->user->id));
     if (l->user->disabled || !revoke_is_allowed(l->user, c->room->service)) {
         note_login(c, COUNTER_ACCESS_DENIED, l->user->disabled ? "disabled or expired" : "class of service", "");
         return ACTION_REFUSED;

@@ -68,8 +68,14 @@ static void test_reset(void)
     CU_ASSERT_FALSE(intruder_unlock(t, joe));
     CU_ASSERT_FALSE(intruder_is_locked(t, &usual, joe, 1000 + 30 * MINUTE));
     fail(t, &usual, joe, true, 4, 1000);
-    intruder_note_success(t, SLICE_LITERAL("JOE"));
+    CU_ASSERT_TRUE(intruder_note_success(t, &usual, SLICE_LITERAL("JOE"), 1000));
     CU_ASSERT_FALSE(fail(t, &usual, joe, true, 4, 1000));
+    CU_ASSERT_TRUE(fail(t, &usual, joe, true, 1, 1000));
+    /* A right password that comes too late. */
+    CU_ASSERT_FALSE(intruder_note_success(t, &usual, joe, 1001));
+    CU_ASSERT_TRUE(intruder_is_locked(t, &usual, joe, 1001));
+    CU_ASSERT_TRUE(intruder_note_success(t, &usual, joe, 1000 + 30 * MINUTE));
+    CU_ASSERT_TRUE(intruder_note_success(NULL, &usual, joe, 1000));
     intruders_free(&t);
 }
 
