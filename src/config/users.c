@@ -1,19 +1,18 @@
 /* Users kept in memory. A record stands for one entry of the directory: what it was made from, as long as it is kept, and whether it has changed since,
- * as long as somebody holds a user made from it. Called by lookup.c and user.c, and by the thread that follows changes. Nothing is asked of
- * the directory under the lock. */
+ * as long as somebody holds a user made from it. Called by lookup.c and user.c, and by user_changes.c from the thread that follows changes. Nothing is
+ * asked of the directory here, and nothing is done under the lock that waits. */
 #include "users.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
+#include "known_lists.h"
 #include "lookup.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
 #include "postern/base/list.h"
-#include "postern/base/log.h"
 #include "postern/base/memory.h"
-#include "postern/directory/changes.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
 
@@ -22,23 +21,17 @@
 #define NAMES_EACH_MAX 8
 /* What a list's name takes, with what the allocator adds. */
 #define LIST_WEIGHT 128
-#define KNOWN_LISTS_MAX 50000
 /* The last notices: one that is older than a look-up took is of no interest to it. */
 #define NOTICES 256
 /* What no notice tells (an entry that an access rule hides) is found after this time. */
 #define KEPT_MS 600000
 /* A user of whom no notices come is asked for again after this time. */
 #define UNFOLLOWED_MS 60000
-#define TELL_EVERY_MS 100
 
 const char *const users_attributes[] = { "uid", "mail", "posternMailAlias", "posternPostOffice", "posternMailboxDirectory", "posternQuota",
                                          "posternDisabled", "posternExpirationTime", "objectClass", "entryUUID", "nsUniqueId", NULL };
 /* How many of them, from the first, a user is made from. */
 #define MADE_FROM 8
-
-static const char followed_filter[] = "(|(objectClass=posternMailUser)(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)"
-                                      "(objectClass=organizationalUnit)(objectClass=organization)(objectClass=domain)(objectClass=dcObject)"
-                                      "(objectClass=locality)(objectClass=country)(objectClass=nsContainer))";
 
 struct user_record {
     _Atomic unsigned references;    /* the last one is given back under the lock */
@@ -70,23 +63,16 @@ struct known_name {
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct map by_uuid, by_name;
-static struct map known_lists;      /* UUID to normal DN, of the lists that kept users are in */
 static struct list by_use = { &by_use, &by_use };
 static size_t kept_count, kept_bytes;
 static uint64_t generation, notices, lists_changed = 1;
 static char recent[NOTICES][DIRECTORY_UUID_SIZE];
 static unsigned server_followed, lists_in_doubt;
 static char *users_base;
-static atomic_bool followed;
+static bool told, base_inside;       /* notices come; and of where users are */
+static atomic_bool followed;        /* both */
 static _Atomic uint64_t lists_relevant = 1;
 static atomic_bool news;
-
-static struct directory_changes *changes;
-static struct directory_pool *pool;
-static void (*tell)(void *context);
-static void *tell_context;
-static uint64_t told_ms;
-static char *said;
 
 /* --- records ------------------------------------------------------------------------------------------------------------------ */
 
@@ -210,19 +196,6 @@ static void drop_all_kept(struct list *garbage)
     generation++;
 }
 
-static void free_value(struct slice key, void *value, void *context)
-{
-    (void)key;
-    (void)context;
-    mem_release(value);
-}
-
-static void forget_lists(void)
-{
-    map_for_each(&known_lists, free_value, NULL);
-    map_fini(&known_lists);
-}
-
 /* --- asking ------------------------------------------------------------------------------------------------------------------- */
 
 struct users_ticket users_ticket(void)
@@ -333,19 +306,6 @@ static bool is_same(const struct directory_entry *a, const struct directory_entr
     return true;
 }
 
-static void know_list(const struct list_name *list)
-{
-    if (known_lists.count >= KNOWN_LISTS_MAX) {
-        /* What is not known is not missed: all lists are asked for again. */
-        forget_lists();
-        atomic_store(&lists_relevant, ++lists_changed);
-    }
-    if (list->uuid[0] == '\0')
-        return;
-    char *old = map_put(&known_lists, slice_from_string(list->uuid), mem_strdup(list->ndn));
-    mem_free(&old);
-}
-
 static void set_lists(struct kept_user *k, const struct users_ticket *ticket, const struct list_name *lists, size_t count)
 {
     size_t old = k->list_count * LIST_WEIGHT;
@@ -355,7 +315,9 @@ static void set_lists(struct kept_user *k, const struct users_ticket *ticket, co
     k->lists = MEM_NEW_ARRAY(char *, count + 1);
     for (size_t i = 0; i < count; i++) {
         k->lists[k->list_count++] = mem_strdup(lists[i].ndn);
-        know_list(&lists[i]);
+        /* What is not known is not missed: all lists are asked for again. */
+        if (known_lists_put(&lists[i]))
+            atomic_store(&lists_relevant, ++lists_changed);
     }
     k->has_lists = true;
     /* If a list has changed meanwhile, what was read may be of before or after. */
@@ -480,14 +442,6 @@ bool users_keep(const struct users_ticket *ticket, struct user *user, struct sli
     return good;
 }
 
-size_t users_kept(void)
-{
-    pthread_mutex_lock(&mutex);
-    size_t count = kept_count;
-    pthread_mutex_unlock(&mutex);
-    return count;
-}
-
 /* --- what changes ------------------------------------------------------------------------------------------------------------- */
 
 /* A name that another user has now finds two, or the other one. */
@@ -505,64 +459,10 @@ static void give_names_up(const struct directory_entry *entry)
     }
 }
 
-static bool is_named(const struct snapshot *snapshot, const char *ndn)
+void users_note(const struct directory_entry *entry, bool gone)
 {
-    return map_get(&snapshot_body(snapshot)->class_members, slice_from_string(ndn)) != NULL;
-}
-
-/* Whether a class of service names the list or one that it is in. */
-static bool matters(const char *dn)
-{
-    struct snapshot *snapshot = snapshot_current();
-    struct list_name *lists = NULL;
-    size_t count = 0;
-    struct fault fault;
-    unsigned server;
-    bool named = snapshot != NULL && rights_need_lists(snapshot, "");
-    if (named && lookup_lists(pool, snapshot, dn, &server, &lists, &count, &fault) == 0 && server == server_followed) {
-        char *own = dn_normalise(slice_from_string(dn));
-        named = own == NULL || is_named(snapshot, own);
-        for (size_t i = 0; i < count && !named; i++)
-            named = is_named(snapshot, lists[i].ndn);
-        mem_free(&own);
-    }
-    list_names_free(&lists, count);
-    snapshot_unref(&snapshot);
-    return named;
-}
-
-/* Until it is known whether the change matters, nobody is given rights by the lists that are kept. */
-static void list_changed(const struct directory_entry *entry, bool gone)
-{
-    pthread_mutex_lock(&mutex);
-    const char *known = map_get(&known_lists, slice_from_string(entry->uuid));
-    char *ndn = dn_normalise(slice_from_string(entry->dn));
-    bool sure = known != NULL && (gone || ndn == NULL || strcmp(known, ndn) != 0);
-    bool nothing = gone && known == NULL;   /* of no kept user, if it was a list at all */
-    if (!nothing) {
-        lists_changed++;
-        lists_in_doubt++;
-    }
-    pthread_mutex_unlock(&mutex);
-    mem_free(&ndn);
-    if (nothing)
-        return;
-    bool relevant = sure || matters(entry->dn);
-    pthread_mutex_lock(&mutex);
-    lists_in_doubt--;
-    if (relevant) {
-        atomic_store(&lists_relevant, lists_changed);
-        atomic_store(&news, true);
-    }
-    pthread_mutex_unlock(&mutex);
-}
-
-static void on_changed(void *context, struct directory_entry *entry, bool gone)
-{
-    (void)context;
     struct list garbage;
     list_init(&garbage);
-    bool is_list = directory_entry_has(entry, "objectClass", "groupOfNames") || directory_entry_has(entry, "objectClass", "groupOfUniqueNames");
     bool is_user = directory_entry_has(entry, "objectClass", "posternMailUser");
     pthread_mutex_lock(&mutex);
     memcpy(recent[notices++ % NOTICES], entry->uuid, DIRECTORY_UUID_SIZE);
@@ -573,114 +473,127 @@ static void on_changed(void *context, struct directory_entry *entry, bool gone)
     if (!gone && is_user)
         give_names_up(entry);
     /* Something above users was moved, perhaps, or what it is may not be read: their DNs are in doubt. */
-    if (!gone && !is_user && !is_list && !was_user)
+    if (!gone && !is_user && !was_user && !users_entry_is_list(entry))
         mark_all_changed(&garbage);
     pthread_mutex_unlock(&mutex);
     empty_garbage(&garbage);
-    if (is_list || gone)
-        list_changed(entry, gone);
-    directory_entry_free(&entry);
 }
 
-static void on_ready(void *context, unsigned server)
+void users_doubt_all(void)
 {
-    (void)context;
     struct list garbage;
     list_init(&garbage);
     pthread_mutex_lock(&mutex);
     mark_all_changed(&garbage);
-    forget_lists();
+    pthread_mutex_unlock(&mutex);
+    empty_garbage(&garbage);
+}
+
+enum users_list_change users_doubt_lists(const struct directory_entry *entry, bool gone)
+{
+    pthread_mutex_lock(&mutex);
+    const char *known = known_lists_get(entry->uuid);
+    char *ndn = dn_normalise(slice_from_string(entry->dn));
+    enum users_list_change change = USERS_LIST_ASK;
+    if (known != NULL && (gone || ndn == NULL || strcmp(known, ndn) != 0))
+        change = USERS_LIST_MATTERS;
+    else if (gone && known == NULL)
+        change = USERS_LIST_OF_NOBODY;
+    if (change != USERS_LIST_OF_NOBODY) {
+        lists_changed++;
+        lists_in_doubt++;
+    }
+    pthread_mutex_unlock(&mutex);
+    mem_free(&ndn);
+    return change;
+}
+
+void users_settle_lists(bool relevant)
+{
+    pthread_mutex_lock(&mutex);
+    lists_in_doubt--;
+    if (relevant) {
+        atomic_store(&lists_relevant, lists_changed);
+        atomic_store(&news, true);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+bool users_has_news(void)
+{
+    return atomic_load(&news);
+}
+
+void users_take_news(void)
+{
+    atomic_store(&news, false);
+}
+
+/* Under the lock. */
+static void settle_followed(void)
+{
+    atomic_store(&followed, told && base_inside);
+}
+
+void users_follow(unsigned server)
+{
+    struct list garbage;
+    list_init(&garbage);
+    pthread_mutex_lock(&mutex);
+    mark_all_changed(&garbage);
+    known_lists_clear();
     atomic_store(&lists_relevant, ++lists_changed);
     server_followed = server;
-    atomic_store(&followed, true);
+    told = true;
+    settle_followed();
     atomic_store(&news, true);
     pthread_mutex_unlock(&mutex);
     empty_garbage(&garbage);
-    if (said != NULL)
-        log_normal("config", "users are kept in memory again");
-    mem_free(&said);
 }
 
-static void on_lost(void *context, const struct fault *fault)
+void users_unfollow(void)
 {
-    (void)context;
     struct list garbage;
     list_init(&garbage);
     pthread_mutex_lock(&mutex);
-    atomic_store(&followed, false);
+    told = false;
+    settle_followed();
     drop_all_kept(&garbage);
     pthread_mutex_unlock(&mutex);
     empty_garbage(&garbage);
-    bool new = said == NULL || strcmp(said, fault->text) != 0;
-    log_write(new ? LOG_NORMAL : LOG_VERBOSE, "config", "users are not kept in memory: %s", fault->text);
-    mem_free(&said);
-    said = mem_strdup(fault->text);
 }
 
-static bool on_rest(void *context)
+void users_set_base(const char *base, bool inside, bool same_classes)
 {
-    (void)context;
-    if (tell == NULL || !atomic_load(&news))
-        return false;
-    uint64_t now = clock_monotonic_ms();
-    if (now - told_ms < TELL_EVERY_MS)
-        return true;
-    told_ms = now;
-    atomic_store(&news, false);
-    tell(tell_context);
-    return false;
-}
-
-static bool has_same_classes(const struct snapshot *a, const struct snapshot *b)
-{
-    bool same = a != NULL && b != NULL && a->class_count == b->class_count;
-    for (size_t i = 0; same && i < a->class_count; i++)
-        same = a->classes[i].version == b->classes[i].version;
-    return same;
-}
-
-void users_follow_snapshot(const struct snapshot *before, const struct snapshot *now)
-{
-    const char *base = lookup_user_base(now);
     struct list garbage;
     list_init(&garbage);
     pthread_mutex_lock(&mutex);
-    if (users_base == NULL || base == NULL || strcmp(users_base, base) != 0) {
+    if (users_base == NULL || base == NULL || strcmp(users_base, base) != 0 || inside != base_inside) {
         mark_all_changed(&garbage);
         mem_free(&users_base);
         users_base = mem_strdup(base);
     }
+    base_inside = inside;
+    settle_followed();
     /* Changes of lists that did not matter may matter to the new classes. */
-    if (!has_same_classes(before, now))
+    if (!same_classes)
         atomic_store(&lists_relevant, lists_changed);
     pthread_mutex_unlock(&mutex);
     empty_garbage(&garbage);
 }
 
-void users_start(const struct directory_options *directory, const char *agent_dn, struct directory_pool *look_ups,
-                 void (*changed)(void *context), void *context)
-{
-    static const struct directory_changes_events events = { .ready = on_ready, .changed = on_changed, .lost = on_lost, .rest = on_rest };
-    struct directory_changes_options options = { directory, agent_dn, followed_filter, users_attributes };
-    pool = look_ups;
-    tell = changed;
-    tell_context = context;
-    changes = directory_changes_start(&options, &events, NULL);
-}
-
-void users_stop(void)
+void users_clear(void)
 {
     struct list garbage;
     list_init(&garbage);
-    directory_changes_stop(&changes);
     pthread_mutex_lock(&mutex);
-    atomic_store(&followed, false);
+    told = base_inside = false;
+    settle_followed();
     mark_all_changed(&garbage);
-    forget_lists();
+    known_lists_clear();
     mem_free(&users_base);
     pthread_mutex_unlock(&mutex);
     empty_garbage(&garbage);
-    mem_free(&said);
     map_fini(&by_uuid);
     map_fini(&by_name);
 }

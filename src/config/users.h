@@ -38,6 +38,22 @@ void users_stop(void);
 /* After each publication. */
 void users_follow_snapshot(const struct snapshot *before, const struct snapshot *now);
 
+/* For user_changes.c, which says what is not so any more. */
+bool users_entry_is_list(const struct directory_entry *entry);
+void users_note(const struct directory_entry *entry, bool gone);
+/* OF_NOBODY: nothing to be done. Else nobody is given rights by lists until users_settle_lists. ASK: the directory must say whether it matters. */
+enum users_list_change { USERS_LIST_OF_NOBODY, USERS_LIST_MATTERS, USERS_LIST_ASK };
+enum users_list_change users_doubt_lists(const struct directory_entry *entry, bool gone);
+void users_settle_lists(bool relevant);
+bool users_has_news(void);
+void users_take_news(void);
+/* Every change from now on is told by that server; or changes may be missed. */
+void users_follow(unsigned server);
+void users_unfollow(void);
+/* inside: whether what is told covers the base. */
+void users_set_base(const char *base, bool inside, bool same_classes);
+void users_clear(void);
+
 struct users_ticket users_ticket(void);
 /* FOUND: the user, current under the snapshot. NEEDS_LISTS: its entry is known; the DN is the caller's, uuid_out is filled. */
 enum users_answer users_find(struct snapshot *snapshot, struct slice name, struct user **out, char **dn_out, char uuid_out[DIRECTORY_UUID_SIZE]);
@@ -49,8 +65,8 @@ void users_give_lists(const struct users_ticket *ticket, const char *uuid, const
  * they were not asked for. False: something changed meanwhile; the user is out of date from the beginning. */
 bool users_keep(const struct users_ticket *ticket, struct user *user, struct slice name, struct directory_entry *entry,
                 const struct list_name *lists, size_t list_count, bool has_lists);
-/* How many are kept, for tests and status. */
-size_t users_kept(void);
+/* Something was found to have changed that nobody told of. */
+void users_doubt_all(void);
 
 bool users_is_current(const struct user *user);
 /* From user_unref. */

@@ -192,6 +192,31 @@ def test_outage(server, d):
     keep(d, "alice")
 
 
+def test_elsewhere(server, d):
+    """Users outside the naming context of the agent: their changes are not told of, so nobody is kept."""
+    keep(d, "alice")
+    other = "dc=example,dc=net"
+    os.mkdir(server.path("other"))
+    server.configure("dn: olcDatabase=mdb,cn=config\nchangetype: add\nobjectClass: olcDatabaseConfig\nobjectClass: olcMdbConfig\nolcDatabase: mdb\n"
+                     f"olcSuffix: {other}\nolcRootDN: cn=admin,{SUFFIX}\nolcDbDirectory: {server.path('other')}\nolcDbIndex: objectClass,entryUUID eq\n"
+                     f"olcAccess: to attrs=userPassword by anonymous auth\nolcAccess: to * by dn.exact=\"{watch.GATEWAY}\" read\n")
+    add(server, other, "objectClass: domain\ndc: example")
+    add(server, f"uid=frank,{other}", "objectClass: inetOrgPerson\nobjectClass: posternMailUser\nuid: frank\ncn: F\nsn: F\nmail: frank@example.org\n"
+        f"posternPostOffice: cn=Sales,{MAIL}\nuserPassword: frankpw")
+    modify(server, AGENT, f"add: posternUserBase\nposternUserBase: {other}")
+    d.expect("a user of elsewhere", r"user id=frank office=Sales", 5, "find frank")
+    d.ask("find frank")
+    check("is not kept", "not kept" in d.ask("kept frank"), d.ask("kept frank"))
+    d.ask("hold frank")
+    check("a session asks again after a time only", "current=1" in d.ask("held"), d.ask("held"))
+    check("the password", d.ask("verify frank frankpw") == "verified\n", d.ask("verify frank frankpw"))
+    modify(server, f"uid=frank,{other}", "replace: posternDisabled\nposternDisabled: TRUE")
+    check("disabled at the next login", "disabled=1" in d.ask("find frank"), d.ask("find frank"))
+    modify(server, AGENT, "delete: posternUserBase")
+    d.expect("inside again", r"user id=alice", 5, "find alice")
+    keep(d, "alice")
+
+
 def test_many(server, d):
     """More notices than are remembered while users are asked for: the last state is what is known in the end."""
     text = "".join(f"dn: {BOB}\nchangetype: modify\nreplace: posternMailAlias\nposternMailAlias: n{i}@example.org\n\n" for i in range(600))
@@ -276,7 +301,7 @@ def main():
                          f"olcRootDN: {server.config_admin}\n")
         d = Driver(server, server.path("state"))
         d.expect("first snapshot", r"cache=0")
-        for test in (test_kept, test_changes, test_unimportant, test_names, test_lists, test_many, test_storm, test_outage):
+        for test in (test_kept, test_changes, test_unimportant, test_names, test_lists, test_elsewhere, test_many, test_storm, test_outage):
             test(server, d)
         print("time of a look-up by memory:", d.ask("rate alice").strip())
         check("ended", d.end() == 0, d.said()[-3000:])
