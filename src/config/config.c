@@ -19,6 +19,7 @@
 #include "postern/directory/dn.h"
 #include "postern/directory/watch.h"
 #include "status.h"
+#include "verify.h"
 
 #define LOOK_UP_CONNECTIONS 8
 #define BIND_CONNECTIONS 16
@@ -391,6 +392,7 @@ void config_stop(void)
     pthread_join(c->keeper, NULL);
     config = NULL;
     snapshot_publish(NULL);
+    verify_clear();
     directory_pool_free(&c->look_ups);
     directory_pool_free(&c->binds);
     directory_choice_free(&c->directory.choice);
@@ -414,12 +416,12 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
 
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault)
 {
-    return directory_pool_bind(config->binds, user->dn, password, fault);
+    return verify_user(config->binds, config->look_ups, user, password, fault);
 }
 
 struct directory_bind *config_verify_begin(const struct user *user, struct slice password)
 {
-    return directory_bind_begin(config->binds, user->dn, password);
+    return verify_begin(config->binds, user, password);
 }
 
 int config_verify_fd(const struct directory_bind *bind)
@@ -429,12 +431,12 @@ int config_verify_fd(const struct directory_bind *bind)
 
 int config_verify_take(struct directory_bind **bind, struct fault *fault)
 {
-    return directory_bind_take(bind, fault);
+    return verify_take(bind, fault);
 }
 
 void config_verify_drop(struct directory_bind **bind)
 {
-    directory_bind_drop(bind);
+    verify_drop(bind);
 }
 
 bool config_find_kept_user(struct slice name, struct user **out)

@@ -345,6 +345,27 @@ int lookup_user_again(struct directory_pool *pool, const struct user *old, struc
     return look_up(&(struct question){ .pool = pool, .old = old }, out, fault);
 }
 
+char *lookup_moved(struct directory_pool *pool, const struct user *user)
+{
+    struct snapshot *snapshot = snapshot_current();
+    const char *base = snapshot != NULL ? lookup_user_base(snapshot) : NULL;
+    struct directory_entry *entry = NULL;
+    struct fault fault = { .class = FAULT_NONE };
+    struct users_ticket ticket = users_ticket();
+    unsigned server = 0;
+    char *dn = NULL;
+    int rc = base != NULL ? find_again(pool, base, user, &server, &entry, &fault) : -1;
+    bool there = rc == 0 && is_within(entry->dn, base);
+    if (there && strcmp(entry->dn, user->dn) != 0)
+        dn = mem_strdup(entry->dn);
+    /* Of a server that lags behind no more is believed than that the DN may be tried. */
+    if ((dn != NULL || (!there && (rc == 0 || fault.class == FAULT_NOT_FOUND))) && server == ticket.server)
+        users_doubt_all();
+    directory_entry_free(&entry);
+    snapshot_unref(&snapshot);
+    return dn;
+}
+
 bool lookup_kept_user(struct slice name, struct user **out)
 {
     struct snapshot *snapshot = snapshot_current();

@@ -10,6 +10,8 @@
 int lookup_user(struct directory_pool *pool, struct slice name, struct user **out, struct fault *fault);
 /* As config_refresh_user. */
 int lookup_user_again(struct directory_pool *pool, const struct user *old, struct user **out, struct fault *fault);
+/* After a refused bind: the DN that the user has now, to be freed; NULL: the same, or not known. One that changed unheard of ends what is kept. */
+char *lookup_moved(struct directory_pool *pool, const struct user *user);
 /* explain.c: as config_explain_user. */
 struct rights_report;
 int lookup_explain(struct directory_pool *pool, struct slice name, struct rights_report **out, struct fault *fault);

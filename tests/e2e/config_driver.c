@@ -3,6 +3,7 @@
  * usage: config_driver URIS AGENT_DN STATE_DIR MAIL_ROOT BIND_DN PASSWORD_FILE [WORD VALUE]...
  * Several URIs are separated by blanks. Words: start-tls, external, gssapi (any value); ca-file, cert-file, key-file (a file), keytab (a file). */
 #include <inttypes.h>
+#include <poll.h>
 #include <ldap.h>
 #include <pthread.h>
 #include <signal.h>
@@ -128,6 +129,34 @@ static void rate(const char *name)
         user_unref(&u);
     }
     printf("rate kept=%u us=%.3f\n", kept, (double)(clock_monotonic_us() - start) / ROUNDS);
+}
+
+/* As a loop does it: a kept user on an open connection, and a thread's way for what cannot be told so. */
+static void log_in(char *arguments)
+{
+    char *password = strchr(arguments, ' ');
+    struct fault fault = { .class = FAULT_UNREACHABLE };
+    struct user *u = NULL;
+    int rc = -1;
+    if (password == NULL)
+        return;
+    *password++ = '\0';
+    bool kept = config_find_kept_user(slice_from_string(arguments), &u);
+    struct directory_bind *bind = kept ? config_verify_begin(u, slice_from_string(password)) : NULL;
+    bool began = bind != NULL;
+    while (bind != NULL) {
+        struct pollfd look = { .fd = config_verify_fd(bind), .events = POLLIN };
+        poll(&look, 1, 1000);
+        rc = config_verify_take(&bind, &fault);
+    }
+    bool thread = rc != 0 && fault.class == FAULT_UNREACHABLE;
+    if (thread) {
+        user_unref(&u);
+        rc = config_find_user(slice_from_string(arguments), &u, &fault);
+        rc = rc == 0 ? config_verify_user(u, slice_from_string(password), &fault) : rc;
+    }
+    printf("login kept=%d began=%d thread=%d %s\n", kept, began, thread, rc == 0 ? "verified" : fault_class_word(fault.class));
+    user_unref(&u);
 }
 
 static void verify(char *arguments)
@@ -389,6 +418,8 @@ static void obey(char *line, char **argv)
         rate(arguments);
     else if (strcmp(line, "cost") == 0)
         cost(argv[1], arguments);
+    else if (strcmp(line, "login") == 0)
+        log_in(arguments);
     else if (strcmp(line, "verify") == 0)
         verify(arguments);
     else if (strcmp(line, "latency") == 0)

@@ -192,6 +192,59 @@ def test_outage(server, d):
     keep(d, "alice")
 
 
+def binds(server):
+    text = server.search("-b", "cn=Bind,cn=Operations,cn=Monitor", "-s", "base", "monitorOpInitiated", user=server.config_admin)
+    return int(re.search(r"monitorOpInitiated: (\d+)", text).group(1))
+
+
+def rename(server, dn, rdn):
+    code, said = server.ldap("ldapmodify", text=f"dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\n")
+    check(f"{dn} is renamed", code == 0, said)
+
+
+def test_unheard(server, d):
+    """A container of a class that is not followed is renamed: nothing tells of the users below it. Their passwords find it out."""
+    team, crew = f"cn=team,{SUFFIX}", f"cn=crew,{SUFFIX}"
+    add(server, team, "objectClass: applicationProcess\ncn: team")
+    for name in ("dave", "erin"):
+        add(server, f"uid={name},{team}", f"objectClass: inetOrgPerson\nobjectClass: posternMailUser\nuid: {name}\ncn: {name}\nsn: {name}\n"
+            f"mail: {name}@example.org\nposternPostOffice: cn=Sales,{MAIL}\nuserPassword: {name}pw")
+    keep(d, "dave")
+    d.ask("hold dave")
+    d.expect("by the way of a loop", r"kept=1 began=1 thread=0 verified", 5, "login dave davepw")
+    # what a refusal costs: one bind, one search (each count is asked for with one bind and one search of its own)
+    for command in ("login dave wrong", "verify dave wrong"):
+        before = binds(server), searches(server)
+        answer = d.ask(command)
+        after = binds(server), searches(server)
+        check(f"{command}: refused", "authentication" in answer and "verified" not in answer, answer)
+        check(f"{command}: one bind", after[0] - before[0] == 1 + 2, after[0] - before[0])
+        check(f"{command}: one search", after[1] - before[1] == 1 + 2, after[1] - before[1])
+        check(f"{command}: the user is kept", "user id=dave" in d.ask("kept dave") and "current=1" in d.ask("held"), d.ask("held"))
+    keep(d, "erin")
+    rename(server, team, "cn=crew")
+    check("nothing tells of it", "user id=dave" in d.ask("kept dave") and "current=1" in d.ask("held"), d.ask("held"))
+    answer = d.ask("login dave davepw")
+    check("the password is verified under the new DN, on a loop", re.search(r"kept=1 began=1 thread=1 verified", answer), answer)
+    check("its sessions hear of it, and so do all others", "current=0" in d.ask("held") and "not kept" in d.ask("kept erin"), d.ask("held"))
+    keep(d, "dave")
+    rename(server, crew, "cn=team")
+    check("a wrong one stays wrong", d.ask("verify dave wrong").startswith("refused authentication"))
+    keep(d, "dave")
+    rename(server, team, "cn=crew")
+    check("and in a thread", d.ask("verify dave davepw") == "verified\n", d.ask("verify dave davepw"))
+    keep(d, "dave")
+    # out of the users' base, but not of what is followed
+    modify(server, AGENT, f"add: posternUserBase\nposternUserBase: {crew}")
+    keep(d, "dave")
+    add(server, f"cn=attic,{SUFFIX}", "objectClass: applicationProcess\ncn: attic")
+    code, said = server.ldap("ldapmodify", text=f"dn: uid=dave,{crew}\nchangetype: modrdn\nnewrdn: uid=dave\ndeleteoldrdn: 0\nnewsuperior: cn=attic,{SUFFIX}\n")
+    check("moved away", code == 0, said)
+    d.expect("nobody any more", r"no not found", 5, "verify dave davepw")
+    modify(server, AGENT, "delete: posternUserBase")
+    d.expect("and back", r"verified", 5, "verify dave davepw")
+
+
 def test_elsewhere(server, d):
     """Users outside the naming context of the agent: their changes are not told of, so nobody is kept."""
     keep(d, "alice")
@@ -301,7 +354,7 @@ def main():
                          f"olcRootDN: {server.config_admin}\n")
         d = Driver(server, server.path("state"))
         d.expect("first snapshot", r"cache=0")
-        for test in (test_kept, test_changes, test_unimportant, test_names, test_lists, test_elsewhere, test_many, test_storm, test_outage):
+        for test in (test_kept, test_changes, test_unimportant, test_names, test_lists, test_unheard, test_elsewhere, test_many, test_storm, test_outage):
             test(server, d)
         print("time of a look-up by memory:", d.ask("rate alice").strip())
         check("ended", d.end() == 0, d.said()[-3000:])

@@ -38,12 +38,14 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault);
 /* [L] The same from memory: false if the directory must be asked. Users that were asked for of late are kept as long as the directory tells of their
  * changes. A modification that has succeeded before the call is seen as soon as its notice has arrived: normally less than a millisecond. */
 bool config_find_kept_user(struct slice name, struct user **out);
-/* [T] Bind as the user on a connection of the bounded pool. An empty password is refused here. FAULT_AUTHENTICATION: refused (text: what
- * the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT: not known. */
+/* [T] Bind as the user on a connection of the bounded pool. An empty password is refused here. FAULT_AUTHENTICATION: refused, also under the DN that the user
+ * has now, which is asked for first (text: what the directory said, ppolicy included, for the log only); FAULT_UNREACHABLE or FAULT_TIMEOUT:
+ * not known. */
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault);
 
 /* [L] The same without waiting: sends it, if a connection is open and free; NULL: config_verify_user must be called in a thread. Then as directory_bind_take
- * says: 1 is not yet, to be asked when the descriptor is readable and each second; after FAULT_UNREACHABLE config_verify_user may know more. */
+ * says: 1 is not yet, to be asked when the descriptor is readable and each second; after FAULT_UNREACHABLE config_verify_user may know more: of a refused bind,
+ * which it does not repeat, whether the user has another DN now. */
 struct directory_bind *config_verify_begin(const struct user *user, struct slice password);
 int config_verify_fd(const struct directory_bind *bind);
 int config_verify_take(struct directory_bind **bind, struct fault *fault);
