@@ -2,7 +2,7 @@
 #include "handlers.h"
 
 #include "postern/base/log.h"
-#include "postern/sasl/sasl.h"
+#include "postern/session/exchange.h"
 #include "relay.h"
 
 enum { LOGIN_FAILURES_MAX = 3 };
@@ -163,13 +163,13 @@ bool login_run(struct imap *imap, struct command *command)
 struct authenticate {
     struct slice mechanism;
     struct slice initial;
-    struct sasl_server *sasl;
+    struct exchange exchange;
 };
 
-static void release_sasl(struct command *command)
+static void release_exchange(struct command *command)
 {
     struct authenticate *auth = command->data;
-    sasl_server_free(&auth->sasl);
+    exchange_end(&auth->exchange);
 }
 
 /* SP auth-type [SP (base64 / "=")] (RFC 4959 section 3) */
@@ -179,32 +179,39 @@ bool authenticate_parse(struct imap *imap, struct command *command)
     struct imap_parser *p = &command->parser;
     struct authenticate *auth = ARENA_NEW(&command->arena, struct authenticate);
     command->data = auth;
-    command->release = release_sasl;
+    command->release = release_exchange;
     if (!parse_space(p) || !parse_atom(p, &auth->mechanism))
         return false;
     return parse_end(p) || (parse_space(p) && parse_atom(p, &auth->initial) && parse_end(p));
 }
 
-static bool step_sasl(struct imap *imap, struct command *command, struct slice line)
+static bool go_on(struct imap *imap, struct command *command, enum exchange_result result)
+{
+    const struct authenticate *auth = command->data;
+    struct buf *out = &imap->session->out;
+    switch (result) {
+    case EXCHANGE_CHALLENGE:
+        buf_append_text(out, "+ ");
+        buf_append(out, buf_slice(&auth->exchange.challenge));
+        buf_append_text(out, "\r\n");
+        command->stage = STAGE_ANSWER;
+        return true;
+    case EXCHANGE_WAIT:
+        command->stage = STAGE_LOGIN;
+        imap->await = AWAIT_LOGIN;
+        return false;
+    case EXCHANGE_LOGIN:
+        return end_login(imap, command);
+    default:
+        imap_reply(command, REPLY_BAD, result == EXCHANGE_CANCELLED ? "Authentication cancelled." : "Invalid answer.");
+        return true;
+    }
+}
+
+static bool take_line(struct imap *imap, struct command *command, struct slice line)
 {
     struct authenticate *auth = command->data;
-    struct buf challenge;
-    buf_init(&challenge, 0);
-    enum sasl_result result = sasl_server_step(auth->sasl, line, &challenge);
-    if (result == SASL_MORE) {
-        buf_append_text(&imap->session->out, "+ ");
-        buf_append(&imap->session->out, buf_slice(&challenge));
-        buf_append_text(&imap->session->out, "\r\n");
-        command->stage = STAGE_ANSWER;
-    }
-    buf_fini(&challenge);
-    if (result == SASL_DONE)
-        return begin_login(imap, command, sasl_server_name(auth->sasl), sasl_server_password(auth->sasl));
-    if (result == SASL_REFUSED)
-        return refuse_login(imap, command);
-    if (result == SASL_BAD)
-        imap_reply(command, REPLY_BAD, "Invalid answer.");
-    return true;
+    return go_on(imap, command, exchange_line(&auth->exchange, imap->session, line));
 }
 
 static bool take_answer(struct imap *imap, struct command *command)
@@ -223,29 +230,26 @@ static bool take_answer(struct imap *imap, struct command *command)
     }
     line = arena_copy(&command->arena, line);
     buf_consume(&imap->session->in, total);
-    if (!slice_is(line, "*"))
-        return step_sasl(imap, command, line);
-    imap_reply(command, REPLY_BAD, "Authentication cancelled.");
-    return true;
+    return take_line(imap, command, line);
 }
 
 static bool begin_authenticate(struct imap *imap, struct command *command)
 {
     struct authenticate *auth = command->data;
+    if (exchange_begin(&auth->exchange, imap->session, auth->mechanism))
+        return take_line(imap, command, auth->initial);
     if (!imap->session->clear_login)
         return refuse_clear(command);
-    auth->sasl = sasl_server_new(auth->mechanism);
-    if (auth->sasl != NULL)
-        return step_sasl(imap, command, auth->initial);
     imap_reply(command, REPLY_NO, "[CANNOT] This mechanism is not offered.");
     return true;
 }
 
 bool authenticate_run(struct imap *imap, struct command *command)
 {
+    struct authenticate *auth = command->data;
     switch (command->stage) {
     case STAGE_LOGIN:
-        return end_login(imap, command);
+        return go_on(imap, command, exchange_resume(&auth->exchange, imap->session, imap->result));
     case STAGE_OPEN:
         return end_open(imap, command);
     case STAGE_ANSWER:

@@ -2,7 +2,7 @@
 #include "config.h"
 #include "handlers.h"
 
-#include "postern/sasl/sasl.h"
+#include "postern/session/exchange.h"
 
 enum { ID_FIELDS_MAX = 30, ID_FIELD_LENGTH_MAX = 30, ID_VALUE_LENGTH_MAX = 1024 };   /* RFC 2971 section 3.3 */
 
@@ -11,13 +11,14 @@ static void write_before_login(const struct session *session, struct buf *out)
     buf_append_text(out, " SASL-IR");
     if (session->tls_offered)
         buf_append_text(out, " STARTTLS");
-    if (!session->clear_login) {
+    if (!session->clear_login)
         buf_append_text(out, " LOGINDISABLED");
-        return;
-    }
-    struct slice rest = slice_from_string(sasl_mechanisms()), mechanism;
+    struct buf words = { .cap = 0 };
+    exchange_write_mechanisms(session, &words);
+    struct slice rest = buf_slice(&words), mechanism;
     while (slice_split(&rest, ' ', &mechanism))
         buf_printf(out, " AUTH=%.*s", SLICE_ARG(mechanism));
+    buf_fini(&words);
 }
 
 void imap_write_capability(const struct imap *imap, struct buf *out)

@@ -4,7 +4,6 @@
 
 #include "postern/base/memory.h"
 #include "postern/config/user.h"
-#include "postern/sasl/sasl.h"
 
 enum { FAILED_LOGINS_MAX = 5 };
 
@@ -13,7 +12,7 @@ static const char clear_refused[] = "-ERR [SYS/PERM] Login is not allowed on an 
 void auth_forget(struct conversation *c)
 {
     mem_free(&c->login);
-    sasl_server_free(&c->sasl);
+    exchange_end(&c->exchange);
     c->options = (struct pop3_options){ 0 };
 }
 
@@ -62,66 +61,54 @@ void auth_handle_pass(struct session *session, struct slice argument)
 }
 
 /* The name carries login options here too. */
-static void finish_exchange(struct session *session)
+static bool take_name(struct session *session, struct slice full, struct slice *name_out)
 {
     struct conversation *c = session->state;
-    struct slice name;
-    const char *error = pop3_options_parse(sasl_server_name(c->sasl), &name, &c->options);
-    if (error == NULL) {
-        begin_login(session, name, sasl_server_password(c->sasl));
-        sasl_server_free(&c->sasl);
-        return;
-    }
-    buf_printf(&session->out, "-ERR %s\r\n", error);
-    auth_forget(c);
+    *name_out = full;
+    c->name_error = full.len > 0 ? pop3_options_parse(full, name_out, &c->options) : NULL;
+    return c->name_error == NULL;
 }
 
-static void step_exchange(struct session *session, struct slice line)
+static void go_on(struct session *session, enum exchange_result result)
 {
     struct conversation *c = session->state;
-    struct buf challenge = { 0 };
-    c->activity = ACTIVITY_NONE;
-    enum sasl_result result = sasl_server_step(c->sasl, line, &challenge);
-    if (result == SASL_MORE) {
-        c->activity = ACTIVITY_SASL;
+    c->activity = result == EXCHANGE_CHALLENGE ? ACTIVITY_SASL : result == EXCHANGE_WAIT ? ACTIVITY_LOGIN : ACTIVITY_NONE;
+    if (result == EXCHANGE_WAIT)
+        return;
+    if (result == EXCHANGE_CHALLENGE) {
         buf_append_text(&session->out, "+ ");
-        buf_append(&session->out, buf_slice(&challenge));
+        buf_append(&session->out, buf_slice(&c->exchange.challenge));
         buf_append_text(&session->out, "\r\n");
-    } else if (result == SASL_DONE) {
-        finish_exchange(session);
-    } else if (result == SASL_REFUSED) {
-        auth_forget(c);
-        refuse_login(session);
-    } else {
-        auth_forget(c);
-        conversation_refuse(session, "-ERR Malformed authentication data.\r\n");
+        return;
     }
-    buf_fini(&challenge);
+    auth_forget(c);
+    if (result == EXCHANGE_CANCELLED)
+        buf_append_text(&session->out, "-ERR Authentication cancelled.\r\n");
+    else if (result == EXCHANGE_NAME)
+        buf_printf(&session->out, "-ERR %s\r\n", c->name_error);
+    else
+        conversation_refuse(session, "-ERR Malformed authentication data.\r\n");
 }
 
 void auth_take_line(struct session *session, struct slice line)
 {
     struct conversation *c = session->state;
-    if (!slice_is(line, "*")) {
-        step_exchange(session, line);
-        return;
-    }
-    c->activity = ACTIVITY_NONE;
-    auth_forget(c);
-    buf_append_text(&session->out, "-ERR Authentication cancelled.\r\n");
+    go_on(session, exchange_line(&c->exchange, session, line));
 }
 
 /* AUTH alone lists the mechanisms, as clients from before RFC 5034 expect. */
 static void list_mechanisms(struct session *session)
 {
-    struct slice rest = slice_from_string(sasl_mechanisms());
-    struct slice word;
+    struct buf mechanisms = { .cap = 0 };
+    exchange_write_mechanisms(session, &mechanisms);
+    struct slice rest = buf_slice(&mechanisms), word;
     buf_append_text(&session->out, "+OK Mechanisms follow.\r\n");
     while (slice_split(&rest, ' ', &word)) {
         buf_append(&session->out, word);
         buf_append_text(&session->out, "\r\n");
     }
     buf_append_text(&session->out, ".\r\n");
+    buf_fini(&mechanisms);
 }
 
 void auth_handle_auth(struct session *session, struct slice argument)
@@ -130,20 +117,18 @@ void auth_handle_auth(struct session *session, struct slice argument)
     struct slice rest = slice_trim(argument);
     struct slice mechanism = SLICE_NONE;
     auth_forget(c);
-    if (!session->clear_login) {
-        buf_append_text(&session->out, clear_refused);
-        return;
-    }
-    if (rest.len == 0) {
+    if (rest.len == 0 && session->clear_login) {
         list_mechanisms(session);
         return;
     }
     slice_split(&rest, ' ', &mechanism);
-    c->sasl = sasl_server_new(mechanism);
-    if (c->sasl == NULL)
-        conversation_refuse(session, "-ERR Authentication mechanism not supported.\r\n");
+    c->exchange.take_name = take_name;
+    if (exchange_begin(&c->exchange, session, mechanism))
+        auth_take_line(session, rest);
+    else if (!session->clear_login)
+        buf_append_text(&session->out, clear_refused);
     else
-        step_exchange(session, rest);
+        conversation_refuse(session, "-ERR Authentication mechanism not supported.\r\n");
 }
 
 void auth_handle_stls(struct session *session, struct slice argument)
@@ -162,6 +147,11 @@ void auth_handle_stls(struct session *session, struct slice argument)
 void auth_take_result(struct session *session, enum action_result result)
 {
     struct conversation *c = session->state;
+    enum exchange_result exchange = exchange_resume(&c->exchange, session, result);
+    if (exchange != EXCHANGE_LOGIN) {
+        go_on(session, exchange);
+        return;
+    }
     struct pop3_options options = c->options;
     auth_forget(c);
     c->activity = ACTIVITY_NONE;

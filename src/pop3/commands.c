@@ -7,7 +7,6 @@
 #endif
 #include "postern/base/log.h"
 #include "postern/config/snapshot.h"
-#include "postern/sasl/sasl.h"
 
 enum { ERRORS_MAX = 10 };
 
@@ -248,7 +247,11 @@ static void handle_capa(struct session *session, struct slice argument)
     buf_append_text(out, "+OK Capability list follows.\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n");
     buf_append_text(out, expire_line(session->state));
     if (session->clear_login)
-        buf_printf(out, "USER\r\nSASL %s\r\n", sasl_mechanisms());
+        buf_append_text(out, "USER\r\n");
+    struct buf mechanisms = { .cap = 0 };
+    if (exchange_write_mechanisms(session, &mechanisms))
+        buf_printf(out, "SASL %.*s\r\n", SLICE_ARG(buf_slice(&mechanisms)));
+    buf_fini(&mechanisms);
     if (session->tls_offered && !session->tls)
         buf_append_text(out, "STLS\r\n");
 #ifdef PACKAGE_VERSION

@@ -6,10 +6,9 @@
 #include "maildrop.h"
 #include "options.h"
 #include "postern/base/buf.h"
-#include "postern/session/session.h"
+#include "postern/session/exchange.h"
 #include "retrieve.h"
 
-struct sasl_server;
 
 /* RFC 1939 section 3; UPDATE is the end of QUIT. */
 enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_OVER };
@@ -38,7 +37,8 @@ struct conversation {
     uint64_t id;                     /* the session's, for logs */
     char *login;                     /* of USER: name and options */
     struct pop3_options options;     /* of the login under way */
-    struct sasl_server *sasl;
+    struct exchange exchange;
+    const char *name_error;          /* what is wrong with the options behind a name; or NULL */
     struct maildrop drop;
     uint32_t listing_at;             /* index of the next entry */
     bool listing_uids;

@@ -13,7 +13,6 @@
 #include "postern/base/memory.h"
 #include "postern/base/secret.h"
 #include "postern/config/user.h"
-#include "postern/sasl/sasl.h"
 
 enum { OPENING_SLICE_MS = 250 };   /* a step of opening ends after that: a big maildrop is no stalled post office */
 

@@ -1,2 +1,2 @@
 noinst_LIBRARIES += src/session/libsession.a
-src_session_libsession_a_SOURCES = src/session/session.c
+src_session_libsession_a_SOURCES = src/session/exchange.c src/session/session.c

@@ -3,12 +3,13 @@
 #include "postern/base/log.h"
 #include "state.h"
 
-enum { CHALLENGE_MAX = 4096 };
-
 bool smtp_auth_is_offered(const struct session *session)
 {
     bool forced = !session->tls && session->snapshot->agent.smtp_tls == TLS_REQUIRED;
-    return session->clear_login && !forced && session->user == NULL;
+    struct buf mechanisms = { .cap = 0 };
+    bool any = exchange_write_mechanisms(session, &mechanisms);
+    buf_fini(&mechanisms);
+    return any && !forced && session->user == NULL;
 }
 
 static void refuse(struct session *session)
@@ -21,56 +22,40 @@ static void refuse(struct session *session)
 
 static void after_login(struct session *session, enum action_result result)
 {
-    if (result == ACTION_OK) {
+    if (result == ACTION_OK)
         smtp_reply(session, "235 2.7.0 Authenticated");
-        return;
-    }
-    if (result == ACTION_UNAVAILABLE) {
+    else if (result == ACTION_UNAVAILABLE)
         smtp_reply(session, "454 4.7.0 Cannot verify now, try again later");
-        return;
-    }
-    refuse(session);
-}
-
-static void finish(struct session *session)
-{
-    struct smtp *st = session->state;
-    st->after = after_login;
-    session_login(session, sasl_server_name(st->sasl), sasl_server_password(st->sasl));
-    sasl_server_free(&st->sasl);
-}
-
-static void step(struct session *session, struct slice base64)
-{
-    struct smtp *st = session->state;
-    struct buf challenge;
-    buf_init(&challenge, CHALLENGE_MAX);
-    enum sasl_result result = sasl_server_step(st->sasl, base64, &challenge);
-    st->phase = result == SASL_MORE ? SMTP_AUTH : SMTP_COMMAND;
-    if (result == SASL_MORE) {
-        smtp_reply(session, "334 %.*s", SLICE_ARG(buf_slice(&challenge)));
-    } else if (result == SASL_DONE) {
-        finish(session);
-    } else if (result == SASL_REFUSED) {
-        sasl_server_free(&st->sasl);
+    else
         refuse(session);
-    } else {
-        sasl_server_free(&st->sasl);
-        smtp_error(session, "501 5.5.2 Cannot decode that");
-    }
-    buf_wipe(&challenge);
+}
+
+static void go_on(struct session *session, enum exchange_result result, enum action_result action);
+
+static void after_action(struct session *session, enum action_result action)
+{
+    struct smtp *st = session->state;
+    go_on(session, exchange_resume(&st->exchange, session, action), action);
+}
+
+static void go_on(struct session *session, enum exchange_result result, enum action_result action)
+{
+    struct smtp *st = session->state;
+    st->phase = result == EXCHANGE_CHALLENGE ? SMTP_AUTH : SMTP_COMMAND;
+    if (result == EXCHANGE_CHALLENGE)
+        smtp_reply(session, "334 %.*s", SLICE_ARG(buf_slice(&st->exchange.challenge)));
+    else if (result == EXCHANGE_WAIT)
+        st->after = after_action;
+    else if (result == EXCHANGE_LOGIN)
+        after_login(session, action);
+    else
+        smtp_error(session, result == EXCHANGE_CANCELLED ? "501 5.7.0 Authentication cancelled" : "501 5.5.2 Cannot decode that");
 }
 
 void smtp_auth_line(struct session *session, struct slice line)
 {
     struct smtp *st = session->state;
-    if (!slice_is(line, "*")) {
-        step(session, line);
-        return;
-    }
-    sasl_server_free(&st->sasl);
-    st->phase = SMTP_COMMAND;
-    smtp_error(session, "501 5.7.0 Authentication cancelled");
+    go_on(session, exchange_line(&st->exchange, session, line), ACTION_NONE);
 }
 
 static const char *find_problem(const struct session *session)
@@ -80,8 +65,6 @@ static const char *find_problem(const struct session *session)
         return "503 5.5.1 Already authenticated";
     if (!st->extended || st->transaction.open)
         return "503 5.5.1 AUTH comes after EHLO and before MAIL";
-    if (!session->clear_login)
-        return "538 5.7.11 Encryption required for authentication";
     return NULL;
 }
 
@@ -95,9 +78,10 @@ void smtp_auth_run(struct session *session, struct slice arguments)
     }
     struct slice rest = slice_trim(arguments), mechanism = SLICE_NONE;
     slice_split(&rest, ' ', &mechanism);
-    st->sasl = sasl_server_new(mechanism);
-    if (st->sasl == NULL)
-        smtp_error(session, "504 5.5.4 Mechanism not known");
+    if (exchange_begin(&st->exchange, session, mechanism))
+        smtp_auth_line(session, rest);
+    else if (!session->clear_login)
+        smtp_error(session, "538 5.7.11 Encryption required for authentication");
     else
-        step(session, rest);
+        smtp_error(session, "504 5.5.4 Mechanism not known");
 }

@@ -89,8 +89,12 @@ static void run_ehlo(struct session *session, struct slice arguments)
     smtp_reply(session, "250-SIZE %llu", (unsigned long long)size_limit(session));
     if (session->tls_offered && session->user == NULL)
         smtp_reply(session, "250-STARTTLS");
-    if (smtp_auth_is_offered(session))
-        smtp_reply(session, "250-AUTH %s", sasl_mechanisms());
+    if (smtp_auth_is_offered(session)) {
+        struct buf mechanisms = { .cap = 0 };
+        exchange_write_mechanisms(session, &mechanisms);
+        smtp_reply(session, "250-AUTH %.*s", SLICE_ARG(buf_slice(&mechanisms)));
+        buf_fini(&mechanisms);
+    }
     smtp_reply(session, "250 ENHANCEDSTATUSCODES");
 }
 

@@ -148,7 +148,7 @@ static void refuse_line(struct session *session, size_t used, bool ended, const 
 {
     struct smtp *st = session->state;
     buf_consume(&session->in, used);
-    sasl_server_free(&st->sasl);
+    exchange_end(&st->exchange);
     st->phase = ended ? SMTP_COMMAND : SMTP_SKIP;
     smtp_error(session, "%s", reply_text);
 }
@@ -276,7 +276,7 @@ static void smtp_fini(struct session *session)
     if (st == NULL)
         return;
     transaction_reset(&st->transaction);
-    sasl_server_free(&st->sasl);
+    exchange_end(&st->exchange);
     buf_wipe(&st->line);
     mem_release(st);
     session->state = NULL;

@@ -11,7 +11,7 @@
 #include "postern/config/rights.h"
 #include "postern/config/snapshot.h"
 #include "postern/config/user.h"
-#include "postern/sasl/sasl.h"
+#include "postern/session/exchange.h"
 #include "postern/session/session.h"
 
 struct inbox_writer;
@@ -83,7 +83,7 @@ struct smtp {
     char helo[SMTP_NAME_MAX + 1];  /* empty: not greeted */
     char host[SMTP_NAME_MAX + 1];  /* our name */
     struct buf line;
-    struct sasl_server *sasl;
+    struct exchange exchange;
     unsigned errors, refused, failed_logins;
     struct mail_path asked;        /* the recipient being looked up */
     bool asked_postmaster;         /* the agent's postmaster stands in for it */

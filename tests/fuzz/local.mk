@@ -25,7 +25,7 @@ tests_fuzz_fuzz_mime_LDADD = $(FUZZ_FETCH_LIBS)
 
 tests_fuzz_fuzz_pop3_SOURCES = tests/fuzz/fuzz_pop3.c tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
 tests_fuzz_fuzz_pop3_LDFLAGS = $(FUZZ_FLAGS)
-tests_fuzz_fuzz_pop3_LDADD = src/pop3/libpop3.a src/store/libstore.a src/mime/libmime.a $(FUZZ_SASL_LIBS)
+tests_fuzz_fuzz_pop3_LDADD = src/pop3/libpop3.a src/session/libsession.a src/store/libstore.a src/mime/libmime.a $(FUZZ_SASL_LIBS)
 
 tests_fuzz_fuzz_relay_SOURCES = tests/fuzz/fuzz_relay.c
 tests_fuzz_fuzz_relay_LDFLAGS = $(FUZZ_FLAGS)

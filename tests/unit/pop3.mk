@@ -3,7 +3,7 @@ TESTS += tests/unit/test_pop3
 tests_unit_test_pop3_SOURCES = tests/unit/test_pop3.c tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
 tests_unit_test_pop3_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/pop3
 # The store is a fake: of libstore only the UID sets are taken.
-tests_unit_test_pop3_LDADD = src/pop3/libpop3.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
+tests_unit_test_pop3_LDADD = src/pop3/libpop3.a src/session/libsession.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
 	$(GSASL_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_pop3_messages
 TESTS += tests/unit/test_pop3_messages
@@ -13,5 +13,5 @@ tests_unit_test_pop3_messages_LDADD = $(tests_unit_test_pop3_LDADD)
 check_PROGRAMS += tests/unit/test_pop3_store
 TESTS += tests/unit/test_pop3_store
 tests_unit_test_pop3_store_SOURCES = tests/unit/test_pop3_store.c tests/unit/pop3_fake.c tests/unit/pop3_fake.h
-tests_unit_test_pop3_store_LDADD = src/pop3/libpop3.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
+tests_unit_test_pop3_store_LDADD = src/pop3/libpop3.a src/session/libsession.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
 	$(GSASL_LIBS) $(UNIT_LIBS)

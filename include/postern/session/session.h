@@ -12,6 +12,7 @@
 #include "postern/base/counter.h"
 #include "postern/base/fault.h"
 #include "postern/base/slice.h"
+#include "postern/sasl/sasl.h"
 
 struct snapshot;
 struct user;
@@ -67,9 +68,20 @@ struct protocol {
     void (*fini)(struct session *session);
 };
 
+/* How a client shows who it is. */
+enum session_proof {
+    PROOF_PASSWORD,      /* session_login */
+    PROOF_KEYS,          /* none yet: OK and session->keys, made up for names without any, so that nobody can tell; or UNAVAILABLE */
+    PROOF_SHOWN,         /* it has proven that it knows the secret behind session->keys of the same name */
+    PROOF_WRONG,         /* it has proven that it does not: REFUSED, counted as a wrong password */
+    PROOF_TOKEN,         /* the secret is a bearer token; name: the user that it must speak of, or empty */
+    PROOF_CERTIFICATE,   /* the one of the connection; name likewise */
+};
+
 struct session_ops {
     void (*step)(struct session *session, enum step_result (*work)(struct session *));
     void (*login)(struct session *session, struct slice name, struct slice password);
+    void (*authenticate)(struct session *session, enum session_proof proof, struct slice name, struct slice secret);
     void (*resolve)(struct session *session, struct slice address);
     void (*start_tls)(struct session *session);
     void (*close)(struct session *session, enum close_reason reason);
@@ -125,6 +137,8 @@ struct session {
                                   from user at login, by SMTP for the recipient's post office before each delivery step */
     struct counters *counters; /* of its service */
     struct remote *remote;     /* after a login that ended in ACTION_OK: the mailbox is reached by this; NULL: directly */
+    struct sasl_offer sasl;    /* what can be used now beside clear text, as of the last session_refresh; `clear` in it is not set */
+    const struct sasl_keys *keys;   /* after PROOF_KEYS: owned by the service, until the next action */
     bool fallback;             /* after such a login, and after session_drop_remote: directly, because the POA is not reachable */
 };
 
@@ -141,6 +155,12 @@ static inline void session_step(struct session *s, enum step_result (*work)(stru
 static inline void session_login(struct session *s, struct slice name, struct slice password)
 {
     s->ops->login(s, name, password);
+}
+
+/* The same for other proofs: the answers are those of session_login. */
+static inline void session_authenticate(struct session *s, enum session_proof proof, struct slice name, struct slice secret)
+{
+    s->ops->authenticate(s, proof, name, secret);
 }
 
 /* Looks an e-mail address up: OK sets session->recipient, a user who may receive; REFUSED, REMOTE or UNAVAILABLE. */

@@ -1,0 +1,97 @@
+/* A SASL exchange between a session's client and the service that verifies. Called by the protocols on the loop. What passes here is secret: nothing of
+ * it is logged, and it lives no longer than the exchange. */
+#include "postern/session/exchange.h"
+
+/* Clear text as the session says it now; the rest is known to the service. */
+static struct sasl_offer offer_of(const struct session *session)
+{
+    struct sasl_offer offer = session->sasl;
+    offer.clear = session->clear_login;
+    return offer;
+}
+
+bool exchange_write_mechanisms(const struct session *session, struct buf *out)
+{
+    struct sasl_offer offer = offer_of(session);
+    size_t before = out->len;
+    sasl_write_mechanisms(&offer, out);
+    return out->len > before;
+}
+
+bool exchange_begin(struct exchange *exchange, const struct session *session, struct slice mechanism)
+{
+    struct sasl_offer offer = offer_of(session);
+    exchange_end(exchange);
+    exchange->sasl = sasl_server_new(mechanism, &offer);
+    return exchange->sasl != NULL;
+}
+
+static enum exchange_result ask(struct exchange *exchange, struct session *session, enum session_proof proof)
+{
+    struct slice name = sasl_server_name(exchange->sasl);
+    if (exchange->take_name != NULL && !exchange->take_name(session, name, &name)) {
+        exchange_end(exchange);
+        return EXCHANGE_NAME;
+    }
+    exchange->keys_wanted = proof == PROOF_KEYS;
+    if (proof == PROOF_PASSWORD)
+        session_login(session, name, sasl_server_password(exchange->sasl));
+    else
+        session_authenticate(session, proof, name, sasl_server_password(exchange->sasl));
+    if (!exchange->keys_wanted)
+        exchange_end(exchange);
+    return EXCHANGE_WAIT;
+}
+
+static enum session_proof proof_of(const struct sasl_server *sasl)
+{
+    static const enum session_proof proofs[] = {
+        [SASL_PASSWORD] = PROOF_PASSWORD, [SASL_SHOWN] = PROOF_SHOWN, [SASL_TOKEN] = PROOF_TOKEN, [SASL_CERTIFICATE] = PROOF_CERTIFICATE,
+    };
+    return proofs[sasl_server_proof(sasl)];
+}
+
+static enum exchange_result go_on(struct exchange *exchange, struct session *session, enum sasl_result result)
+{
+    switch (result) {
+    case SASL_MORE:
+        return EXCHANGE_CHALLENGE;
+    case SASL_KEYS:
+        return ask(exchange, session, PROOF_KEYS);
+    case SASL_DONE:
+        return ask(exchange, session, proof_of(exchange->sasl));
+    case SASL_REFUSED:
+        /* Answered like a wrong password, and counted as one where it was one. */
+        return ask(exchange, session, sasl_server_proof(exchange->sasl) == SASL_SHOWN ? PROOF_WRONG : PROOF_PASSWORD);
+    default:
+        exchange_end(exchange);
+        return EXCHANGE_BAD;
+    }
+}
+
+enum exchange_result exchange_line(struct exchange *exchange, struct session *session, struct slice line)
+{
+    if (slice_is(line, "*")) {
+        exchange_end(exchange);
+        return EXCHANGE_CANCELLED;
+    }
+    return go_on(exchange, session, sasl_server_step(exchange->sasl, line, &exchange->challenge));
+}
+
+enum exchange_result exchange_resume(struct exchange *exchange, struct session *session, enum action_result result)
+{
+    if (!exchange->keys_wanted || exchange->sasl == NULL)
+        return EXCHANGE_LOGIN;
+    exchange->keys_wanted = false;
+    if (result == ACTION_OK && session->keys != NULL)
+        return go_on(exchange, session, sasl_server_give_keys(exchange->sasl, session->keys, &exchange->challenge));
+    exchange_end(exchange);
+    return EXCHANGE_LOGIN;
+}
+
+void exchange_end(struct exchange *exchange)
+{
+    sasl_server_free(&exchange->sasl);
+    buf_wipe(&exchange->challenge);
+    exchange->keys_wanted = false;
+}
