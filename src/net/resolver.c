@@ -129,9 +129,10 @@ static void time_to_resend(struct ev_loop *ev, ev_timer *timer, int events)
 static void follow_channel(struct lookup *l)
 {
     ares_socket_t sockets[SOCKETS_MAX];
-    int bits = l->answered ? 0 : ares_getsock(l->channel, sockets, SOCKETS_MAX);
+    /* The macros of ares.h shift into the sign. */
+    unsigned bits = l->answered ? 0 : (unsigned)ares_getsock(l->channel, sockets, SOCKETS_MAX);
     for (unsigned i = 0; i < SOCKETS_MAX; i++) {
-        int events = (ARES_GETSOCK_READABLE((unsigned)bits, i) ? EV_READ : 0) | (ARES_GETSOCK_WRITABLE((unsigned)bits, i) ? EV_WRITE : 0);
+        int events = (bits >> i & 1 ? EV_READ : 0) | (bits >> (i + SOCKETS_MAX) & 1 ? EV_WRITE : 0);
         ev_io_stop(loop_ev(l->loop), &l->sockets[i]);
         if (events == 0)
             continue;

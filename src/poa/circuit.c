@@ -40,7 +40,8 @@ struct office {
     enum poa_path path;         /* as last noted; PATH_POA at first, if it has one */
     bool noted;
     int64_t since;
-    char *difference;           /* see circuit_set_compared */
+    char *difference;           /* see circuit_set_compared; NULL: not compared */
+    uint64_t fingerprint;       /* of what was compared */
     uint64_t compared_ms;
     bool comparing;
     char failure[sizeof(((struct fault *)0)->text)];
@@ -126,13 +127,41 @@ static bool may_be_asked(struct target *t)
     return t->state == STATE_CLOSED || (t->state == STATE_ON_TRIAL && !t->trial);
 }
 
+static uint64_t mix(uint64_t hash, const char *text)
+{
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return (hash ^ 0xff) * 1099511628211u;
+}
+
+uint64_t circuit_fingerprint(const struct post_office *office)
+{
+    uint64_t hash = 14695981039346656037u;
+    const char *const parts[] = { office->path, office->mailbox_template, office->prefix, office->control_dir };
+    char number[32];
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        hash = mix(hash, parts[i] != NULL ? parts[i] : "");
+    for (size_t i = 0; i < office->agent_count; i++) {
+        snprintf(number, sizeof(number), "%u%c", office->agents[i].port, office->separator);
+        hash = mix(mix(hash, office->agents[i].host), number);
+    }
+    return hash;
+}
+
+/* NULL: not compared, or only what it was before. */
+static const char *difference_of(const struct office *o, const struct post_office *po)
+{
+    return o->difference != NULL && o->fingerprint == circuit_fingerprint(po) ? o->difference : NULL;
+}
+
 static enum poa_path fallback_of(const struct office *o, const struct post_office *po)
 {
     if (po->path == NULL)
         return PATH_NONE;
     if (po->agent_count == 0)
         return PATH_DIRECT;
-    return o->difference != NULL && *o->difference == '\0' ? PATH_DIRECT : PATH_NONE;
+    const char *difference = difference_of(o, po);
+    return difference != NULL && *difference == '\0' ? PATH_DIRECT : PATH_NONE;
 }
 
 static enum poa_path path_of(struct office *o, const struct post_office *po)
@@ -419,18 +448,17 @@ void circuit_clear(void)
 
 /* --- the comparison ------------------------------------------------------------------------------------------------------------- */
 
-void circuit_set_compared(const char *uuid, const char *difference)
+void circuit_set_compared(const struct post_office *office, uint64_t fingerprint, const char *difference)
 {
     pthread_mutex_lock(&lock);
-    struct office *o = map_get(&offices, slice_from_string(uuid));
-    bool changed = o != NULL && (o->difference == NULL || difference == NULL ? o->difference != difference : strcmp(o->difference, difference) != 0);
-    if (o != NULL) {
-        mem_free(&o->difference);
-        o->difference = mem_strdup(difference);
-        o->comparing = false;
-        o->compared_ms = clock_monotonic_ms();
-    }
-    unlock_and_tell(changed);
+    struct office *o = office_of(office);
+    bool changed = o->difference == NULL || o->fingerprint != fingerprint || strcmp(o->difference, difference) != 0;
+    mem_free(&o->difference);
+    o->difference = mem_strdup(difference);
+    o->fingerprint = fingerprint;
+    o->comparing = false;
+    o->compared_ms = clock_monotonic_ms();
+    unlock_and_tell(note_path(o, office) || changed);
 }
 
 bool circuit_wants_comparison(const struct post_office *office)
@@ -439,8 +467,9 @@ bool circuit_wants_comparison(const struct post_office *office)
         return false;
     pthread_mutex_lock(&lock);
     struct office *o = office_of(office);
-    bool differ = o->difference != NULL && *o->difference != '\0', again = differ && clock_monotonic_ms() - o->compared_ms >= COMPARE_AGAIN_MS;
-    bool wanted = !o->comparing && (o->difference == NULL || again);
+    const char *difference = difference_of(o, office);
+    bool again = difference != NULL && *difference != '\0' && clock_monotonic_ms() - o->compared_ms >= COMPARE_AGAIN_MS;
+    bool wanted = !o->comparing && (difference == NULL || again);
     o->comparing = o->comparing || wanted;
     pthread_mutex_unlock(&lock);
     return wanted;
@@ -468,8 +497,10 @@ static void fill_report(struct office *o, const struct post_office *po, struct p
             report->port = po->agents[i].port;
         }
     report->state = report->now == PATH_DIRECT && po->agent_count > 0 ? "direct, the POA is away" : path_word(report->now);
-    report->fallback = po->agent_count == 0 || po->path == NULL ? "none" : o->difference == NULL ? "off until POA and path are compared"
-                       : *o->difference == '\0' ? "ready" : "off";
+    const char *difference = difference_of(o, po);
+    report->difference = difference != NULL ? difference : "";
+    report->fallback = po->agent_count == 0 || po->path == NULL ? "none" : difference == NULL ? "off until POA and path are compared"
+                       : *difference == '\0' ? "ready" : "off";
 }
 
 void poa_for_each(const struct snapshot *snapshot, void (*visit)(const struct poa_report *report, void *context), void *context)
@@ -481,7 +512,7 @@ void poa_for_each(const struct snapshot *snapshot, void (*visit)(const struct po
         struct office *o = office_of(&snapshot->post_offices[i]);
         fill_report(o, &snapshot->post_offices[i], &report);
         snprintf(failure.text, sizeof(failure.text), "%s", o->failure);
-        snprintf(difference.text, sizeof(difference.text), "%s", o->difference != NULL ? o->difference : "");
+        snprintf(difference.text, sizeof(difference.text), "%s", report.difference);
         pthread_mutex_unlock(&lock);
         report.failure = failure.text;
         report.difference = difference.text;

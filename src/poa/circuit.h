@@ -40,8 +40,10 @@ void circuit_set_prober(bool there);
 /* After a new snapshot: forgets what is not in it any more, notes changes of the ways. */
 void circuit_follow(const struct snapshot *snapshot);
 
-/* What the comparison has found: NULL: not compared yet; "": they agree; else in what they differ. */
-void circuit_set_compared(const char *uuid, const char *difference);
+/* What POA and path of a post office are: a comparison holds for that alone. */
+uint64_t circuit_fingerprint(const struct post_office *office);
+/* What the comparison has found: "": they agree; else in what they differ. */
+void circuit_set_compared(const struct post_office *office, uint64_t fingerprint, const char *difference);
 /* True once for each post office that is to be compared now. */
 bool circuit_wants_comparison(const struct post_office *office);
 /* The comparison could not be made: another login may try. */

@@ -31,7 +31,7 @@ struct comparer {
 };
 
 struct result {
-    uint64_t fingerprint;        /* of the settings that it was found for */
+    uint64_t fingerprint;        /* of what was compared */
     char *difference;            /* "": they agree */
 };
 
@@ -55,27 +55,6 @@ struct job {
 static struct comparer *_Atomic current;
 
 /* --- what is known -------------------------------------------------------------------------------------------------------------- */
-
-static uint64_t mix(uint64_t hash, const char *text)
-{
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-    return (hash ^ 0xff) * 1099511628211u;
-}
-
-static uint64_t fingerprint_of(const struct post_office *po)
-{
-    uint64_t hash = 14695981039346656037u;
-    const char *const parts[] = { po->path, po->mailbox_template, po->prefix, po->control_dir };
-    char number[32];
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        hash = mix(hash, parts[i]);
-    for (size_t i = 0; i < po->agent_count; i++) {
-        snprintf(number, sizeof(number), "%u%c", po->agents[i].port, po->separator);
-        hash = mix(mix(hash, po->agents[i].host), number);
-    }
-    return hash;
-}
 
 static void set_result(struct comparer *c, struct slice uuid, uint64_t fingerprint, struct slice difference)
 {
@@ -158,8 +137,8 @@ void comparer_follow(struct comparer *comparer, const struct snapshot *snapshot)
         if (po->path == NULL || po->agent_count == 0)
             continue;
         const struct result *r = map_get(&comparer->results, slice_from_string(po->uuid));
-        bool known = r != NULL && r->fingerprint == fingerprint_of(po);
-        circuit_set_compared(po->uuid, known ? r->difference : NULL);
+        if (r != NULL)
+            circuit_set_compared(po, r->fingerprint, r->difference);
     }
 }
 
@@ -202,15 +181,15 @@ static void give_up(struct job *j)
 static void conclude(struct job *j, struct slice difference)
 {
     const struct post_office *po = j->request.post_office;
+    set_result(j->comparer, slice_from_string(po->uuid), circuit_fingerprint(po), difference);
+    write_results(j->comparer);
+    const struct result *r = map_get(&j->comparer->results, slice_from_string(po->uuid));
+    circuit_set_compared(po, r->fingerprint, r->difference);
     if (difference.len > 0)
         log_error("poa", "post office %s: POA and path do not show the same mailboxes, the path does not stand in for the POA: %.*s (user %s)", po->name,
                   SLICE_ARG(difference), j->request.user);
     else
         log_normal("poa", "post office %s: POA and path show the same mailboxes: the path stands in when the POA is away", po->name);
-    set_result(j->comparer, slice_from_string(po->uuid), fingerprint_of(po), difference);
-    write_results(j->comparer);
-    const struct result *r = map_get(&j->comparer->results, slice_from_string(po->uuid));
-    circuit_set_compared(po->uuid, r->difference);
     free_job(j);
 }
 

@@ -261,7 +261,12 @@ static void test_circuit(void)
     circuit_set_prober(true);
     CU_ASSERT_EQUAL(poa_choose(&office), PATH_POA);
     CU_ASSERT_EQUAL(poa_fallback(&office), PATH_NONE);
-    circuit_set_compared("u-1", "");
+    circuit_set_compared(&office, circuit_fingerprint(&office), "");
+    CU_ASSERT_EQUAL(poa_fallback(&office), PATH_DIRECT);
+    office.separator = '/';   /* something else than what was compared */
+    CU_ASSERT_EQUAL(poa_fallback(&office), PATH_NONE);
+    CU_ASSERT(circuit_wants_comparison(&office) && !circuit_wants_comparison(&office));
+    office.separator = '\0';
     CU_ASSERT_EQUAL(poa_fallback(&office), PATH_DIRECT);
     /* One finds it away: who has come no further ends with it, who has goes on. */
     CU_ASSERT_EQUAL(begin(&a, PHASE_GREETING), CIRCUIT_GO);
@@ -299,7 +304,7 @@ static void test_circuit(void)
 static void test_one_users_failures(void)
 {
     struct test_waiter a;
-    circuit_set_compared("u-1", "");
+    circuit_set_compared(&office, circuit_fingerprint(&office), "");
     for (int i = 0; i < 5; i++) {
         CU_ASSERT_EQUAL(begin(&a, PHASE_LOGIN), CIRCUIT_GO);
         end(&a, OUTCOME_OF_USER, "joe");
@@ -341,7 +346,7 @@ static void test_choices(void)
     CU_ASSERT_EQUAL(poa_choose(&office), PATH_DIRECT);
     /* Both, and they differ: the path does not stand in. */
     office = saved;
-    circuit_set_compared("u-1", "something");
+    circuit_set_compared(&office, circuit_fingerprint(&office), "something");
     CU_ASSERT_EQUAL(poa_choose(&office), PATH_NONE);
     CU_ASSERT_STRING_EQUAL(report().fallback, "off");
     circuit_clear();
@@ -351,7 +356,7 @@ static void test_following(void)
 {
     struct test_waiter a;
     struct snapshot with = { .post_offices = &office, .post_office_count = 1 }, without = { .post_office_count = 0 };
-    circuit_set_compared("u-1", "");
+    circuit_set_compared(&office, circuit_fingerprint(&office), "");
     CU_ASSERT_EQUAL(begin(&a, PHASE_GREETING), CIRCUIT_GO);
     circuit_follow(&without);   /* somebody waits for it: it stays */
     end(&a, OUTCOME_FAILED, "joe");
