@@ -4,6 +4,7 @@
 
 #include "postern/base/log.h"
 #include "postern/config/config.h"
+#include "postern/config/status.h"
 #include "postern/directory/directory.h"
 #include "postern/imap/imap.h"
 #include "postern/poa/poa.h"
@@ -45,6 +46,7 @@ static int start_parts(const struct options *options, struct gateway *gateway, s
     };
     for (size_t i = 0; i < options->allowed_port_count; i++)
         config.allowed_ports[i] = options->allowed_ports[i];
+    config_set_link_report(poa_report_links, NULL);
     smtp_configure(options->state_dir);
     if (queue_start(options->state_dir, fault) < 0)
         return -1;

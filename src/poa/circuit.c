@@ -496,26 +496,24 @@ static void fill_report(struct office *o, const struct post_office *po, struct p
             report->host = po->agents[i].host;
             report->port = po->agents[i].port;
         }
-    report->state = report->now == PATH_DIRECT && po->agent_count > 0 ? "direct, the POA is away" : path_word(report->now);
+    report->state = report->now == PATH_POA ? "client/server" : report->now == PATH_NONE ? "not reachable" : po->agent_count > 0 ? "direct access, the POA is away" : "direct access";
     const char *difference = difference_of(o, po);
     report->difference = difference != NULL ? difference : "";
     report->fallback = po->agent_count == 0 || po->path == NULL ? "none" : difference == NULL ? "off until POA and path are compared"
                        : *difference == '\0' ? "ready" : "off";
 }
 
-void poa_for_each(const struct snapshot *snapshot, void (*visit)(const struct poa_report *report, void *context), void *context)
+void poa_describe(const struct post_office *post_office, void (*visit)(const struct poa_report *report, void *context), void *context)
 {
-    for (size_t i = 0; i < snapshot->post_office_count; i++) {
-        struct poa_report report;
-        struct fault failure, difference;
-        pthread_mutex_lock(&lock);
-        struct office *o = office_of(&snapshot->post_offices[i]);
-        fill_report(o, &snapshot->post_offices[i], &report);
-        snprintf(failure.text, sizeof(failure.text), "%s", o->failure);
-        snprintf(difference.text, sizeof(difference.text), "%s", report.difference);
-        pthread_mutex_unlock(&lock);
-        report.failure = failure.text;
-        report.difference = difference.text;
-        visit(&report, context);
-    }
+    struct poa_report report;
+    struct fault failure, difference;
+    pthread_mutex_lock(&lock);
+    struct office *o = office_of(post_office);
+    fill_report(o, post_office, &report);
+    snprintf(failure.text, sizeof(failure.text), "%s", o->failure);
+    snprintf(difference.text, sizeof(difference.text), "%s", report.difference);
+    pthread_mutex_unlock(&lock);
+    report.failure = failure.text;
+    report.difference = difference.text;
+    visit(&report, context);
 }

@@ -2,4 +2,4 @@
 noinst_LIBRARIES += src/poa/libpoa.a
 src_poa_libpoa_a_SOURCES = \
 	src/poa/circuit.c src/poa/circuit.h src/poa/compare.c src/poa/compare.h src/poa/dialogue.c src/poa/dialogue.h src/poa/material.c src/poa/material.h \
-	src/poa/opening.c src/poa/opening.h src/poa/picture.c src/poa/picture.h src/poa/poa.c
+	src/poa/opening.c src/poa/opening.h src/poa/picture.c src/poa/picture.h src/poa/poa.c src/poa/report.c

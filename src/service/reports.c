@@ -8,6 +8,7 @@
 #include "postern/config/links.h"
 #include "postern/config/report.h"
 #include "postern/config/rights.h"
+#include "postern/poa/poa.h"
 
 static int no_snapshot(struct question *q)
 {
@@ -56,12 +57,39 @@ static void look_at_stalled(const char *label, void *context)
 }
 
 /* As far as those who use it have found out. */
-static const char *reached(struct gateway *gateway, const struct post_office *office)
+static const char *reached(struct gateway *gateway, const struct poa_report *report)
 {
-    struct search search = { fair_key_of(office), false };
+    struct search search = { fair_key_of(report->post_office), false };
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         pool_for_each_stalled(gateway->rooms[i].pool, look_at_stalled, &search);
-    return office->path == NULL ? "not reachable" : search.found ? "does not answer" : "direct access";
+    return search.found && report->now == PATH_DIRECT ? "does not answer" : report->state;
+}
+
+struct saying {
+    struct answer *answer;
+    struct gateway *gateway;
+};
+
+static void say_reached(const struct poa_report *report, void *context)
+{
+    const struct saying *s = context;
+    answer_text(s->answer, "reached", reached(s->gateway, report));
+}
+
+static void say_way(const struct poa_report *report, void *context)
+{
+    const struct saying *s = context;
+    struct answer *a = s->answer;
+    say_reached(report, context);
+    if (report->post_office->agent_count == 0)
+        return;
+    answer_text(a, "fallback", report->fallback);
+    answer_text(a, "difference", *report->difference != '\0' ? report->difference : NULL);
+    answer_text(a, "last failure", *report->failure != '\0' ? report->failure : NULL);
+    answer_number(a, "changes of way", report->switches);
+    answer_number(a, "logins there", report->opened);
+    answer_number(a, "failed accesses", report->failures);
+    answer_number(a, "refused there", report->refused);
 }
 
 static void say_value(struct answer *a, const char *name, const char *from_name, const struct link_value *value)
@@ -93,7 +121,7 @@ int links_answer(struct question *q)
         say_value(&a, "path", "path from", &r->path);
         say_value(&a, "host", "host from", &r->host);
         say_value(&a, "port", "port from", &r->port);
-        answer_text(&a, "reached", reached(q->gateway, r->office));
+        poa_describe(r->office, say_way, &(struct saying){ &a, q->gateway });
         answer_close(&a);
     }
     answer_fini(&a);
@@ -142,7 +170,10 @@ static void say_place(struct answer *a, struct gateway *gateway, const struct us
         buf_printf(&path, "%s/%s", po->path, user->mailbox_dir);
     answer_slice(a, "directory", buf_slice(&path));
     buf_fini(&path);
-    answer_text(a, "reached", po != NULL ? reached(gateway, po) : "not reachable");
+    if (po != NULL)
+        poa_describe(po, say_reached, &(struct saying){ a, gateway });
+    else
+        answer_text(a, "reached", "not reachable");
 }
 
 int locate_answer(struct question *q)

@@ -67,3 +67,10 @@ void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in
     stream_init(stream, opening->request.loop, pair[0], in, 16 * 1024, callback, context);
     fake_poa = pair[1];
 }
+
+void poa_describe(const struct post_office *post_office, void (*visit)(const struct poa_report *report, void *context), void *context)
+{
+    const struct poa_report report = { .post_office = post_office, .now = post_office->path != NULL ? PATH_DIRECT : PATH_NONE,
+                                       .state = post_office->path != NULL ? "direct access" : "not reachable" };
+    visit(&report, context);
+}

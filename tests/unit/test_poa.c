@@ -222,10 +222,9 @@ static void keep_report(const struct poa_report *report, void *context)
 
 static struct poa_report report(void)
 {
-    struct snapshot snapshot = { .post_offices = &office, .post_office_count = 1 };
     struct poa_report out;
     memset(&out, 0, sizeof(out));
-    poa_for_each(&snapshot, keep_report, &out);
+    poa_describe(&office, keep_report, &out);
     return out;
 }
 
@@ -322,6 +321,35 @@ static void test_one_users_failures(void)
     circuit_clear();
 }
 
+static bool links_say(const char *wanted)
+{
+    static char dn_text[] = "cn=o";
+    struct snapshot snapshot = { .post_offices = &office, .post_office_count = 1 };
+    struct buf out = { .cap = 0 };
+    office.dn = dn_text;
+    poa_report_links(&snapshot, &out, NULL);
+    bool same = slice_is(buf_slice(&out), wanted);
+    buf_fini(&out);
+    return same;
+}
+
+static void test_lines(void)
+{
+    struct test_waiter a;
+    CU_ASSERT(links_say("cn=o: client/server poa:143\n"));
+    circuit_set_compared(&office, circuit_fingerprint(&office), "x and y");
+    CU_ASSERT(links_say("cn=o: client/server poa:143; no fallback: x and y\n"));
+    CU_ASSERT_EQUAL(begin(&a, PHASE_GREETING), CIRCUIT_GO);
+    end(&a, OUTCOME_FAILED, "joe");
+    CU_ASSERT(links_say("cn=o: not reachable, the Post Office Agent is away; no fallback: x and y\n"));
+    circuit_set_compared(&office, circuit_fingerprint(&office), "");
+    CU_ASSERT(links_say("cn=o: direct /mail, the Post Office Agent is away\n"));
+    office.agent_count = 0;
+    CU_ASSERT(links_say("cn=o: direct /mail\n"));
+    office.agent_count = 1;
+    circuit_clear();
+}
+
 /* Which ways there are, by what the office has. */
 static void test_choices(void)
 {
@@ -407,6 +435,6 @@ static void test_pictures(void)
 
 static const struct unit_test tests[] = {
     { "dialogue", test_dialogue }, { "dialogue limits", test_dialogue_limits }, { "TLS and PROXY", test_tls_and_proxy }, { "circuit", test_circuit },
-    { "one user's failures", test_one_users_failures }, { "choices", test_choices }, { "following", test_following }, { "pictures", test_pictures },
+    { "one user's failures", test_one_users_failures }, { "choices", test_choices }, { "lines", test_lines }, { "following", test_following }, { "pictures", test_pictures },
 };
 UNIT_MAIN("poa", tests)

@@ -78,7 +78,9 @@ struct poa_report {
     uint64_t failures;          /* failed accesses */
     uint64_t refused;           /* logins that the POA refused */
 };
-/* Once for each post office. [L] */
-void poa_for_each(const struct snapshot *snapshot, void (*visit)(const struct poa_report *report, void *context), void *context);
+/* Calls back before it returns. [L] */
+void poa_describe(const struct post_office *post_office, void (*visit)(const struct poa_report *report, void *context), void *context);
+/* For config_set_link_report: one line for each post office, those in trouble first. */
+void poa_report_links(const struct snapshot *snapshot, struct buf *out, void *context);
 
 #endif
