@@ -34,6 +34,7 @@ struct attempt {
     int message;
     char host[256];
     bool soon;
+    bool poa_waits;   /* a Post Office Agent was not there or did not take it: it may be back soon */
 };
 
 static void set_result(struct envelope_recipient *to, enum outcome outcome, const char *status, const char *text)
@@ -50,10 +51,20 @@ static bool is_local(const struct snapshot *snapshot, const char *address)
     return at < 0 || snapshot_domain(snapshot, slice_from(s, (size_t)at + 1)) != NULL;
 }
 
+/* Of a post office that is reached by LMTP. */
+static bool is_far(const struct snapshot *snapshot, const char *address)
+{
+    struct slice s = slice_from_string(address);
+    ptrdiff_t at = slice_find_last(s, '@');
+    const struct post_office *office = at < 0 ? NULL : snapshot_domain(snapshot, slice_from(s, (size_t)at + 1));
+    return office != NULL && office->agent_count > 0;
+}
+
 bool attempt_is_away(const struct envelope *envelope, const struct snapshot *snapshot)
 {
     for (size_t i = 0; i < envelope->count; i++)
-        if (envelope->recipients[i].outcome == OUTCOME_WAITING && !is_local(snapshot, envelope->recipients[i].address))
+        if (envelope->recipients[i].outcome == OUTCOME_WAITING &&
+            (!is_local(snapshot, envelope->recipients[i].address) || is_far(snapshot, envelope->recipients[i].address)))
             return true;
     return false;
 }
@@ -87,10 +98,41 @@ static int write_copy(struct attempt *a, struct inbox_writer *writer, struct fau
     return result == 0 ? inbox_writer_deliver(writer, fault) : -1;
 }
 
+static void give_to_agents(struct attempt *a, const struct post_office *office, struct envelope_recipient *to)
+{
+    const struct agent_settings *settings = &a->snapshot->agent;
+    bool unreachable = true;
+    for (size_t i = 0; i < office->agent_count && unreachable && !atomic_load(a->stopping); i++) {
+        const struct post_office_agent *agent = &office->agents[i];
+        struct relay_job job = {
+            .host = agent->host, .port = agent->lmtp_port, .helo = a->host, .lmtp = true, .clear_text = agent->tls == POA_TLS_DISABLED,
+            .envelope = &a->envelope, .message = a->message, .recipients = &to, .count = 1, .stopping = a->stopping,
+            .connect_ms = agent->timeout_ms, .greeting_ms = agent->timeout_ms, .read_ms = (unsigned)settings->smtp_read_minutes * 60000,
+        };
+        to->other_way = false;
+        if (agent->tls >= POA_TLS_REQUIRED || agent->ca_file != NULL) {
+            set_result(to, OUTCOME_WAITING, "4.7.0", "LMTP with verified TLS is not possible");
+            to->other_way = true;
+            continue;
+        }
+        relay_send(&job);
+        unreachable = job.unreachable;
+    }
+}
+
 static void deliver_to(struct attempt *a, const struct user *user, struct envelope_recipient *to)
 {
     struct fault fault;
     struct inbox_writer *writer = NULL;
+    const struct post_office *office = user->post_office;
+    bool allowed = !user->disabled && user->smtp_incoming_allowed;
+    if (allowed && office != NULL && office->agent_count > 0) {
+        give_to_agents(a, office, to);
+        a->poa_waits = a->poa_waits || to->outcome == OUTCOME_WAITING;
+        /* What a server may have is not given elsewhere: it would be there twice. */
+        if (to->outcome != OUTCOME_WAITING || !to->other_way || to->unknown || office->path == NULL || atomic_load(a->stopping))
+            return;
+    }
     if (user->disabled) {
         set_result(to, OUTCOME_FAILED, "5.2.1", "mailbox disabled");
     } else if (!user->smtp_incoming_allowed) {
@@ -242,6 +284,14 @@ unsigned attempt_delay_minutes(const struct snapshot *snapshot, uint64_t attempt
     return (unsigned)minutes;
 }
 
+/* A Post Office Agent is one of ours and soon back: 20, 40, 80 ... seconds, until the schedule's own step is shorter. */
+static time_t delay_seconds(const struct attempt *a)
+{
+    time_t delay = (time_t)attempt_delay_minutes(a->snapshot, a->envelope.attempts) * 60;
+    time_t quick = a->poa_waits && a->envelope.attempts < 10 ? (time_t)10 << a->envelope.attempts : delay;
+    return quick < delay ? quick : delay;
+}
+
 /* Writes down what the attempt brought; when the message is due again, 0 if it is done. */
 static time_t conclude(struct attempt *a)
 {
@@ -263,7 +313,7 @@ static time_t conclude(struct attempt *a)
     size_t waiting = count_outcome(envelope, OUTCOME_WAITING);
     /* An attempt that a stop cut short does not count. */
     bool soon = stopped || (a->soon && waiting < envelope->count);
-    envelope->next = now + (soon ? 0 : (time_t)attempt_delay_minutes(a->snapshot, envelope->attempts) * 60);
+    envelope->next = now + (soon ? 0 : delay_seconds(a));
     int result = waiting == 0 ? spool_remove(a->spool, envelope->id, &fault) : spool_store(a->spool, envelope, &fault);
     if (result < 0) {
         log_error("queue", "%s: %s", envelope->id, fault.text);

@@ -40,7 +40,7 @@ void queue_envelope_write(const struct envelope *envelope, struct buf *out)
                envelope->eight_bit ? "8bit" : "7bit");
     for (size_t i = 0; i < envelope->count; i++)
         if (envelope->recipients[i].outcome == OUTCOME_WAITING)
-            buf_printf(out, "recipient %s\n", envelope->recipients[i].address);
+            buf_printf(out, "%s %s\n", envelope->recipients[i].unknown ? "unknown" : "recipient", envelope->recipients[i].address);
     buf_append_text(out, "end\n");
 }
 
@@ -69,7 +69,11 @@ static bool parse_line(struct slice word, struct slice value, struct envelope *o
         out->eight_bit = slice_is(value, "8bit");
         return true;
     }
-    return slice_is(word, "recipient") && queue_envelope_add(out, value);
+    bool unknown = slice_is(word, "unknown");
+    if ((!unknown && !slice_is(word, "recipient")) || !queue_envelope_add(out, value))
+        return false;
+    out->recipients[out->count - 1].unknown = unknown;
+    return true;
 }
 
 int queue_envelope_parse(struct slice text, struct envelope *out, struct fault *fault)

@@ -173,6 +173,7 @@ static void defer_all(struct relay *r)
     for (size_t i = 0; i < r->job->count; i++) {
         set_outcome(r, r->job->recipients[i]);
         r->job->recipients[i]->outcome = OUTCOME_WAITING;
+        r->job->recipients[i]->other_way = true;
     }
 }
 
@@ -191,8 +192,8 @@ static bool connect_host(struct relay *r)
 static bool greet(struct relay *r)
 {
     r->starttls = r->eight_bit_mime = r->size = false;
-    int code = command(r, false, "EHLO %s", r->job->helo);
-    if (code >= 500)
+    int code = command(r, false, r->job->lmtp ? "LHLO %s" : "EHLO %s", r->job->helo);
+    if (code >= 500 && !r->job->lmtp)
         code = command(r, false, "HELO %s", r->job->helo);
     return code == 250;
 }
@@ -204,7 +205,7 @@ static bool open_conversation(struct relay *r)
     struct fault fault;
     if (!connect_host(r) || !greet(r))
         return false;
-    if (!r->starttls)
+    if (!r->starttls || r->job->clear_text)
         return true;
     if (command(r, false, "STARTTLS") != 220)
         return r->client != NULL;
@@ -254,6 +255,18 @@ static void stuff(struct slice bytes, bool *line_start, struct buf *out)
     }
 }
 
+static void read_last_reply(struct relay *r)
+{
+    if (read_reply(r, r->job->read_ms, true) / 100 == 3)
+        lose(r, "the relay host's reply is not SMTP");
+}
+
+static void refuse_mail(struct relay *r, struct envelope_recipient *to)
+{
+    set_outcome(r, to);
+    to->other_way = to->outcome == OUTCOME_WAITING;
+}
+
 static bool say_message(struct relay *r)
 {
     char piece[16 * 1024];
@@ -276,29 +289,39 @@ static bool say_message(struct relay *r)
     return good && say(r, line_start ? SLICE_LITERAL(".\r\n") : SLICE_LITERAL("\r\n.\r\n"));
 }
 
-static void finish(struct relay *r, const bool *accepted)
+static void finish(struct relay *r, const bool *accepted, bool given)
 {
+    bool first = true;
     for (size_t i = 0; i < r->job->count; i++) {
         struct envelope_recipient *to = r->job->recipients[i];
         if (!accepted[i])
             continue;
+        /* RFC 2033 4.2: after the dot, each that was accepted has a reply of its own. */
+        if (r->job->lmtp && given && !first && r->client != NULL)
+            read_last_reply(r);
+        first = false;
         set_outcome(r, to);
         if (r->reply.code / 100 == 2)
             to->outcome = OUTCOME_SENT;
+        to->other_way = !given && to->outcome == OUTCOME_WAITING;
+        if (given)
+            to->unknown = r->reply.code == 0;
     }
 }
 
-/* Leaves in reply what the host said of the message: 2yz only if all of it was given and taken. */
-static void say_data(struct relay *r)
+/* Leaves in reply what the host said of the message: 2yz only if all of it was given and taken. True: the final dot went out. */
+static bool say_data(struct relay *r)
 {
+    bool given = false;
     int code = command(r, false, "DATA");
     if (code == 354) {
-        code = say_message(r) ? read_reply(r, r->job->read_ms, true) : 0;
-        if (code != 0 && code / 100 == 3)
-            lose(r, "the relay host's reply is not SMTP");
+        given = say_message(r);
+        if (given)
+            read_last_reply(r);
     } else if (code != 0 && code < 400) {
         lose(r, "the relay host's reply is not SMTP");
     }
+    return given;
 }
 
 static void converse(struct relay *r)
@@ -313,12 +336,12 @@ static void converse(struct relay *r)
     int code = say_mail(r);
     if (code / 100 != 2) {
         for (size_t i = 0; i < r->job->count; i++)
-            set_outcome(r, r->job->recipients[i]);
+            refuse_mail(r, r->job->recipients[i]);
     } else if (!say_recipients(r, accepted, &count)) {
         defer_all(r);
     } else if (count != 0) {
-        say_data(r);
-        finish(r, accepted);
+        bool given = say_data(r);
+        finish(r, accepted, given);
     }
     mem_release(accepted);
     if (r->client != NULL)

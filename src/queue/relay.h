@@ -1,4 +1,4 @@
-/* relay: hands one message to the relay host by SMTP (RFC 5321). Used by attempt.c; blocks. */
+/* relay: hands one message to the relay host by SMTP (RFC 5321), or to a Post Office Agent by LMTP (RFC 2033). Used by attempt.c; blocks. */
 #ifndef POSTERN_QUEUE_RELAY_H
 #define POSTERN_QUEUE_RELAY_H
 
@@ -10,6 +10,8 @@ struct relay_job {
     const char *host;
     uint16_t port;
     const char *helo;
+    bool lmtp;                               /* RFC 2033 */
+    bool clear_text;                         /* no STARTTLS */
     unsigned connect_ms, greeting_ms, read_ms;
     const struct envelope *envelope;
     int message;                             /* descriptor, read from its beginning */

@@ -19,11 +19,13 @@ enum outcome { OUTCOME_WAITING, OUTCOME_SENT, OUTCOME_FAILED };
 
 struct envelope_recipient {
     char *address;
+    bool unknown;         /* given to a server that took all of it and did not answer (RFC 1047); stored */
     /* Of the attempt under way, not stored. */
     enum outcome outcome;
     char status[12];      /* RFC 3463; empty: none yet */
     char text[256];       /* what the peer or we said */
     bool answered;        /* the text is a relay host's reply */
+    bool other_way;       /* waits, and is certainly not with the server: it may go another way at once */
 };
 
 struct envelope {

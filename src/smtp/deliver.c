@@ -116,10 +116,16 @@ static enum step_result fill_inbox(struct session *session)
     return STEP_DONE;
 }
 
+/* Its copy goes into a mailbox here in this session; all others are left to the queue: those elsewhere, and those that are reached by LMTP. */
+static bool is_direct(const struct recipient *to)
+{
+    return to->user != NULL && to->user->post_office->agent_count == 0;
+}
+
 static bool has(const struct transaction *t, bool local, enum recipient_state state)
 {
     for (size_t i = 0; i < t->recipient_count; i++)
-        if ((t->recipients[i].user != NULL) == local && t->recipients[i].state == state)
+        if (is_direct(&t->recipients[i]) == local && t->recipients[i].state == state)
             return true;
     return false;
 }
@@ -176,7 +182,7 @@ static bool is_same_mailbox_before(const struct transaction *t, size_t at, enum 
     const struct recipient *to = &t->recipients[at];
     for (size_t i = 0; i < at; i++) {
         const struct recipient *other = &t->recipients[i];
-        if (other->user == NULL || strcmp(other->user->dn, to->user->dn) != 0)
+        if (!is_direct(other) || strcmp(other->user->dn, to->user->dn) != 0)
             continue;
         *state_out = other->state;
         return true;
@@ -189,7 +195,7 @@ static bool find_next(struct transaction *t)
 {
     for (; t->at < t->recipient_count; t->at++) {
         struct recipient *to = &t->recipients[t->at];
-        if (to->user != NULL && to->state == RECIPIENT_WAITING && !is_same_mailbox_before(t, t->at, &to->state))
+        if (is_direct(to) && to->state == RECIPIENT_WAITING && !is_same_mailbox_before(t, t->at, &to->state))
             return true;
     }
     return false;

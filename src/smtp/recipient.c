@@ -88,7 +88,7 @@ static const char *find_incoming_problem(const struct session *session, const st
 static void add_local(struct session *session, struct user *user)
 {
     const char *problem = user->disabled ? "550 5.2.1 Mailbox disabled" : deny(session, find_incoming_problem(session, user));
-    if (problem == NULL && (user->post_office == NULL || user->post_office->path == NULL))
+    if (problem == NULL && (user->post_office == NULL || !post_office_is_served(user->post_office)))
         problem = "451 4.3.0 Mailbox not available now";
     if (problem == NULL)
         problem = take_size_limit(session, user->smtp_incoming_max_size);

@@ -243,6 +243,23 @@ static bool was_tried(const char *id, const char *path)
     return strstr(text, "attempts 1\n") != NULL;
 }
 
+static bool envelope_holds(const char *wanted)
+{
+    char name[600], text[400] = "";
+    snprintf(name, sizeof(name), "%s/queue", state_dir);
+    DIR *list = opendir(name);
+    for (struct dirent *at = readdir(list); at != NULL; at = readdir(list)) {
+        FILE *file = NULL;
+        snprintf(name, sizeof(name), "%s/queue/%s", state_dir, at->d_name);
+        if (strstr(at->d_name, ".envelope") != NULL && (file = fopen(name, "r")) != NULL) {
+            text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+            fclose(file);
+        }
+    }
+    closedir(list);
+    return strstr(text, wanted) != NULL;
+}
+
 /* Until a message has one attempt behind it, written down. */
 static bool until_tried(void)
 {
@@ -750,6 +767,47 @@ static void test_hanging(void)
     end();
 }
 
+/* A Post Office Agent that takes, refuses or hangs up, before and after the final dot: only before it the mailbox is opened directly. */
+static void test_lmtp(void)
+{
+    static const struct { const char *mail, *data; bool path; size_t left; int delivered; size_t bad; const char *kept; } rows[] = {
+        { "250 ok", "250 2.0.0 saved", true, 0, 0, 0, NULL },
+        { "451 later", "250 ok", true, 0, 1, 0, NULL },
+        { NULL, "250 ok", true, 0, 1, 0, NULL },
+        { "451 later", "250 ok", false, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "250 ok", "450 4.2.0 later", true, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "250 ok", NULL, true, 2, 0, 0, "\nunknown joe@example.com\n" },
+        { "250 ok", "552 5.2.2 full", true, 0, 0, 2, NULL },
+    };
+    static const char *const to[] = { "joe@example.com" };
+    static char address[] = "127.0.0.1";
+    struct fault fault;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        begin_host();
+        uint64_t port = 0;
+        CU_ASSERT(slice_to_number(slice_from(slice_from_string(relay_text), sizeof("127.0.0.1:") - 1), 65535, &port));
+        struct post_office_agent agent = { .host = address, .lmtp_port = (uint16_t)port, .timeout_ms = 5000 };
+        office.agents = &agent;
+        office.agent_count = 1;
+        office.path = rows[i].path ? path_text : NULL;
+        host.mail_reply = rows[i].mail;
+        host.data_reply = rows[i].data;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("", to, 1, "Subject: x\r\n\r\n.\r\n"), 0);
+        CU_ASSERT(rows[i].left != 0 ? until_tried() : until_length(0));
+        queue_stop();
+        CU_ASSERT(host_saw("LHLO mx.example.com\r\nMAIL FROM:<> SIZE=") || host_saw("LHLO mx.example.com\r\nMAIL FROM:<>\r\n"));
+        CU_ASSERT_EQUAL(count_files(""), rows[i].left);
+        CU_ASSERT_EQUAL(count_files("/bad"), rows[i].bad);
+        CU_ASSERT_EQUAL(world.delivered, rows[i].delivered);
+        CU_ASSERT(rows[i].kept == NULL || envelope_holds(rows[i].kept));
+        office.agents = NULL;
+        office.agent_count = 0;
+        office.path = path_text;
+        end_host();
+    }
+}
+
 static void test_give_up(void)
 {
     struct fault fault;
@@ -772,7 +830,7 @@ static const struct unit_test tests[] = {
     { "envelope", test_envelope }, { "schedule", test_schedule }, { "delays", test_delays }, { "host", test_host },
     { "crash states", test_crash_states }, { "message", test_message }, { "relay", test_relay }, { "mixed", test_mixed },
     { "refusals", test_refusals }, { "change", test_change }, { "away", test_away }, { "local", test_local },
-    { "hanging", test_hanging }, { "give up", test_give_up },
+    { "hanging", test_hanging }, { "lmtp", test_lmtp }, { "give up", test_give_up },
 };
 
 UNIT_MAIN("queue", tests)
