@@ -201,10 +201,20 @@ static bool find_next(struct transaction *t)
     return false;
 }
 
+/* Another address of a user whose copy the queue already has. */
+static bool is_added_before(const struct transaction *t, size_t at)
+{
+    const struct user *user = t->recipients[at].user;
+    for (size_t i = 0; user != NULL && i < at; i++)
+        if (t->recipients[i].user != NULL && t->recipients[i].state != RECIPIENT_SAFE && strcmp(t->recipients[i].user->dn, user->dn) == 0)
+            return true;
+    return false;
+}
+
 static void add_outgoing(struct transaction *t)
 {
     for (size_t i = 0; i < t->recipient_count; i++)
-        if (t->recipients[i].state != RECIPIENT_SAFE)
+        if (t->recipients[i].state != RECIPIENT_SAFE && !is_added_before(t, i))
             queue_message_add(t->outgoing, slice_from_string(t->recipients[i].address));
 }
 
