@@ -144,6 +144,36 @@ void auth_handle_stls(struct session *session, struct slice argument)
     session_start_tls(session);
 }
 
+/* Over a POA messages pass as they are, and views are not kept: with either the mailbox is opened directly where that is allowed. False: the
+ * client asked for what cannot be. A class of service does not ask. */
+static bool choose_way(struct session *session, struct pop3_options *options, bool asked)
+{
+    if (session->remote == NULL || (options->view == 0 && !options->plain))
+        return true;
+    if (session->remote->direct_too) {
+        session_drop_remote(session);
+        return true;
+    }
+    options->plain = false;
+    return !asked;
+}
+
+static void begin_opening(struct session *session, struct pop3_options *options)
+{
+    struct conversation *c = session->state;
+    bool asked = options->view != 0 || options->plain;
+    pop3_options_apply(options, &session->user->pop3);
+    if (!choose_way(session, options, asked)) {
+        buf_append_text(&session->out, "-ERR [SYS/PERM] Login options v and n cannot be used: this mailbox is behind a post office agent.\r\n");
+        conversation_end(c, CLOSE_LOGOUT);
+        return;
+    }
+    c->drop.options = *options;
+    c->activity = ACTIVITY_OPENING;
+    if (session->remote != NULL)
+        remote_begin(session);
+}
+
 void auth_take_result(struct session *session, enum action_result result)
 {
     struct conversation *c = session->state;
@@ -156,9 +186,7 @@ void auth_take_result(struct session *session, enum action_result result)
     auth_forget(c);
     c->activity = ACTIVITY_NONE;
     if (result == ACTION_OK) {
-        pop3_options_apply(&options, &session->user->pop3);
-        c->drop.options = options;
-        c->activity = ACTIVITY_OPENING;
+        begin_opening(session, &options);
     } else if (result == ACTION_REFUSED) {
         refuse_login(session);
     } else {

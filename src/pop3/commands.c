@@ -123,6 +123,15 @@ static void answer_retr(struct session *session, const struct entry *entry)
         buf_printf(&session->out, "+OK %llu octets\r\n", (unsigned long long)entry->size);
 }
 
+void command_answer_retrieval(struct session *session)
+{
+    const struct conversation *c = session->state;
+    if (c->wanted_top)
+        buf_append_text(&session->out, "+OK\r\n");
+    else
+        answer_retr(session, c->wanted);
+}
+
 bool command_begin_retrieval(struct session *session)
 {
     struct conversation *c = session->state;
@@ -138,13 +147,11 @@ bool command_begin_retrieval(struct session *session)
         return true;
     }
     c->activity = ACTIVITY_RETRIEVING;
-    if (c->wanted_top) {
-        buf_append_text(&session->out, "+OK\r\n");
+    command_answer_retrieval(session);
+    if (c->wanted_top)
         retrieve_only_top(&c->retrieval, c->wanted_lines);
-    } else {
+    else
         ahead_note(&c->ahead, (uint32_t)(c->wanted - c->drop.entries));
-        answer_retr(session, c->wanted);
-    }
     return true;
 }
 

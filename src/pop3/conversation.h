@@ -7,6 +7,7 @@
 #include "options.h"
 #include "postern/base/buf.h"
 #include "postern/session/exchange.h"
+#include "remote.h"
 #include "retrieve.h"
 
 
@@ -47,6 +48,7 @@ struct conversation {
     uint64_t wanted_lines;           /* of TOP */
     struct retrieval retrieval;
     struct ahead ahead;
+    struct remote_drop *link;        /* the maildrop is behind a POA; or NULL */
     char *scratch;                   /* for reading messages, while a step works */
 };
 
@@ -88,6 +90,11 @@ char *conversation_scratch(struct conversation *c);
 
 /* Opens the message that RETR or TOP wants and answers; false: a lock is held, nothing was done. In a step. */
 bool command_begin_retrieval(struct session *session);
+
+/* The first line of the answer to RETR or TOP. */
+void command_answer_retrieval(struct session *session);
+/* RETR or TOP was answered to its end. */
+void conversation_finish_retrieval(struct conversation *c);
 
 /* Goes on with LIST or UIDL until it is over or out is full. */
 void command_continue_listing(struct session *session);

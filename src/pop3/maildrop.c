@@ -35,6 +35,11 @@ static time_t midnight_before(unsigned days)
     return mktime(&day);
 }
 
+void maildrop_set_oldest(struct maildrop *drop)
+{
+    drop->oldest = midnight_before(drop->options.days);
+}
+
 static int open_account(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
     const struct post_office *office = user->post_office;
@@ -97,7 +102,7 @@ static int list_messages(struct maildrop *drop, struct fault *fault)
     if (drop->options.days == 0)
         keep_newest(drop);
     else
-        drop->oldest = midnight_before(drop->options.days);
+        maildrop_set_oldest(drop);
     drop->stage = MAILDROP_LISTED;
     return 0;
 }
@@ -199,7 +204,7 @@ static int load_piece(struct maildrop *drop, struct fault *fault)
     return 0;
 }
 
-static void finish_opening(struct maildrop *drop)
+void maildrop_finish_opening(struct maildrop *drop)
 {
     view_close(&drop->view);
     keep_newest(drop);
@@ -222,7 +227,7 @@ int maildrop_open(struct maildrop *drop, const struct user *user, struct fault *
         return 0;
     if (needs_load)
         drop->count = drop->kept;
-    finish_opening(drop);
+    maildrop_finish_opening(drop);
     return 0;
 }
 
@@ -265,8 +270,7 @@ bool maildrop_needs_update(const struct maildrop *drop)
     return false;
 }
 
-/* Messages whose `mask` flags are exactly `flags`. */
-static struct uidset entries_with(const struct maildrop *drop, unsigned mask, unsigned flags)
+struct uidset maildrop_with(const struct maildrop *drop, unsigned mask, unsigned flags)
 {
     struct uidset uids = { 0 };
     for (uint32_t i = 0; i < drop->count; i++)
@@ -275,16 +279,15 @@ static struct uidset entries_with(const struct maildrop *drop, unsigned mask, un
     return uids;
 }
 
-/* Retrieved and not deleted by the client. */
-static struct uidset retrieved_entries(const struct maildrop *drop)
+struct uidset maildrop_retrieved(const struct maildrop *drop)
 {
-    return entries_with(drop, ENTRY_DELETED | ENTRY_RETRIEVED, ENTRY_RETRIEVED);
+    return maildrop_with(drop, ENTRY_DELETED | ENTRY_RETRIEVED, ENTRY_RETRIEVED);
 }
 
 static int update_seen(struct maildrop *drop, struct fault *fault)
 {
     struct flag_update seen = { .change = FLAGS_ADD, .flags = MESSAGE_SEEN };
-    struct uidset uids = entries_with(drop, ENTRY_DELETED | ENTRY_RETRIEVED | ENTRY_SEEN, ENTRY_RETRIEVED);
+    struct uidset uids = maildrop_with(drop, ENTRY_DELETED | ENTRY_RETRIEVED | ENTRY_SEEN, ENTRY_RETRIEVED);
     int result = 0;
     if (drop->options.removal != POP3_PURGE && uids.count != 0)
         result = mailbox_update_flags(drop->mailbox, &uids, &seen, fault);
@@ -300,7 +303,7 @@ static int update_view(struct maildrop *drop, struct fault *fault)
 {
     if (drop->options.view == 0)
         return 0;
-    struct uidset uids = retrieved_entries(drop);
+    struct uidset uids = maildrop_retrieved(drop);
     int result = uids.count != 0 ? pop3view_add(drop->mailbox, drop->options.view, &uids, fault) : 0;
     uidset_fini(&uids);
     return result;
@@ -341,7 +344,7 @@ static int update_trash(struct maildrop *drop, struct fault *fault)
 {
     if (drop->options.removal != POP3_DELETE)
         return 0;
-    struct uidset uids = retrieved_entries(drop);
+    struct uidset uids = maildrop_retrieved(drop);
     int result = uids.count != 0 ? move_to_trash(drop, &uids, fault) : 0;
     uidset_fini(&uids);
     return result;
@@ -349,8 +352,8 @@ static int update_trash(struct maildrop *drop, struct fault *fault)
 
 static int update_expunge(struct maildrop *drop, struct fault *fault)
 {
-    struct uidset uids = entries_with(drop, ENTRY_DELETED, ENTRY_DELETED);
-    struct uidset retrieved = retrieved_entries(drop);
+    struct uidset uids = maildrop_with(drop, ENTRY_DELETED, ENTRY_DELETED);
+    struct uidset retrieved = maildrop_retrieved(drop);
     if (drop->options.removal == POP3_PURGE)
         for (size_t i = 0; i < retrieved.count; i++)
             uidset_add_range(&uids, retrieved.ranges[i].first, retrieved.ranges[i].last);

@@ -53,6 +53,14 @@ int maildrop_open(struct maildrop *drop, const struct user *user, struct fault *
 struct entry *maildrop_find(struct maildrop *drop, uint64_t number);
 /* [T] The MIME fields that are added to the message's header, or NULL. */
 const char *maildrop_fields(struct maildrop *drop, struct entry *entry);
+/* The option t: sets drop->oldest. */
+void maildrop_set_oldest(struct maildrop *drop);
+/* The list is whole: the option l, and the sums. stage is MAILDROP_OPEN then. */
+void maildrop_finish_opening(struct maildrop *drop);
+/* UIDs of the entries whose `mask` flags are exactly `flags`; the caller's. */
+struct uidset maildrop_with(const struct maildrop *drop, unsigned mask, unsigned flags);
+/* Retrieved, and not deleted by the client. */
+struct uidset maildrop_retrieved(const struct maildrop *drop);
 void maildrop_delete(struct maildrop *drop, struct entry *entry);
 void maildrop_undelete_all(struct maildrop *drop);
 /* True if QUIT has something to write. */

@@ -20,6 +20,7 @@ enum progress {
     PROGRESS_MADE,
     PROGRESS_WAITS,      /* for input, for room in the output, for an action, or for being closed */
     PROGRESS_ELSEWHERE,  /* what comes next runs in a step (asked on the loop) or on the loop (asked in a step) */
+    PROGRESS_FAR,        /* waits for the POA: the client's end of input does not matter yet */
     PROGRESS_BUSY,       /* a lock is held: the step must be run again */
 };
 
@@ -138,7 +139,9 @@ static enum progress take_command(struct session *session, struct slice line, si
     const struct command *command;
     struct slice argument;
     split_line(line, &command, &argument);
-    if (command != NULL && (command->flags & (in_step ? COMMAND_ON_LOOP : COMMAND_IN_STEP)) &&
+    const struct conversation *c = session->state;
+    bool anywhere = c->link != NULL && command != NULL && (command->flags & COMMAND_IN_STEP);
+    if (command != NULL && !anywhere && (command->flags & (in_step ? COMMAND_ON_LOOP : COMMAND_IN_STEP)) &&
         !(!in_step && command_is_ready(session->state, command, argument)) && command_error(session->state, command, argument) == NULL)
         return PROGRESS_ELSEWHERE;
     char copy[POP3_LINE_MAX];
@@ -199,7 +202,7 @@ char *conversation_scratch(struct conversation *c)
     return c->scratch;
 }
 
-static void finish_retrieval(struct conversation *c)
+void conversation_finish_retrieval(struct conversation *c)
 {
     if (!c->retrieval.wire.is_top) {
         c->retrieval.entry->flags |= ENTRY_RETRIEVED;
@@ -217,7 +220,7 @@ static enum progress continue_retrieval(struct session *session)
     case RETRIEVE_FULL:
         return PROGRESS_WAITS;
     case RETRIEVE_DONE:
-        finish_retrieval(c);
+        conversation_finish_retrieval(c);
         return PROGRESS_MADE;
     case RETRIEVE_BROKEN:
         break;
@@ -266,6 +269,10 @@ static enum progress advance(struct session *session, bool in_step)
     if (c->state == POP3_OVER || c->activity == ACTIVITY_LOGIN)
         return PROGRESS_WAITS;
     if (!session_out_has_room(session))
+        return PROGRESS_WAITS;
+    if (c->link != NULL && (remote_run(session) || session->closing))
+        return PROGRESS_FAR;
+    if (c->state == POP3_OVER)
         return PROGRESS_WAITS;
     if (c->activity == ACTIVITY_NONE || c->activity == ACTIVITY_SASL)
         return take_line(session, in_step);
@@ -357,7 +364,7 @@ static void run(struct session *session)
         return;
     else if (progress == PROGRESS_ELSEWHERE)
         begin_step(session);
-    else if (session->eof && session_out_has_room(session))
+    else if (progress != PROGRESS_FAR && session->eof && session_out_has_room(session))
         session_close(session, CLOSE_CLIENT);
 }
 
@@ -399,6 +406,8 @@ static struct slice farewell(const struct session *session, enum close_reason re
     case CLOSE_STALLED: return SLICE_LITERAL("-ERR [SYS/TEMP] The post office does not answer.\r\n");
     case CLOSE_KICKED: return SLICE_LITERAL("-ERR [SYS/TEMP] The session was ended by an administrator.\r\n");
     case CLOSE_MAILBOX_MOVED: return SLICE_LITERAL("-ERR [SYS/TEMP] The mailbox was moved: log in again later.\r\n");
+    case CLOSE_POA_LOST: return SLICE_LITERAL("-ERR [SYS/TEMP] The mailbox is not reachable at the moment.\r\n");
+    case CLOSE_LINK_CHANGED: return SLICE_LITERAL("-ERR [SYS/TEMP] The way to the mailbox has changed: log in again.\r\n");
     case CLOSE_MAILBOX_GONE: return SLICE_LITERAL("-ERR [SYS/TEMP] The mailbox was removed.\r\n");
     default: return SLICE_NONE;
     }
@@ -411,6 +420,7 @@ static void fini(struct session *session)
         return;
     auth_forget(c);
     retrieve_end(&c->retrieval);
+    remote_free(&c->link);
     ahead_fini(&c->ahead);
     maildrop_close(&c->drop);
     mem_free(&c->scratch);
@@ -422,5 +432,6 @@ const struct protocol pop3_protocol = {
     .init = init,
     .run = run,
     .farewell = farewell,
+    .uses_remote = true,
     .fini = fini,
 };

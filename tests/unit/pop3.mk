@@ -15,3 +15,8 @@ TESTS += tests/unit/test_pop3_store
 tests_unit_test_pop3_store_SOURCES = tests/unit/test_pop3_store.c tests/unit/pop3_fake.c tests/unit/pop3_fake.h
 tests_unit_test_pop3_store_LDADD = src/pop3/libpop3.a src/session/libsession.a src/store/libstore.a src/mime/libmime.a src/sasl/libsasl.a src/base/libbase.a \
 	$(GSASL_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_pop3_remote
+TESTS += tests/unit/test_pop3_remote
+tests_unit_test_pop3_remote_SOURCES = tests/unit/test_pop3_remote.c tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
+tests_unit_test_pop3_remote_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/pop3
+tests_unit_test_pop3_remote_LDADD = $(tests_unit_test_pop3_LDADD)

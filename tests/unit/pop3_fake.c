@@ -52,8 +52,22 @@ static void op_refresh(struct session *s)
     CHECK(!s->busy);
 }
 
+static void op_wake_after(struct session *s, unsigned milliseconds)
+{
+    CHECK(!s->busy && milliseconds != 0);
+    fake.wakes++;
+}
+
+static void op_drop_remote(struct session *s)
+{
+    CHECK(s->remote != NULL);
+    s->remote = NULL;
+    s->fallback = true;
+}
+
 static const struct session_ops ops = {
-    .step = op_step, .login = op_login, .start_tls = op_start_tls, .close = op_close, .refresh = op_refresh,
+    .step = op_step, .login = op_login, .start_tls = op_start_tls, .close = op_close, .refresh = op_refresh, .wake_after = op_wake_after,
+    .drop_remote = op_drop_remote,
 };
 
 static void send_out(void)
@@ -80,8 +94,10 @@ static enum action_result finish_action(void)
     } else {
         result = fake.login_result;
         fake.login_pending = false;
-        if (result == ACTION_OK)
+        if (result == ACTION_OK) {
             s->user = &fake.user;
+            s->remote = fake.remote;
+        }
     }
     s->busy = false;
     return result;
@@ -117,6 +133,11 @@ void fake_feed(const char *bytes, size_t len)
         len -= taken;
         pump();
     }
+}
+
+void fake_run(void)
+{
+    pump();
 }
 
 void fake_feed_text(const char *text)

@@ -41,6 +41,8 @@ struct fake {
     unsigned steps;
     unsigned steps_again;
     unsigned tls_starts;
+    unsigned wakes;           /* wake_after was called */
+    struct remote *remote;    /* what a login brings, or NULL */
     enum step_result (*work)(struct session *);
     bool login_pending;
     bool closed;
@@ -60,6 +62,8 @@ struct fake_message *fake_add(uint32_t uid, const char *text, size_t len);
 /* Bytes from the client; then everything that follows from them. */
 void fake_feed(const char *bytes, size_t len);
 void fake_feed_text(const char *text);
+/* As after news from the POA. */
+void fake_run(void);
 void fake_eof(void);
 /* What the client has received since the last call, as text. */
 const char *fake_sent(void);

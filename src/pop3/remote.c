@@ -1,0 +1,501 @@
+/* A POP3 session over a Post Office Agent: the list of messages, and RETR and TOP; remote_update.c does QUIT. Called by pop3.c and auth.c on the
+ * loop. It must never take what the POA says for more than it is: every answer is held against what was asked. */
+#include "remote.h"
+
+#include <stdlib.h>
+
+#include "conversation.h"
+#include "postern/base/check.h"
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
+#include "postern/base/memory.h"
+
+enum {
+    IN_LIMIT = 64 * 1024,
+    MESSAGES_MAX = 1000 * 1000,
+    TEXTS_MAX = 2 * MESSAGES_MAX + 1000,    /* lines without an answer */
+    TOP_OCTETS = 65536,                     /* asked for at once */
+    AHEAD_MAX = 256 * 1024,                 /* a message that the client may not want is no bigger */
+    PATIENCE_MS = 60 * 1000,                /* a POA that says nothing is lost, */
+    GRACE_MS = 10 * 1000,                   /* not at once */
+};
+
+static struct remote_drop *link_of(const struct session *session)
+{
+    return ((const struct conversation *)session->state)->link;
+}
+
+void remote_free(struct remote_drop **link)
+{
+    if (*link == NULL)
+        return;
+    remote_reader_fini(&(*link)->reader);
+    uidset_fini(&(*link)->uids);
+    mem_free(link);
+}
+
+/* --- commands ------------------------------------------------------------------------------------------------------------------- */
+
+void remote_command(struct session *session, enum remote_kind kind, struct entry *entry)
+{
+    struct remote_drop *link = link_of(session);
+    CHECK(link->count < REMOTE_COMMANDS);
+    link->commands[link->count++] = (struct remote_command){ .kind = kind, .tag = ++link->tag, .entry = entry };
+    buf_printf(&session->remote->out, "p%u ", link->tag);
+    link->news_ms = clock_monotonic_ms();
+}
+
+static void take_capabilities(struct remote_drop *link, struct slice words)
+{
+    struct slice word;
+    while (slice_split(&words, ' ', &word)) {
+        link->has_uidplus |= slice_is_nocase(word, "UIDPLUS");
+        link->has_move |= slice_is_nocase(word, "MOVE");
+        if (slice_is_nocase(word, "IMAP4rev2"))    /* both are part of it: RFC 9051 appendix E */
+            link->has_uidplus = link->has_move = true;
+    }
+}
+
+void remote_begin(struct session *session)
+{
+    struct conversation *c = session->state;
+    struct remote *remote = session->remote;
+    c->link = MEM_NEW(struct remote_drop);
+    remote->in_limit = IN_LIMIT;
+    take_capabilities(c->link, buf_slice(&remote->capability));
+    if (remote->capability.len == 0) {
+        remote_command(session, REMOTE_CAPABILITY, NULL);
+        buf_append_text(&remote->out, "CAPABILITY\r\n");
+    }
+    buf_fini(&remote->capability);
+    remote_command(session, REMOTE_SELECT, NULL);
+    buf_append_text(&remote->out, "SELECT INBOX\r\n");
+    remote_command(session, REMOTE_LIST, NULL);
+    buf_printf(&remote->out, "UID FETCH 1:* (UID FLAGS%s%s)\r\n", c->drop.options.small_sizes ? "" : " RFC822.SIZE",
+               c->drop.options.days != 0 ? " INTERNALDATE" : "");
+    if (c->drop.options.days != 0)
+        maildrop_set_oldest(&c->drop);
+}
+
+static void fetch(struct session *session, struct entry *entry)
+{
+    const struct conversation *c = session->state;
+    remote_command(session, REMOTE_BODY, entry);
+    buf_printf(&session->remote->out, "UID FETCH %u (UID BODY.PEEK[]", entry->uid);
+    if (entry == c->wanted && c->wanted_top)
+        buf_printf(&session->remote->out, "<%llu.%d>", (unsigned long long)c->link->from, TOP_OCTETS);
+    buf_append_text(&session->remote->out, ")\r\n");
+}
+
+/* The next message, while the client is still busy with the one before. */
+static void fetch_ahead(struct session *session)
+{
+    struct conversation *c = session->state;
+    if (!c->ahead.wanted || c->wanted_top || c->drop.options.small_sizes || c->ahead.next >= c->drop.count)
+        return;
+    struct entry *entry = &c->drop.entries[c->ahead.next];
+    if (!(entry->flags & ENTRY_DELETED) && entry->size <= AHEAD_MAX)
+        fetch(session, entry);
+}
+
+static void give_up_all(struct remote_drop *link)
+{
+    for (unsigned i = 0; i < link->count; i++)
+        link->commands[i].entry = NULL;
+}
+
+/* One message at a time is asked for: a server may send what two commands ask for before it answers the first. What was asked for ahead in vain
+ * passes first. */
+static void request(struct session *session)
+{
+    struct conversation *c = session->state;
+    struct remote_drop *link = c->link;
+    bool is_there = link->count != 0 && !c->wanted_top && link->commands[0].entry == c->wanted;
+    if (!is_there && link->count != 0) {
+        give_up_all(link);
+        return;
+    }
+    link->requested = true;
+    link->answered = link->came = false;
+    link->from = link->got = 0;
+    if (!is_there)
+        fetch(session, c->wanted);
+    if (!c->wanted_top)
+        ahead_note(&c->ahead, (uint32_t)(c->wanted - c->drop.entries));
+}
+
+/* --- the list of messages --------------------------------------------------------------------------------------------------------- */
+
+/* A FETCH response without all that was asked for is news of a change, not part of the list. */
+static void list_entry(struct conversation *c)
+{
+    struct remote_drop *link = c->link;
+    const struct fetched *f = &link->fetched;
+    const struct pop3_options *options = &c->drop.options;
+    if (!f->has_uid || !f->has_flags || (!options->small_sizes && !f->has_size) || (options->days != 0 && !f->has_date))
+        return;
+    if (options->days != 0 && f->date < c->drop.oldest)
+        return;
+    if (c->drop.count == MESSAGES_MAX) {
+        link->broken = true;
+        return;
+    }
+    if (c->drop.count == link->room) {
+        link->room = link->room == 0 ? 64 : link->room * 2;
+        c->drop.entries = mem_resize(c->drop.entries, link->room * sizeof(struct entry));
+    }
+    c->drop.entries[c->drop.count++] = (struct entry){
+        .uid = f->uid, .size = options->small_sizes ? MAILDROP_SMALL_SIZE : f->size, .flags = f->seen ? ENTRY_SEEN : 0,
+    };
+}
+
+static int compare_uids(const void *a, const void *b)
+{
+    uint32_t left = ((const struct entry *)a)->uid, right = ((const struct entry *)b)->uid;
+    return (left > right) - (left < right);
+}
+
+/* In the order of UIDs, each once. */
+static void sort_entries(struct maildrop *drop)
+{
+    uint32_t kept = 0;
+    if (drop->count != 0)
+        qsort(drop->entries, drop->count, sizeof(struct entry), compare_uids);
+    for (uint32_t i = 0; i < drop->count; i++)
+        if (kept == 0 || drop->entries[kept - 1].uid != drop->entries[i].uid)
+            drop->entries[kept++] = drop->entries[i];
+    drop->count = kept;
+}
+
+static void refuse_opening(struct session *session)
+{
+    struct conversation *c = session->state;
+    counter_add(c->counters, COUNTER_STORE_LOGIN_ERROR, 1);
+    buf_append_text(&session->out, "-ERR [SYS/TEMP] The mailbox cannot be opened at the moment.\r\n");
+    conversation_end(c, CLOSE_STALLED);
+}
+
+static void finish_opening(struct session *session)
+{
+    struct conversation *c = session->state;
+    sort_entries(&c->drop);
+    maildrop_finish_opening(&c->drop);
+    c->state = POP3_TRANSACTION;
+    c->activity = ACTIVITY_NONE;
+    buf_append_text(&session->out, "+OK Logged in.\r\n");
+}
+
+/* An empty mailbox may not know the UIDs 1:*. */
+static void take_opening(struct session *session, enum remote_kind kind, bool ok)
+{
+    const struct conversation *c = session->state;
+    if (kind == REMOTE_SELECT ? !ok || c->drop.uid_validity == 0 : !ok && c->link->exists != 0)
+        refuse_opening(session);
+    else if (kind == REMOTE_LIST)
+        finish_opening(session);
+}
+
+/* --- messages --------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_wanted(const struct conversation *c)
+{
+    const struct remote_drop *link = c->link;
+    return link->requested && link->count != 0 && link->commands[0].kind == REMOTE_BODY && link->commands[0].entry == c->wanted;
+}
+
+static void write_body(struct session *session, struct slice piece)
+{
+    struct conversation *c = session->state;
+    c->link->got += piece.len;
+    wire_write(&c->retrieval.wire, piece, &session->out);
+}
+
+static void write_quoted(struct session *session, struct slice quoted)
+{
+    for (size_t i = 0; i < quoted.len; i++) {
+        if (quoted.data[i] == '\\' && i + 1 < quoted.len)
+            i++;
+        write_body(session, slice_part(quoted, i, 1));
+    }
+}
+
+static void begin_answer(struct session *session)
+{
+    struct conversation *c = session->state;
+    c->link->answered = true;
+    c->activity = ACTIVITY_RETRIEVING;
+    c->retrieval = (struct retrieval){ .entry = c->wanted };
+    if (c->wanted_top)
+        retrieve_only_top(&c->retrieval, c->wanted_lines);
+    command_answer_retrieval(session);
+}
+
+/* The beginning of a message's text. One that nobody wants any more passes unseen. */
+static void begin_body(struct session *session)
+{
+    struct conversation *c = session->state;
+    struct remote_drop *link = c->link;
+    if (!is_wanted(c))
+        return;
+    if (link->came || (link->fetched.has_uid && link->fetched.uid != c->wanted->uid)) {
+        link->broken = true;
+        return;
+    }
+    link->came = true;
+    link->in_body = link->fetched.body_is_literal;
+    if (!link->answered)
+        begin_answer(session);
+    write_quoted(session, link->fetched.body);
+}
+
+static void refuse_message(struct session *session, const char *reply)
+{
+    struct conversation *c = session->state;
+    buf_append_text(&session->out, reply);
+    c->activity = ACTIVITY_NONE;
+    c->link->requested = false;
+}
+
+static void finish_body(struct session *session, bool ok)
+{
+    struct conversation *c = session->state;
+    struct remote_drop *link = c->link;
+    if (!link->answered) {
+        if (!ok)
+            counter_add(c->counters, COUNTER_STORE_RETRIEVAL_ERROR, 1);
+        refuse_message(session, ok ? "-ERR The message was removed by somebody else.\r\n"
+                                   : "-ERR [SYS/TEMP] The message cannot be read at the moment.\r\n");
+    } else if (!ok || !link->came) {
+        link->broken = true;    /* in the midst of the reply only closing is honest */
+    } else if (c->wanted_top && !c->retrieval.wire.full && link->got == TOP_OCTETS) {
+        link->from += TOP_OCTETS;
+        link->got = 0;
+        link->came = false;
+        fetch(session, c->wanted);
+    } else {
+        wire_end(&c->retrieval.wire, &session->out);
+        conversation_finish_retrieval(c);
+        link->requested = false;
+        fetch_ahead(session);
+    }
+}
+
+/* --- what the POA says ------------------------------------------------------------------------------------------------------------ */
+
+static void take_fetch(struct session *session, struct slice items)
+{
+    struct conversation *c = session->state;
+    struct remote_drop *link = c->link;
+    bool had_body = link->fetched.has_body;
+    if (!fetched_take(&link->fetched, items, link->reader.literal_follows)) {
+        link->broken = true;
+        return;
+    }
+    if (link->fetched.has_body && !had_body)
+        begin_body(session);
+    if (link->reader.literal_follows || link->broken)
+        return;
+    link->in_fetch = false;
+    if (c->activity == ACTIVITY_OPENING)
+        list_entry(c);
+    else if (link->fetched.has_body && is_wanted(c) && (!link->fetched.has_uid || link->fetched.uid != c->wanted->uid))
+        link->broken = true;
+}
+
+/* "* 5 EXISTS", "* 5 FETCH (...". */
+static void take_numbered(struct session *session, struct slice text)
+{
+    struct remote_drop *link = link_of(session);
+    uint64_t number;
+    ptrdiff_t blank = slice_find(text, ' ');
+    if (blank < 0 || !slice_to_number(slice_part(text, 0, (size_t)blank), UINT32_MAX, &number)) {
+        link->broken = true;
+        return;
+    }
+    text = slice_from(text, (size_t)blank + 1);
+    if (slice_is_nocase(text, "EXISTS")) {
+        link->exists = (uint32_t)number;
+    } else if (slice_starts_with_nocase(text, "FETCH (")) {
+        link->fetched = (struct fetched){ 0 };
+        link->in_fetch = true;
+        take_fetch(session, slice_from(text, 7));
+    }
+}
+
+static void take_untagged(struct session *session, struct slice text)
+{
+    static const struct slice validity = SLICE_LITERAL("OK [UIDVALIDITY ");
+    struct conversation *c = session->state;
+    uint64_t number;
+    if (text.len != 0 && ascii_is_digit(text.data[0])) {
+        take_numbered(session, text);
+    } else if (slice_starts_with_nocase(text, validity.data)) {
+        text = slice_from(text, validity.len);
+        ptrdiff_t end = slice_find(text, ']');
+        if (end < 0 || !slice_to_number(slice_part(text, 0, (size_t)end), UINT32_MAX, &number))
+            c->link->broken = true;
+        else if (c->activity == ACTIVITY_OPENING)
+            c->drop.uid_validity = (uint32_t)number;
+        else if (c->drop.uid_validity != number)
+            c->link->broken = true;    /* other messages than those that the client knows */
+    } else if (slice_starts_with_nocase(text, "CAPABILITY ")) {
+        take_capabilities(c->link, slice_from(text, 11));
+    } else if (slice_starts_with_nocase(text, "SEARCH")) {
+        remote_update_found(c->link, slice_from(text, 6));
+    } else if (slice_starts_with_nocase(text, "BYE")) {
+        c->link->broken = true;
+    }
+}
+
+static void take_tagged(struct session *session, struct slice text)
+{
+    struct remote_drop *link = link_of(session);
+    uint64_t tag;
+    ptrdiff_t blank = slice_find(text, ' ');
+    if (link->count == 0 || blank < 2 || text.data[0] != 'p' || !slice_to_number(slice_part(text, 1, (size_t)blank - 1), UINT32_MAX, &tag) ||
+        tag != link->commands[0].tag) {
+        link->broken = true;
+        return;
+    }
+    struct remote_command command = link->commands[0];
+    text = slice_from(text, (size_t)blank + 1);
+    bool ok = slice_is_nocase(text, "OK") || slice_starts_with_nocase(text, "OK ");
+    bool was_wanted = is_wanted(session->state);
+    link->texts = 0;
+    link->count--;
+    for (unsigned i = 0; i < link->count; i++)
+        link->commands[i] = link->commands[i + 1];
+    if (command.kind == REMOTE_UPDATE)
+        remote_update_take(session, ok, text);
+    else if (command.kind != REMOTE_BODY)
+        take_opening(session, command.kind, ok);
+    else if (was_wanted)
+        finish_body(session, ok);
+}
+
+static void take_text(struct session *session, struct slice text)
+{
+    struct remote_drop *link = link_of(session);
+    link->in_body = false;
+    if (++link->texts > TEXTS_MAX)
+        link->broken = true;
+    else if (!link->reader.begins) {
+        if (link->in_fetch)
+            take_fetch(session, text);
+    } else if (link->in_fetch = false, slice_starts_with(text, "* "))
+        take_untagged(session, slice_from(text, 2));
+    else
+        take_tagged(session, text);
+}
+
+/* What is ahead of the client is left to the network until it is wanted. */
+static bool may_read(const struct conversation *c)
+{
+    const struct remote_drop *link = c->link;
+    return !link->broken && c->state != POP3_OVER &&
+           (link->count == 0 || link->commands[0].kind != REMOTE_BODY || link->commands[0].entry == NULL || is_wanted(c));
+}
+
+static void read_news(struct session *session)
+{
+    struct conversation *c = session->state;
+    struct buf *in = &session->remote->in;
+    struct slice rest = buf_slice(in), piece;
+    enum remote_event event = REMOTE_TEXT;
+    if (rest.len != 0) {
+        c->link->news_ms = clock_monotonic_ms();
+        c->link->doubted = false;
+    }
+    while (may_read(c) && event != REMOTE_MORE) {
+        event = remote_reader_next(&c->link->reader, &rest, &piece);
+        if (event == REMOTE_TEXT)
+            take_text(session, piece);
+        else if (event == REMOTE_LITERAL && c->link->in_body)
+            write_body(session, piece);
+        else if (event == REMOTE_BROKEN)
+            c->link->broken = true;
+    }
+    buf_consume(in, in->len - rest.len);
+    buf_shrink(in);
+}
+
+/* --- the end ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_waiting(const struct conversation *c)
+{
+    return c->state != POP3_OVER && (c->activity == ACTIVITY_OPENING || c->activity == ACTIVITY_FINDING ||
+                                     c->activity == ACTIVITY_RETRIEVING || c->activity == ACTIVITY_UPDATING);
+}
+
+/* Nothing was said of the mailbox yet: it is opened directly. */
+static void go_direct(struct session *session)
+{
+    struct conversation *c = session->state;
+    struct pop3_options options = c->drop.options;
+    log_verbose("pop3", "session %llu: the post office agent is lost: going on directly", (unsigned long long)c->id);
+    session_drop_remote(session);
+    remote_free(&c->link);
+    maildrop_close(&c->drop);
+    c->drop.options = options;
+}
+
+static void lose(struct session *session)
+{
+    struct conversation *c = session->state;
+    if (c->activity == ACTIVITY_OPENING && session->remote->direct_too && !session->remote->end_wanted) {
+        go_direct(session);
+        return;
+    }
+    log_normal("pop3", "session %llu: the post office agent is lost%s", (unsigned long long)c->id,
+               c->link->broken ? ": it said BYE, or what is no answer" : "");
+    counter_add(c->counters, COUNTER_STORE_RETRIEVAL_ERROR, 1);
+    if (c->activity == ACTIVITY_UPDATING)
+        buf_append_text(&session->out, "-ERR [SYS/TEMP] Some deleted messages were not removed.\r\n");
+    else if (c->activity != ACTIVITY_RETRIEVING)
+        buf_append_text(&session->out, "-ERR [SYS/TEMP] The mailbox is not reachable at the moment.\r\n");
+    conversation_end(c, CLOSE_POA_LOST);
+}
+
+/* A POA that says nothing while it is waited for. */
+static bool is_silent(struct session *session)
+{
+    struct remote_drop *link = link_of(session);
+    uint64_t now = clock_monotonic_ms();
+    if (now >= link->news_ms + PATIENCE_MS) {
+        if (link->doubted)
+            return true;
+        link->doubted = true;    /* it may be the client that did not read: see what comes now */
+        link->news_ms = now - PATIENCE_MS + GRACE_MS;
+    }
+    if (link->wake_ms <= now) {
+        link->wake_ms = link->news_ms + PATIENCE_MS;
+        session_wake_after(session, (unsigned)(link->wake_ms - now));
+    }
+    return false;
+}
+
+static void begin(struct session *session)
+{
+    struct conversation *c = session->state;
+    if (c->activity == ACTIVITY_FINDING && !c->link->requested)
+        request(session);
+    if (c->activity != ACTIVITY_UPDATING || c->link->stage != STAGE_BEGIN)
+        return;
+    give_up_all(c->link);
+    if (c->link->count == 0)
+        remote_update_next(session);
+}
+
+bool remote_run(struct session *session)
+{
+    struct conversation *c = session->state;
+    begin(session);
+    read_news(session);
+    begin(session);
+    bool lost = c->state != POP3_OVER && (c->link->broken || session->remote->eof || (is_waiting(c) && is_silent(session)));
+    if (lost && c->activity != ACTIVITY_LISTING)
+        lose(session);
+    else if (!is_waiting(c) && session->remote->end_wanted && c->activity == ACTIVITY_NONE && c->state != POP3_OVER)
+        session_close(session, session->remote->end_reason);
+    return c->link != NULL && is_waiting(c);
+}

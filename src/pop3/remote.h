@@ -1,0 +1,75 @@
+/* remote: a maildrop behind a Post Office Agent: POP3 translated to IMAP (RFC 9051) over session->remote. Everything is on the loop; nothing waits.
+ * The conversation's maildrop holds the entries as in direct mode. */
+#ifndef POP3_REMOTE_H
+#define POP3_REMOTE_H
+
+#include "postern/session/session.h"
+#include "postern/store/uidset.h"
+#include "remote_reader.h"
+
+struct conversation;
+struct entry;
+
+enum remote_kind { REMOTE_CAPABILITY, REMOTE_SELECT, REMOTE_LIST, REMOTE_BODY, REMOTE_UPDATE };
+
+/* A command that the POA has not answered yet. */
+struct remote_command {
+    enum remote_kind kind;
+    uint32_t tag;
+    struct entry *entry;     /* of REMOTE_BODY; NULL: nobody wants it any more */
+};
+
+/* What QUIT does, in this order: nothing is removed before what comes first is done. */
+enum remote_stage { STAGE_BEGIN, STAGE_SEEN, STAGE_TRASH, STAGE_MARK, STAGE_SEARCH, STAGE_EXPUNGE, STAGE_DONE };
+
+enum { REMOTE_COMMANDS = 3 };    /* SELECT and what goes with it */
+
+struct remote_drop {
+    struct remote_reader reader;
+    struct remote_command commands[REMOTE_COMMANDS];    /* the one answered next first */
+    unsigned count;
+    uint32_t tag;
+    uint32_t texts;           /* read since the last command was answered */
+    bool has_uidplus;
+    bool has_move;
+    bool doubted;             /* nothing came for long: it has a little while more */
+    bool broken;              /* it is no IMAP, or the POA said BYE */
+    uint64_t news_ms;         /* when something came or was sent last */
+    uint64_t wake_ms;         /* when run is called for being told so; 0: not asked for */
+    struct fetched fetched;
+    bool in_fetch;
+    bool in_body;             /* the literal is the message that is wanted */
+    uint32_t exists;
+    uint32_t room;            /* of the maildrop's entries */
+    bool requested;           /* what the conversation wants was asked for, */
+    bool answered;            /* its answer has begun, */
+    bool came;                /* and the command under way has brought some of it: */
+    uint64_t from;            /* of TOP: from this octet on, */
+    uint64_t got;             /* and that many */
+    enum remote_stage stage;
+    struct uidset uids;       /* of the stage */
+    size_t range;             /* the first that is not asked for, */
+    size_t batch;             /* and the first of the last command */
+    bool searched;
+    bool others;              /* messages are marked as deleted that are not ours */
+    bool creating;
+    bool created;
+};
+
+/* After the login: with session->remote. Asks for the list of messages. */
+void remote_begin(struct session *session);
+/* Does what can be done; true: what the conversation does waits for the POA. */
+bool remote_run(struct session *session);
+void remote_free(struct remote_drop **link);
+
+/* For remote_update.c and remote.c: */
+/* Begins a command: its tag and a blank. The rest follows, with CRLF. */
+void remote_command(struct session *session, enum remote_kind kind, struct entry *entry);
+/* QUIT: asks for the next thing that is to be done, or ends the conversation. */
+void remote_update_next(struct session *session);
+/* The tagged response to it. */
+void remote_update_take(struct session *session, bool ok, struct slice text);
+/* Numbers of a SEARCH response. */
+void remote_update_found(struct remote_drop *link, struct slice numbers);
+
+#endif
