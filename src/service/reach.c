@@ -2,6 +2,8 @@
  * session. Called on the connection's loop; must never wait, nor keep more of what the POA says than the protocol asks for. */
 #include "reach.h"
 
+#include <string.h>
+
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
@@ -180,9 +182,28 @@ uint64_t reach_end_ms(const struct conn *conn)
     return conn->session.remote != NULL && conn->session.remote->end_wanted ? conn->reach->end_ms : UINT64_MAX;
 }
 
+static bool is_same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool is_same_way(const struct post_office *a, const struct post_office *b)
+{
+    if (a->mode != b->mode || !is_same_text(a->path, b->path) || a->agent_count != b->agent_count)
+        return false;
+    for (size_t i = 0; i < a->agent_count; i++)
+        if (strcmp(a->agents[i].host, b->agents[i].host) != 0 || a->agents[i].port != b->agents[i].port)
+            return false;
+    return true;
+}
+
 bool reach_is_outdated(const struct conn *conn, const struct user *fresh)
 {
     const struct remote *remote = conn->session.remote;
+    const struct post_office *old = conn->session.user->post_office;
+    if (conn->room->service != SERVICE_SMTP && old != NULL && fresh->post_office != NULL && fresh->post_office->move_sessions &&
+        !is_same_way(old, fresh->post_office))
+        return true;
     return remote != NULL && fresh->post_office != NULL &&
            (!poa_is_used(fresh->post_office) || has_both(fresh->post_office) != remote->direct_too);
 }

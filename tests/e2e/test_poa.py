@@ -262,6 +262,25 @@ class Poa(unittest.TestCase):
         for n in range(5):
             self.assertTrue(self.relayed(f"user{n}"))
 
+    def test_sessions_move_if_asked(self):
+        link = f"cn=Sales link,{self.site.agent_dn}"
+        self.gate()
+        stays = self.site.imap_client("user5")
+        self.gate()
+        self.assertEqual(stays.noop()[0], "OK")
+        self.site.modify(link, posternMoveSessions="TRUE")
+        try:
+            self.gate()    # the attribute is known by now
+            s, reader, _ = self.site.raw(self.site.imap)
+            s.sendall(f"a LOGIN user6 {self.site.env['POSTERN_PASSWORD']}\r\n".encode())
+            self.assertTrue(reader.readline().startswith(b"a OK"))
+            self.gate()
+            self.assertTrue(reader.readline().startswith(b"* BYE"))
+            s.close()
+        finally:
+            self.site.modify(link, posternMoveSessions=None)
+        stays.logout()
+
     # --- TLS
     def context(self, name, *more):
         """A certificate for `name` by an authority of its own in the TLS directory."""
