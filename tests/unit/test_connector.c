@@ -1,0 +1,249 @@
+/* Unit tests of the connector and the resolver, and of streams that change hands. */
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "postern/base/clock.h"
+#include "postern/net/connector.h"
+#include "postern/net/listener.h"
+#include "postern/net/resolver.h"
+#include "postern/net/stream.h"
+#include "run.h"
+
+enum { DEADLINE_MS = 10000 };
+
+struct seen {
+    struct loop *loop;
+    struct loop_timer deadline;
+    int calls;
+    int fd;
+    size_t addresses;
+    struct fault fault;
+};
+
+static void too_late(void *arg)
+{
+    CU_FAIL("nothing came in time");
+    loop_stop(((struct seen *)arg)->loop);
+}
+
+static void begin(struct seen *s)
+{
+    memset(s, 0, sizeof(*s));
+    s->loop = loop_new();
+    s->fd = -1;
+    loop_timer_init(&s->deadline, s->loop, too_late, s);
+    loop_timer_set(&s->deadline, DEADLINE_MS);
+}
+
+static void end(struct seen *s)
+{
+    loop_timer_cancel(&s->deadline);
+    if (s->fd >= 0)
+        close(s->fd);
+    loop_free(&s->loop);
+}
+
+static void connected(void *context, int fd, const struct fault *fault)
+{
+    struct seen *s = context;
+    s->calls++;
+    s->fd = fd;
+    s->fault = *fault;
+    loop_stop(s->loop);
+}
+
+/* A listening socket that nobody accepts from, and its port. */
+static int listening(uint16_t *port)
+{
+    struct endpoint at;
+    struct fault fault;
+    CU_ASSERT(endpoint_parse(SLICE_LITERAL("127.0.0.1"), 0, &at));
+    int fd = listener_bind(&at, &fault);
+    CU_ASSERT(fd >= 0);
+    endpoint_of_socket(fd, &at);
+    *port = endpoint_port(&at);
+    return fd;
+}
+
+static void test_connects(void)
+{
+    static const char *const hosts[] = { "127.0.0.1", "localhost", "localhost" };   /* the last one from what is kept */
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        struct seen s;
+        uint16_t port;
+        int fd = listening(&port);
+        begin(&s);
+        struct connector *c = connector_start(s.loop, hosts[i], port, DEADLINE_MS, connected, &s);
+        CU_ASSERT(c != NULL && s.calls == 0);
+        loop_run(s.loop);
+        CU_ASSERT_EQUAL(s.calls, 1);
+        struct endpoint peer;
+        CU_ASSERT_FATAL(s.fd >= 0);
+        endpoint_of_peer(s.fd, &peer);
+        CU_ASSERT(endpoint_port(&peer) == port && endpoint_is_loopback(&peer));
+        end(&s);
+        close(fd);
+    }
+}
+
+static void test_refused(void)
+{
+    struct seen s;
+    uint16_t port;
+    close(listening(&port));
+    begin(&s);
+    connector_start(s.loop, "127.0.0.1", port, DEADLINE_MS, connected, &s);
+    loop_run(s.loop);
+    CU_ASSERT(s.calls == 1 && s.fd == -1 && s.fault.class == FAULT_UNREACHABLE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(s.fault.text, "127.0.0.1"));
+    end(&s);
+}
+
+/* A queue of connections that is full answers nobody. */
+static void test_mute(void)
+{
+    enum { MOST = 64 };
+    int held[MOST], count = 0;
+    struct seen s;
+    struct endpoint at;
+    endpoint_parse(SLICE_LITERAL("127.0.0.1"), 0, &at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT(bind(fd, &at.any, at.len) == 0 && listen(fd, 0) == 0);
+    endpoint_of_socket(fd, &at);
+    for (; count < MOST; count++) {
+        held[count] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        connect(held[count], &at.any, at.len);
+    }
+    begin(&s);
+    uint64_t began = clock_monotonic_ms();
+    connector_start(s.loop, "127.0.0.1", endpoint_port(&at), 200, connected, &s);
+    loop_run(s.loop);
+    CU_ASSERT(s.calls == 1 && s.fd == -1 && s.fault.class == FAULT_TIMEOUT);
+    CU_ASSERT(clock_monotonic_ms() - began >= 190 && clock_monotonic_ms() - began < 3000);
+    end(&s);
+    while (count > 0)
+        close(held[--count]);
+    close(fd);
+}
+
+static void never(void *context, int fd, const struct fault *fault)
+{
+    (void)context, (void)fd, (void)fault;
+    CU_FAIL("called after it was cancelled");
+}
+
+static void stop(void *arg)
+{
+    loop_stop(arg);
+}
+
+static void test_cancelled(void)
+{
+    struct seen s;
+    uint16_t port;
+    int fd = listening(&port);
+    begin(&s);
+    struct connector *c = connector_start(s.loop, "localhost", port, DEADLINE_MS, never, NULL), *d = connector_start(s.loop, "127.0.0.1", port, DEADLINE_MS, never, NULL);
+    connector_cancel(&c);
+    connector_cancel(&d);
+    connector_cancel(&d);
+    CU_ASSERT_PTR_NULL(c);
+    struct loop_timer timer;
+    loop_timer_init(&timer, s.loop, stop, s.loop);
+    loop_timer_set(&timer, 50);
+    loop_run(s.loop);
+    end(&s);
+    close(fd);
+}
+
+static void resolved(void *context, const struct endpoint *addresses, size_t count, const struct fault *fault)
+{
+    struct seen *s = context;
+    s->calls++;
+    s->addresses = count;
+    s->fault = *fault;
+    if (count > 0)
+        CU_ASSERT_EQUAL(endpoint_port(&addresses[count - 1]), 143);
+    loop_stop(s->loop);
+}
+
+static void test_names(void)
+{
+    static const struct { const char *name; bool found; } rows[] = {
+        { "127.0.0.1", true }, { "[::1]", true }, { "2001:db8::1", true }, { "localhost", true }, { "", false }, { "no such host", false },
+        { "a..b", false }, { "nobody.invalid", false },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct seen s;
+        begin(&s);
+        resolver_ask(s.loop, rows[i].name, 143, 1500, resolved, &s);
+        loop_run(s.loop);
+        CU_ASSERT_EQUAL(s.calls, 1);
+        CU_ASSERT_EQUAL(s.addresses > 0, rows[i].found);
+        CU_ASSERT(rows[i].found || s.fault.class == FAULT_UNREACHABLE || s.fault.class == FAULT_TIMEOUT);
+        end(&s);
+    }
+}
+
+/* --- a stream that changes hands ------------------------------------------------------------------------------------------------------ */
+
+struct moved {
+    struct loop *loop;
+    struct stream from, to;
+    struct buf first, second;
+    int events_of_first, events_of_second;
+};
+
+static void second_news(struct stream *stream, enum stream_event event, void *context)
+{
+    struct moved *m = context;
+    CU_ASSERT(stream == &m->to);
+    m->events_of_second++;
+    if (event == STREAM_EOF)
+        loop_stop(m->loop);
+}
+
+static void move_it(void *arg)
+{
+    struct moved *m = arg;
+    stream_move(&m->to, &m->from, &m->second, 4096, second_news, m);
+    stream_want_input(&m->to, true);
+}
+
+static void first_news(struct stream *stream, enum stream_event event, void *context)
+{
+    struct moved *m = context;
+    m->events_of_first++;
+    CU_ASSERT_EQUAL(event, STREAM_INPUT);
+    stream_want_input(stream, false);
+    loop_post(m->loop, move_it, m);
+}
+
+static void test_moved(void)
+{
+    int pair[2];
+    struct moved m;
+    memset(&m, 0, sizeof(m));
+    m.loop = loop_new();
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    stream_init(&m.from, m.loop, pair[0], &m.first, 5, first_news, &m);
+    stream_want_input(&m.from, true);
+    CU_ASSERT_EQUAL(write(pair[1], "firstsecond", 11), 11);
+    close(pair[1]);
+    loop_run(m.loop);
+    CU_ASSERT(slice_is(buf_slice(&m.first), "first") && m.events_of_first == 1);
+    CU_ASSERT(slice_is(buf_slice(&m.second), "second") && m.events_of_second == 2);
+    CU_ASSERT(m.from.loop == NULL && m.from.fd == -1);
+    stream_fini(&m.from);
+    stream_fini(&m.to);
+    buf_fini(&m.first);
+    buf_fini(&m.second);
+    loop_free(&m.loop);
+}
+
+static const struct unit_test tests[] = {
+    { "connects", test_connects }, { "refused", test_refused }, { "mute", test_mute }, { "cancelled", test_cancelled }, { "names", test_names },
+    { "moved", test_moved },
+};
+UNIT_MAIN("connector", tests)
