@@ -7,6 +7,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
+#include "postern/net/endpoint.h"
 #include "postern/poa/poa.h"
 
 enum {
@@ -51,13 +52,15 @@ static void open_poa(struct conn *c)
 {
     const struct session *s = &c->session;
     struct reach *r = MEM_NEW(struct reach);
+    struct endpoint local;
+    endpoint_of_socket(c->stream.fd, &local);
     c->reach = r;
     r->conn = c;
     r->remote.in_limit = 16 * 1024;
     struct poa_open_request request = {
         .loop = c->home->loop, .post_office = c->look_up->user->post_office, .snapshot = c->look_up->user->snapshot,
         .user = c->look_up->user->id, .password = buf_slice(&c->look_up->password), .client = s->peer, .client_port = s->peer_port,
-        .local = s->local, .session_id = s->id, .tls = s->tls, .mailbox_dir = c->look_up->user->mailbox_dir, .answered = poa_answered, .context = c,
+        .local = s->local, .local_port = endpoint_port(&local), .session_id = s->id, .tls = s->tls, .mailbox_dir = c->look_up->user->mailbox_dir, .answered = poa_answered, .context = c,
     };
     c->under_way = true;
     r->opening = poa_open(&request);

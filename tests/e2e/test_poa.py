@@ -324,6 +324,7 @@ class Poa(unittest.TestCase):
         message = base64.b64decode(re.search(rb"AUTHENTICATE PLAIN (\S+)", sent).group(1))
         self.assertEqual(message, b"alice\0gate\0open sesame")
         self.assertIn(b'"x-originating-ip" "127.0.0.1"', sent)
+        self.assertIn(b'"x-connected-port" "%d"' % self.site.imap, sent)
         gate = self.gate(posternPoaLogin="masterUser", posternPoaCredentials="poa")
         message = base64.b64decode(re.search(rb"AUTHENTICATE PLAIN (\S+)", b"".join(gate.lines)).group(1))
         self.assertEqual(message, b"\0alice*gate\0open sesame")
