@@ -6,7 +6,7 @@ schema_generate_LDADD = src/config/libconfig.a src/base/libbase.a
 
 schemadir = $(pkgdatadir)/schema
 nodist_schema_DATA = schema/postern-openldap.ldif schema/postern-openldap-upgrade.ldif schema/postern-389ds.ldif
-dist_schema_DATA = schema/acl-openldap.ldif schema/aci-389ds.ldif schema/openldap-database.ldif
+dist_schema_DATA = schema/acl-openldap.ldif schema/scram-openldap.ldif schema/aci-389ds.ldif schema/openldap-database.ldif
 nodist_man_MANS += schema/postern-schema.5
 CLEANFILES += $(nodist_schema_DATA) schema/postern-schema.5
 

@@ -10,7 +10,8 @@ posternd_LDADD = \
 bin_PROGRAMS += posternctl
 posternctl_SOURCES = src/posternctl.c schema/forms.c schema/forms.h
 posternctl_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
-posternctl_LDADD = src/ctl/libctl.a src/config/libconfig.a src/store/libstore.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS)
+posternctl_LDADD = src/ctl/libctl.a src/config/libconfig.a src/store/libstore.a src/directory/libdirectory.a src/sasl/libsasl.a src/net/libnet.a \
+	src/base/libbase.a $(LDAP_LIBS) $(GSASL_LIBS) $(OPENSSL_LIBS)
 
 dist_man_MANS += src/posternctl.8
 # The list of switches comes from the table that the program reads.

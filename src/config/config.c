@@ -8,6 +8,7 @@
 
 #include "build.h"
 #include "cache.h"
+#include "keys.h"
 #include "lookup.h"
 #include "path.h"
 #include "postern/base/buf.h"
@@ -18,6 +19,7 @@
 #include "postern/config/rights.h"
 #include "postern/directory/dn.h"
 #include "postern/directory/watch.h"
+#include "remembered.h"
 #include "status.h"
 #include "verify.h"
 
@@ -370,6 +372,7 @@ int config_start(const struct config_options *options, void (*changed)(void *con
     c->directory.choice = directory_choice_new(c->directory.uri_count);
     c->look_ups = directory_pool_new(&c->directory, DIRECTORY_POOL_LOOK_UPS, LOOK_UP_CONNECTIONS);
     c->binds = directory_pool_new(&c->directory, DIRECTORY_POOL_BINDS, BIND_CONNECTIONS);
+    keys_start(c->look_ups, c->state_dir);
     config = c;
     read_kept_state(c);
     c->must_publish = true;
@@ -391,6 +394,7 @@ void config_stop(void)
     pthread_mutex_unlock(&c->mutex);
     pthread_join(c->keeper, NULL);
     config = NULL;
+    remembered_clear();
     snapshot_publish(NULL);
     verify_clear();
     directory_pool_free(&c->look_ups);

@@ -34,8 +34,8 @@ static void not_known(struct fault *fault)
         fault->class = FAULT_UNREACHABLE;
 }
 
-static int find_entry(struct directory_pool *pool, const char *base, struct slice name, unsigned *server, struct directory_entry **out,
-                      struct fault *fault)
+int lookup_entry(struct directory_pool *pool, const char *base, struct slice name, const char *const *attributes, unsigned *server,
+                 struct directory_entry **out, struct fault *fault)
 {
     struct buf filter;
     buf_init(&filter, 8192);
@@ -48,7 +48,7 @@ static int find_entry(struct directory_pool *pool, const char *base, struct slic
     buf_append_text(&filter, ")))");
     struct directory_entry *found[2] = { NULL, NULL };
     size_t count = 0;
-    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), users_attributes, 2, server };
+    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), attributes, 2, server };
     int rc = directory_pool_search(pool, &search, found, &count, fault);
     buf_fini(&filter);
     if (count > 1 || (rc != 0 && fault->class == FAULT_LIMIT)) {
@@ -295,7 +295,7 @@ static int ask_directory(struct question *q, struct user **out, struct fault *fa
     unsigned server = 0;
     q->ticket = users_ticket();
     q->elsewhere = false;
-    int rc = q->old != NULL ? find_again(q->pool, base, q->old, &server, &entry, fault) : find_entry(q->pool, base, q->name, &server, &entry, fault);
+    int rc = q->old != NULL ? find_again(q->pool, base, q->old, &server, &entry, fault) : lookup_entry(q->pool, base, q->name, users_attributes, &server, &entry, fault);
     q->elsewhere = server != q->ticket.server;
     if (rc == 0 && q->old != NULL && !is_within(entry->dn, base)) {
         directory_entry_free(&entry);

@@ -8,6 +8,9 @@
 
 /* As config_find_user, over a pool. */
 int lookup_user(struct directory_pool *pool, struct slice name, struct user **out, struct fault *fault);
+/* The one entry that a user ID or address finds, with these attributes. */
+int lookup_entry(struct directory_pool *pool, const char *base, struct slice name, const char *const *attributes, unsigned *server,
+                 struct directory_entry **out, struct fault *fault);
 /* As config_refresh_user. */
 int lookup_user_again(struct directory_pool *pool, const struct user *old, struct user **out, struct fault *fault);
 /* After a refused bind: the DN that the user has now, to be freed; NULL: the same, or not known. One that changed unheard of ends what is kept. */

@@ -10,6 +10,7 @@
 #include "postern/base/memory.h"
 #include "postern/directory/changes.h"
 #include "postern/directory/dn.h"
+#include "remembered.h"
 #include "rights.h"
 
 #define TELL_EVERY_MS 100
@@ -60,6 +61,7 @@ static void on_changed(void *context, struct directory_entry *entry, bool gone)
 {
     (void)context;
     users_note(entry, gone);
+    remembered_note(entry->uuid);
     /* Until it is known whether the change matters, nobody is given rights by the lists that are kept. */
     enum users_list_change change = gone || users_entry_is_list(entry) ? users_doubt_lists(entry, gone) : USERS_LIST_OF_NOBODY;
     if (change != USERS_LIST_OF_NOBODY)

@@ -226,6 +226,13 @@ bool users_is_current(const struct user *user)
     return !atomic_load(&user->record->changed) && user->lists_asked >= atomic_load(&lists_relevant);
 }
 
+bool users_is_known_changed(const struct user *user)
+{
+    if (user->snapshot->serial != snapshot_current_serial() || is_expired(user))
+        return true;
+    return user->record != NULL && (atomic_load(&user->record->changed) || user->lists_asked < atomic_load(&lists_relevant));
+}
+
 static void attach(struct user *user, struct user_record *r, uint64_t lists_asked)
 {
     atomic_fetch_add(&r->references, 1);

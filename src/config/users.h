@@ -69,6 +69,9 @@ bool users_keep(const struct users_ticket *ticket, struct user *user, struct sli
 void users_doubt_all(void);
 
 bool users_is_current(const struct user *user);
+/* The directory has told of a change, or the configuration is another one, or the user's time is over. Says less than the opposite of current: nothing may have been
+ * told since. */
+bool users_is_known_changed(const struct user *user);
 /* From user_unref. */
 void user_record_unref(struct user_record **record);
 

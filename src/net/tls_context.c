@@ -25,7 +25,9 @@ struct tls_context {
     SSL_CTX *current;              /* NULL: no TLS */
     char *certificate_file;
     char *key_file;
-    struct file_state states[2];   /* of the files when they were last read */
+    char *client_ca_file;          /* or NULL */
+    bool client_ca_changed;
+    struct file_state states[3];   /* of the files when they were last read */
 };
 
 int tls_fault(struct fault *fault, enum fault_class class, const char *what)
@@ -53,6 +55,7 @@ void tls_context_free(struct tls_context **context)
     SSL_CTX_free(t->current);
     mem_free(&t->certificate_file);
     mem_free(&t->key_file);
+    mem_free(&t->client_ca_file);
     pthread_mutex_destroy(&t->lock);
     mem_free(context);
 }
@@ -93,7 +96,31 @@ static int no_passphrase(char *buffer, int size, int writing, void *context)
     return -1;
 }
 
-static SSL_CTX *read_pair(const char *certificate_file, const char *key_file, struct fault *fault)
+/* What is wrong with a client's certificate stays in the handshake's result: whoever logs in by it is refused, others are not kept out. */
+static int note_only(int good, X509_STORE_CTX *store)
+{
+    (void)good, (void)store;
+    return 1;
+}
+
+static bool read_client_ca(SSL_CTX *c, const char *file, struct fault *fault)
+{
+    static const unsigned char id[] = "postern";
+    if (file == NULL)
+        return true;
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
+    if (names == NULL || SSL_CTX_load_verify_file(c, file) != 1) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        tls_fault(fault, FAULT_INVALID, file);
+        return false;
+    }
+    SSL_CTX_set_client_CA_list(c, names);
+    SSL_CTX_set_verify(c, SSL_VERIFY_PEER, note_only);
+    SSL_CTX_set_session_id_context(c, id, sizeof(id) - 1);
+    return true;
+}
+
+static SSL_CTX *read_pair(const char *certificate_file, const char *key_file, const char *client_ca_file, struct fault *fault)
 {
     ERR_clear_error();
     SSL_CTX *c = SSL_CTX_new(TLS_server_method());
@@ -109,7 +136,7 @@ static SSL_CTX *read_pair(const char *certificate_file, const char *key_file, st
         tls_fault(fault, FAULT_INVALID, certificate_file);
     else if (SSL_CTX_use_PrivateKey_file(c, key_file, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(c) != 1)
         tls_fault(fault, FAULT_INVALID, key_file);
-    else
+    else if (read_client_ca(c, client_ca_file, fault))
         return c;
     SSL_CTX_free(c);
     return NULL;
@@ -139,16 +166,30 @@ int tls_context_load(struct tls_context *context, const char *certificate_file, 
         return had;
     }
     /* States are taken before the files are read: a change in between is found at the next call. */
-    struct file_state states[2] = { state_of(certificate_file), state_of(key_file) };
-    if (!again && is_same_state(&states[0], &t->states[0]) && is_same_state(&states[1], &t->states[1]))
+    struct file_state states[3] = { state_of(certificate_file), state_of(key_file) };
+    if (t->client_ca_file != NULL)
+        states[2] = state_of(t->client_ca_file);
+    bool same = !t->client_ca_changed;
+    for (size_t i = 0; i < 3; i++)
+        same = same && is_same_state(&states[i], &t->states[i]);
+    if (!again && same)
         return 0;
-    t->states[0] = states[0];
-    t->states[1] = states[1];
-    SSL_CTX *next = read_pair(certificate_file, key_file, fault);
+    memcpy(t->states, states, sizeof(states));
+    t->client_ca_changed = false;
+    SSL_CTX *next = read_pair(certificate_file, key_file, t->client_ca_file, fault);
     if (next == NULL)
         return -1;
     exchange(t, next);
     return 1;
+}
+
+void tls_context_set_client_ca(struct tls_context *context, const char *file)
+{
+    if (is_same_text(context->client_ca_file, file))
+        return;
+    mem_free(&context->client_ca_file);
+    context->client_ca_file = file != NULL ? mem_strdup(file) : NULL;
+    context->client_ca_changed = true;
 }
 
 bool tls_context_is_ready(struct tls_context *context)

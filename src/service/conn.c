@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "crash_notes.h"
+#include "mechanisms.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
@@ -52,6 +53,7 @@ static void free_if_unused(struct conn *c)
     user_unref(&c->session.recipient);
     snapshot_unref(&c->session.snapshot);
     look_up_free(&c->look_up);
+    mechanisms_free(c);
     if (c->home->look_at == &c->link)
         c->home->look_at = c->link.next;
     list_remove(&c->link);
@@ -430,6 +432,7 @@ static void greet(struct conn *c)
 
 static void tls_is_up(struct conn *c)
 {
+    mechanisms_tls_up(c);
     c->session.tls = true;
     c->session.busy = false;
     c->under_way = false;

@@ -25,13 +25,17 @@ struct look_up {
     struct directory_bind *bind;  /* under way on the loop; or NULL */
     struct loop_watch watch;
     struct loop_timer timer;
+    enum session_proof proof;     /* of a login */
+    struct sasl_keys keys;        /* after PROOF_KEYS */
+    char *keys_dn;                /* whose they are; NULL: nobody's */
     struct buf name;
-    struct buf password;
+    struct buf password;          /* or token */
     struct user *user;
     enum action_result result;
 };
 
 struct reach;
+struct tls_facts;
 
 struct conn {
     struct session session;       /* first */
@@ -44,6 +48,7 @@ struct conn {
     enum step_result (*work)(struct session *session);
     struct look_up *look_up;
     struct reach *reach;          /* a POA is asked, or the session is relayed to it; else NULL */
+    struct tls_facts *tls_facts;  /* mechanisms.c; or NULL */
     struct loop_timer watchdog;   /* idle, login, write and closing limits: the nearest of them */
     struct loop_timer later;      /* wake_after; the answer of a failed login */
     uint64_t began_ms;

@@ -2,12 +2,13 @@
  * thread); only notes what is wanted, the connection acts when the protocol has returned. */
 #include "conn.h"
 
+#include "mechanisms.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "reach.h"
 
-enum { NAME_MAX_OCTETS = 320, PASSWORD_MAX_OCTETS = 1000 };
+enum { NAME_MAX_OCTETS = 320, PASSWORD_MAX_OCTETS = 1000, TOKEN_MAX_OCTETS = 9216 };
 
 static struct conn *conn_of(struct session *session)
 {
@@ -29,28 +30,41 @@ static void op_step(struct session *session, enum step_result (*work)(struct ses
 }
 
 /* Names and passwords that are too long are looked up as empty: they are refused in the same way as wrong ones. */
-static void ask_look_up(struct conn *c, enum conn_action action, struct slice name, struct slice password)
+static void ask_look_up(struct conn *c, enum conn_action action, enum session_proof proof, struct slice name, struct slice password)
 {
+    size_t most = proof == PROOF_TOKEN ? TOKEN_MAX_OCTETS : PASSWORD_MAX_OCTETS;
+    struct look_up *before = c->look_up;
     ask(c, action);
-    look_up_free(&c->look_up);
     c->look_up = MEM_NEW(struct look_up);
+    c->look_up->proof = proof;
+    if (before != NULL && proof == PROOF_SHOWN && slice_is_equal(buf_slice(&before->name), name)) {
+        c->look_up->keys_dn = before->keys_dn;
+        before->keys_dn = NULL;
+    }
+    look_up_free(&before);
+    c->session.keys = NULL;
     c->arrived_ms = clock_monotonic_ms();
-    if (name.len > NAME_MAX_OCTETS || password.len > PASSWORD_MAX_OCTETS)
+    if (name.len > NAME_MAX_OCTETS || password.len > most)
         return;
     /* Room at once: a buffer that grows leaves unwiped copies behind. */
-    buf_reserve(&c->look_up->password, PASSWORD_MAX_OCTETS);
+    buf_reserve(&c->look_up->password, most);
     buf_append(&c->look_up->name, name);
     buf_append(&c->look_up->password, password);
 }
 
 static void op_login(struct session *session, struct slice name, struct slice password)
 {
-    ask_look_up(conn_of(session), CONN_LOGIN, name, password);
+    ask_look_up(conn_of(session), CONN_LOGIN, PROOF_PASSWORD, name, password);
+}
+
+static void op_authenticate(struct session *session, enum session_proof proof, struct slice name, struct slice secret)
+{
+    ask_look_up(conn_of(session), CONN_LOGIN, proof, name, secret);
 }
 
 static void op_resolve(struct session *session, struct slice address)
 {
-    ask_look_up(conn_of(session), CONN_RESOLVE, address, SLICE_NONE);
+    ask_look_up(conn_of(session), CONN_RESOLVE, PROOF_PASSWORD, address, SLICE_NONE);
 }
 
 static void op_start_tls(struct session *session)
@@ -118,11 +132,13 @@ static void op_refresh(struct session *session)
     service_settings_of(session->snapshot, c->room->service, &settings);
     session->tls_offered = !session->tls && settings.tls != TLS_DISABLED && atomic_load(&c->gateway->tls_ready);
     session->clear_login = may_log_in(session, settings.tls);
+    mechanisms_refresh(c, settings.tls);
 }
 
 const struct session_ops conn_ops = {
     .step = op_step,
     .login = op_login,
+    .authenticate = op_authenticate,
     .resolve = op_resolve,
     .start_tls = op_start_tls,
     .close = op_close,

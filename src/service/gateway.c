@@ -94,13 +94,15 @@ static bool load_tls(struct gateway *g)
         return false;
     struct fault fault;
     const struct agent_settings *a = &snapshot->agent;
-    char *certificate = tls_path(g, a->tls_certificate), *key = tls_path(g, a->tls_key);
+    char *certificate = tls_path(g, a->tls_certificate), *key = tls_path(g, a->tls_key), *client_ca = tls_path(g, a->tls_client_ca);
     bool again = atomic_exchange(&g->tls_again, false);
-    if ((a->tls_certificate != NULL && certificate == NULL) || (a->tls_key != NULL && key == NULL)) {
+    if ((a->tls_certificate != NULL && certificate == NULL) || (a->tls_key != NULL && key == NULL) ||
+        (a->tls_client_ca != NULL && client_ca == NULL)) {
         if (again || g->tls_told != snapshot->serial)
-            log_error("tls", "certificate and key must be files below %s; those in use stay", g->options->tls_dir);
+            log_error("tls", "certificates and keys must be files below %s; those in use stay", g->options->tls_dir);
         g->tls_told = snapshot->serial;
     } else {
+        tls_context_set_client_ca(g->tls, client_ca);
         int result = tls_context_load(g->tls, certificate, key, again, &fault);
         if (result < 0)
             log_error("tls", "certificate and key are not taken: %s%s", fault.text,
@@ -110,6 +112,7 @@ static bool load_tls(struct gateway *g)
     }
     mem_free(&certificate);
     mem_free(&key);
+    mem_free(&client_ca);
     snapshot_unref(&snapshot);
     bool ready = tls_context_is_ready(g->tls);
     return atomic_exchange(&g->tls_ready, ready) != ready;

@@ -3,11 +3,15 @@
  * by the time it takes. */
 #include "conn.h"
 
+#include <string.h>
+
 #include "crash_notes.h"
 #include "intruders.h"
+#include "mechanisms.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
+#include "postern/base/secret.h"
 #include "postern/config/config.h"
 #include "postern/directory/policy.h"
 #include "reach.h"
@@ -26,6 +30,8 @@ void look_up_free(struct look_up **look_up)
         return;
     config_verify_drop(&l->bind);
     buf_wipe(&l->password);
+    secret_wipe(&l->keys, sizeof(l->keys));
+    mem_free(&l->keys_dn);
     buf_fini(&l->name);
     user_unref(&l->user);
     mem_free(look_up);
@@ -117,22 +123,88 @@ static enum action_result admit(const struct conn *c, const struct look_up *l, c
     return ACTION_OK;
 }
 
+static bool is_complete(const struct look_up *l)
+{
+    bool nameless = l->proof == PROOF_TOKEN || l->proof == PROOF_CERTIFICATE;
+    bool secret = l->proof == PROOF_PASSWORD || l->proof == PROOF_TOKEN;
+    return (l->name.len > 0 || nameless) && (l->password.len > 0 || !secret) && !slice_has_nul(buf_slice(&l->name));
+}
+
+/* The directory is away: whoever got in a short time ago gets in. */
+static enum action_result recall(struct conn *c, struct look_up *l, const struct fault *fault)
+{
+    struct user *user = NULL;
+    int known = l->proof == PROOF_PASSWORD ? config_recall(buf_slice(&l->name), buf_slice(&l->password), &user) : 0;
+    if (known == 0)
+        return fault_result(c, fault);
+    user_unref(&l->user);
+    l->user = user;
+    if (is_locked_out(c, slice_from_string(user->id)))
+        return ACTION_REFUSED;
+    if (known < 0) {
+        note_intruder(c);
+        return fault_result(c, fault);
+    }
+    counter_add(c->session.counters, COUNTER_REMEMBERED, 1);
+    log_normal("login", "%s session %llu: the directory is not reachable: %s is let in by a remembered password", service_word(c->room->service),
+               (unsigned long long)c->session.id, user->id);
+    return admit(c, l, &(struct fault){ .class = FAULT_NONE });
+}
+
+static bool is_away(const struct fault *fault)
+{
+    return fault->class == FAULT_UNREACHABLE || fault->class == FAULT_TIMEOUT;
+}
+
+/* A password was verified, or not. */
+static enum action_result password_result(struct conn *c, struct look_up *l, int rc, const struct fault *fault)
+{
+    if (rc == 0) {
+        config_remember(buf_slice(&l->name), l->user, buf_slice(&l->password));
+        return admit(c, l, fault);
+    }
+    if (is_away(fault))
+        return recall(c, l, fault);
+    config_forget(buf_slice(&l->name), buf_slice(&l->password));
+    return fault_result(c, fault);
+}
+
+static enum action_result find_keys(struct conn *c, struct look_up *l)
+{
+    struct fault fault;
+    return config_find_keys(buf_slice(&l->name), &l->keys, &l->keys_dn, &fault) == 0 ? ACTION_OK : fault_result(c, &fault);
+}
+
+/* What the mechanism has shown. */
+static enum action_result take_proof(struct conn *c, struct look_up *l)
+{
+    struct fault fault = { .class = FAULT_NONE };
+    bool shown = l->proof == PROOF_CERTIFICATE || (l->proof == PROOF_SHOWN && l->keys_dn != NULL && strcmp(l->keys_dn, l->user->dn) == 0);
+    if (shown)
+        return admit(c, l, &fault);
+    fault_set(&fault, FAULT_AUTHENTICATION, 0, "the client does not know it");
+    return fault_result(c, &fault);
+}
+
 static enum action_result log_in(struct conn *c, struct look_up *l)
 {
     struct fault fault = { .class = FAULT_NONE };
-    if (l->name.len == 0 || l->password.len == 0 || slice_has_nul(buf_slice(&l->name))) {
+    if (!is_complete(l)) {
         note_login(c, COUNTER_BAD_PASSWORD, "name or password empty or too long", "");
         return ACTION_REFUSED;
     }
+    if (l->proof == PROOF_KEYS)
+        return find_keys(c, l);
     user_unref(&l->user);
-    if (config_find_user(buf_slice(&l->name), &l->user, &fault) < 0)
-        return fault_result(c, &fault);
+    if (mechanisms_find_user(c, &fault) < 0)
+        return is_away(&fault) ? recall(c, l, &fault) : fault_result(c, &fault);
     if (is_locked_out(c, slice_from_string(l->user->id)))
         return ACTION_REFUSED;
+    if (l->proof != PROOF_PASSWORD)
+        return take_proof(c, l);
     fault.error = 0;
-    if (config_verify_user(l->user, buf_slice(&l->password), &fault) < 0)
-        return fault_result(c, &fault);
-    return admit(c, l, &fault);
+    int rc = config_verify_user(l->user, buf_slice(&l->password), &fault);
+    return password_result(c, l, rc, &fault);
 }
 
 static bool is_ours(struct slice address)
@@ -224,6 +296,11 @@ void look_up_finish(struct conn *conn)
 /* The directory has verified the user, or not: now the mailbox. */
 static void login_ended(struct conn *c)
 {
+    if (c->look_up->proof == PROOF_KEYS) {
+        c->session.keys = c->look_up->result == ACTION_OK ? &c->look_up->keys : NULL;
+        conn_action_ended(c, c->look_up->result);
+        return;
+    }
     bool asked = c->look_up->result == ACTION_OK && reach_begin(c);
     buf_wipe(&c->look_up->password);
     if (!asked)
@@ -325,7 +402,7 @@ static void bind_moved(void *arg)
         ask_in_thread(c);
         return;
     }
-    l->result = rc == 0 ? admit(c, l, &fault) : fault_result(c, &fault);
+    l->result = password_result(c, l, rc, &fault);
     end_here(c);
 }
 
@@ -336,6 +413,10 @@ static bool begin_login(struct conn *c)
     l->result = ACTION_UNAVAILABLE;
     if (c->state != CONN_OPEN || is_too_late(c))
         return false;
+    if (l->proof != PROOF_PASSWORD) {
+        ask_in_thread(c);
+        return true;
+    }
     bool kept = config_find_kept_user(buf_slice(&l->name), &l->user);
     if (is_locked_out(c, kept ? slice_from_string(l->user->id) : buf_slice(&l->name))) {
         l->result = ACTION_REFUSED;

@@ -2,14 +2,16 @@
 check_PROGRAMS += tests/e2e/config_driver
 tests_e2e_config_driver_SOURCES = tests/e2e/config_driver.c
 tests_e2e_config_driver_CFLAGS = $(AM_CFLAGS) $(LDAP_CFLAGS)
-tests_e2e_config_driver_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS)
+tests_e2e_config_driver_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/sasl/libsasl.a src/net/libnet.a src/base/libbase.a $(LDAP_LIBS) \
+	$(GSASL_LIBS) $(NET_LIBS)
 EXTRA_DIST += tests/e2e/directory.py tests/e2e/watch.py tests/e2e/schema.py
 
 check_PROGRAMS += tests/unit/test_config
 TESTS += tests/unit/test_config
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
-tests_unit_test_config_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS) $(UNIT_LIBS)
+tests_unit_test_config_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/sasl/libsasl.a src/net/libnet.a src/base/libbase.a $(LDAP_LIBS) \
+	$(GSASL_LIBS) $(NET_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_rights
 TESTS += tests/unit/test_rights

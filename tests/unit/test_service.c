@@ -268,6 +268,45 @@ int config_verify_user(const struct user *user, struct slice password, struct fa
     return slice_ends_with(password, "good") ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "invalid credentials");
 }
 
+int config_find_keys(struct slice name, struct sasl_keys *out, char **dn_out, struct fault *fault)
+{
+    if (atomic_load(&directory_away))
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "away");
+    *out = (struct sasl_keys){ .iterations = 4096, .salt_len = 1 };
+    *dn_out = slice_starts_with(name, "joe") ? slice_to_string(name) : NULL;
+    return 0;
+}
+
+static _Atomic int remembered;
+
+void config_remember(struct slice name, struct user *user, struct slice password)
+{
+    (void)name, (void)user, (void)password;
+    atomic_fetch_add(&remembered, 1);
+}
+
+/* "joe4 good" was a short time ago. */
+int config_recall(struct slice name, struct slice password, struct user **out)
+{
+    if (!slice_is(name, "joe4"))
+        return 0;
+    struct user *u = MEM_NEW(struct user);
+    u->references = 1;
+    u->id = slice_to_string(name);
+    u->dn = slice_to_string(name);
+    u->mailbox_dir = (char *)"here";
+    u->built_ms = atomic_load(&users_version);
+    u->post_office = &office;
+    u->pop3.allowed = true;
+    *out = u;
+    return slice_is(password, "good") ? 1 : -1;
+}
+
+void config_forget(struct slice name, struct slice password)
+{
+    (void)name, (void)password;
+}
+
 bool config_find_kept_user(struct slice name, struct user **out)
 {
     (void)name;
@@ -674,7 +713,15 @@ static void echo_line(struct session *s, struct slice line)
         struct slice name;
         slice_split(&rest, ' ', &name);
         session_login(s, name, rest);
-    } else if (slice_is(word, "resolve"))
+    } else if (slice_is(word, "keys"))
+        session_authenticate(s, PROOF_KEYS, rest, SLICE_NONE);
+    else if (slice_is(word, "shown"))
+        session_authenticate(s, PROOF_SHOWN, rest, SLICE_NONE);
+    else if (slice_is(word, "wrong"))
+        session_authenticate(s, PROOF_WRONG, rest, SLICE_NONE);
+    else if (slice_is(word, "certificate"))
+        session_authenticate(s, PROOF_CERTIFICATE, rest, SLICE_NONE);
+    else if (slice_is(word, "resolve"))
         session_resolve(s, rest);
     else if (slice_is(word, "step"))
         session_step(s, echo_step);
@@ -705,6 +752,8 @@ static void echo_result(struct session *s)
         session_step(s, echo_step);
         return;
     }
+    if (slice_is(buf_slice(&e->doing), "keys"))
+        CU_ASSERT_EQUAL(s->keys != NULL && s->keys->iterations == 4096, s->result == ACTION_OK);
     buf_printf(&s->out, "%.*s %s\r\n", SLICE_ARG(buf_slice(&e->doing)), words[s->result]);
     user_unref(&s->recipient);
 }
@@ -1196,6 +1245,55 @@ static void test_login(void)
     say(imap, "login joe good\r\n");
     EXPECT(imap, "login refused");
     close(imap);
+    site_stop(&site);
+}
+
+/* Logins without a password: only who was shown keys of a user gets in, and only as that user. */
+static void test_proofs(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    static const struct { const char *line, *answer; bool slow; } rows[] = {
+        { "shown joe\r\n", "shown refused", true },       { "keys nobody\r\n", "keys ok", false },
+        { "shown nobody\r\n", "shown refused", true },    { "keys joe\r\n", "keys ok", false },
+        { "shown joe2\r\n", "shown refused", true },      { "keys joe\r\n", "keys ok", false },
+        { "wrong joe\r\n", "wrong refused", true },       { "shown joe\r\n", "shown refused", true },
+        { "certificate \r\n", "certificate refused", true }, { "certificate joe\r\n", "certificate refused", true },
+        { "keys off\r\n", "keys ok", false },             { "shown off\r\n", "shown refused", true },
+        { "keys joe\r\n", "keys ok", false },             { "shown joe\r\n", "shown ok", false },
+    };
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t before = clock_monotonic_ms();
+        say(fd, rows[i].line);
+        EXPECT(fd, rows[i].answer);
+        CU_ASSERT_EQUAL(clock_monotonic_ms() - before >= 140, rows[i].slow);
+    }
+    close(fd);
+    site_stop(&site);
+}
+
+/* With the directory away, only a password that was right a short time ago opens. */
+static void test_remembered(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    atomic_store(&remembered, 0);
+    say(fd, "login joe bad\r\nlogin joe good\r\n");
+    EXPECT(fd, "login refused");
+    EXPECT(fd, "login ok");
+    CU_ASSERT_EQUAL(atomic_load(&remembered), 1);
+    atomic_store(&directory_away, true);
+    say(fd, "keys joe\r\nlogin joe good\r\nlogin joe4 bad\r\nlogin joe4 good\r\n");
+    EXPECT(fd, "keys unavailable");
+    EXPECT(fd, "login unavailable");
+    EXPECT(fd, "login unavailable");
+    EXPECT(fd, "login ok");
+    atomic_store(&directory_away, false);
+    close(fd);
     site_stop(&site);
 }
 
@@ -1740,6 +1838,8 @@ static const struct unit_test tests[] = {
     { "resize", test_resize },
     { "session", test_session },
     { "login", test_login },
+    { "proofs", test_proofs },
+    { "remembered", test_remembered },
     { "revocation", test_revocation },
     { "connections of a user", test_user_connections },
     { "new limits", test_new_limits },

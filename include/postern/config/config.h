@@ -7,6 +7,7 @@
 #include "postern/config/snapshot.h"
 #include "postern/config/switches.h"
 #include "postern/config/user.h"
+#include "postern/sasl/sasl.h"
 
 struct directory_bind;
 struct directory_options;     /* postern/directory/directory.h: URIs, bind DN, password file, EXTERNAL, CA file */
@@ -50,6 +51,18 @@ struct directory_bind *config_verify_begin(const struct user *user, struct slice
 int config_verify_fd(const struct directory_bind *bind);
 int config_verify_take(struct directory_bind **bind, struct fault *fault);
 void config_verify_drop(struct directory_bind **bind);
+/* [T] What SCRAM compares with: the name's authPassword (RFC 5803), *dn_out then the DN, the caller's. A name that has none, or is nobody's, gets keys that
+ * nobody can tell from others, and *dn_out is NULL. Faults: the directory. */
+int config_find_keys(struct slice name, struct sasl_keys *out, char **dn_out, struct fault *fault);
+
+/* [L] The password of that name is right: remembered for as long as the agent's settings say, by default not at all. */
+void config_remember(struct slice name, struct user *user, struct slice password);
+/* [L] While the directory is not reachable: 1: it was right a short time ago, and nothing of the user is known to have changed; -1: another one was; 0: nothing
+ * is known. The user, unless 0, is the caller's. */
+int config_recall(struct slice name, struct slice password, struct user **out);
+/* [L] The directory has refused it. */
+void config_forget(struct slice name, struct slice password);
+
 /* [L] Cheap. False once something of the user changed since it was built: its entry, its distribution lists, the snapshot, or its time
  * is over. An ldapmodify is known here as soon as its notice has arrived, normally within a millisecond of its answer; from a directory that
  * gives no notices of users, any user is out of date after a minute. */

@@ -16,6 +16,9 @@ void tls_context_free(struct tls_context **context);
  * of the files; 0 until they change). certificate_file NULL: no TLS from now on. Reads the disk: not on a loop. */
 int tls_context_load(struct tls_context *context, const char *certificate_file, const char *key_file, bool again,
                      struct fault *fault);
+/* Clients may show a certificate that one of these authorities (PEM; NULL: none is asked for) has issued: see peer.h. One that shows no such certificate
+ * is connected all the same. In force with the next tls_context_load, which reads this file as the others. */
+void tls_context_set_client_ca(struct tls_context *context, const char *file);
 bool tls_context_is_ready(struct tls_context *context);
 
 #endif

@@ -54,4 +54,8 @@ BOOLEAN(intruder_detection, "posternIntruderDetection", true, "Locks a name afte
 NUMBER(intruder_attempts, "posternIntruderAttempts", 5, 1, 1000, "Failed logins after which a name is locked.")
 NUMBER(intruder_reset_minutes, "posternIntruderResetMinutes", 15, 1, 1440, "Minutes after the last failed login after which it is forgotten.")
 NUMBER(intruder_lockout_minutes, "posternIntruderLockoutMinutes", 30, 0, 10080, "Minutes that a name stays locked; 0 = until an administrator unlocks it.")
+NUMBER(remember_seconds, "posternRememberSeconds", 0, 0, 86400, "Seconds for which a verified password is remembered, as a keyed hash, for the time that the directory is not reachable; 0 = not.")
+BOOLEAN(scram, "posternScram", false, "Offers SCRAM-SHA-256, for directories that hold authPassword values (RFC 5803).")
+NUMBER(scram_iterations, "posternScramIterations", 4096, 4096, 10000000, "Iteration count told for names without an authPassword value: as those of the directory, so that nobody can tell.")
+TEXT(tls_client_ca, "posternTlsClientCa", "File with the certificates (PEM), below the TLS directory, of those who may issue certificates of clients, for login by SASL EXTERNAL.")
 WORD(log_level, "posternLogLevel", log_level, LOG_NORMAL, "How much is logged.")

@@ -16,3 +16,4 @@ X(PASSWORD_EXPIRED, "password expired", "logins refused because the password has
 X(PASSWORD_MUST_CHANGE, "password must change", "logins refused because the directory wants the password changed first")
 X(PASSWORD_GRACE, "password grace", "logins with an expired password that the directory still let in")
 X(INTRUDER, "intruder", "logins refused because the name is locked after failed logins")
+X(REMEMBERED, "remembered", "logins by a remembered password while the directory was not reachable")

@@ -1,0 +1,178 @@
+/* Verified passwords, each as a keyed hash under a key that lives and dies with the process. Called at logins, from threads and loops. A user is forgotten with
+ * its time, with any change that the directory tells of, and with any change of the configuration. One name of a user at a time is remembered. */
+#include "remembered.h"
+
+#include <pthread.h>
+
+#include "postern/base/buf.h"
+#include "postern/base/clock.h"
+#include "postern/base/map.h"
+#include "postern/base/memory.h"
+#include "postern/base/secret.h"
+#include "postern/config/config.h"
+#include "postern/net/keyed_hash.h"
+#include "users.h"
+
+enum { REMEMBERED_MAX = 10000, NAME_OCTETS = 320 };
+
+struct remembered {
+    char *name;
+    struct user *user;
+    uint64_t until_ms;
+    unsigned char hash[KEYED_HASH_SIZE];
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct map by_name, by_uuid;
+static unsigned char key[KEYED_HASH_SIZE];
+static bool has_key;
+
+static void forget(struct remembered *r)
+{
+    map_remove(&by_name, slice_from_string(r->name));
+    map_remove(&by_uuid, slice_from_string(r->user->uuid));
+    user_unref(&r->user);
+    secret_wipe(r->hash, sizeof(r->hash));
+    mem_free(&r->name);
+    mem_release(r);
+}
+
+struct gathering {
+    struct remembered **all;
+    size_t count;
+    uint64_t now_ms;      /* UINT64_MAX: all of them */
+};
+
+static void gather(struct slice name, void *value, void *context)
+{
+    (void)name;
+    struct gathering *g = context;
+    struct remembered *r = value;
+    if (r->until_ms <= g->now_ms)
+        g->all[g->count++] = r;
+}
+
+static void forget_until(uint64_t now_ms)
+{
+    struct gathering g = { MEM_NEW_ARRAY(struct remembered *, by_name.count + 1), 0, now_ms };
+    map_for_each(&by_name, gather, &g);
+    for (size_t i = 0; i < g.count; i++)
+        forget(g.all[i]);
+    mem_free(&g.all);
+}
+
+void remembered_clear(void)
+{
+    pthread_mutex_lock(&mutex);
+    forget_until(UINT64_MAX);
+    map_fini(&by_name);
+    map_fini(&by_uuid);
+    pthread_mutex_unlock(&mutex);
+}
+
+void remembered_note(const char *uuid)
+{
+    pthread_mutex_lock(&mutex);
+    struct remembered *r = by_uuid.count > 0 ? map_get(&by_uuid, slice_from_string(uuid)) : NULL;
+    if (r != NULL)
+        forget(r);
+    pthread_mutex_unlock(&mutex);
+}
+
+/* Under the lock. */
+static void hash_of(const struct user *user, struct slice password, unsigned char out[KEYED_HASH_SIZE])
+{
+    struct buf text = { .cap = 0 };
+    if (!has_key)
+        secret_random(key, sizeof(key));
+    has_key = true;
+    struct slice dn = slice_from_string(user->dn);
+    buf_reserve(&text, dn.len + 1 + password.len);
+    buf_append(&text, dn);
+    buf_append_byte(&text, '\0');
+    buf_append(&text, password);
+    keyed_hash(key, buf_slice(&text), out);
+    buf_wipe(&text);
+}
+
+static bool fold(struct slice name, char lower[NAME_OCTETS], struct slice *out)
+{
+    if (name.len == 0 || name.len > NAME_OCTETS || slice_has_nul(name))
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        lower[i] = ascii_lower(name.data[i]);
+    *out = slice_make(lower, name.len);
+    return true;
+}
+
+static bool is_good(const struct remembered *r, uint64_t now_ms)
+{
+    return now_ms < r->until_ms && !users_is_known_changed(r->user);
+}
+
+void config_remember(struct slice name, struct user *user, struct slice password)
+{
+    char lower[NAME_OCTETS];
+    struct slice folded;
+    uint64_t now = clock_monotonic_ms(), seconds = user->snapshot->agent.remember_seconds;
+    if (seconds == 0 || user->uuid[0] == '\0' || !fold(name, lower, &folded))
+        return;
+    pthread_mutex_lock(&mutex);
+    struct remembered *r = map_get(&by_name, folded);
+    if (r != NULL)
+        forget(r);
+    if ((r = map_get(&by_uuid, slice_from_string(user->uuid))) != NULL)
+        forget(r);
+    if (by_name.count >= REMEMBERED_MAX)
+        forget_until(now);
+    if (by_name.count < REMEMBERED_MAX) {
+        r = MEM_NEW(struct remembered);
+        r->name = slice_to_string(folded);
+        r->user = user_ref(user);
+        r->until_ms = now + seconds * 1000;
+        hash_of(user, password, r->hash);
+        map_put(&by_name, folded, r);
+        map_put(&by_uuid, slice_from_string(user->uuid), r);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+int config_recall(struct slice name, struct slice password, struct user **out)
+{
+    char lower[NAME_OCTETS];
+    unsigned char hash[KEYED_HASH_SIZE];
+    struct slice folded;
+    int result = 0;
+    if (!fold(name, lower, &folded))
+        return 0;
+    pthread_mutex_lock(&mutex);
+    struct remembered *r = map_get(&by_name, folded);
+    if (r != NULL && !is_good(r, clock_monotonic_ms())) {
+        forget(r);
+        r = NULL;
+    }
+    if (r != NULL) {
+        hash_of(r->user, password, hash);
+        result = secret_is_equal(hash, sizeof(hash), r->hash, sizeof(r->hash)) ? 1 : -1;
+        *out = user_ref(r->user);
+        secret_wipe(hash, sizeof(hash));
+    }
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
+
+void config_forget(struct slice name, struct slice password)
+{
+    struct user *user = NULL;
+    char lower[NAME_OCTETS];
+    struct slice folded;
+    int known = config_recall(name, password, &user);
+    user_unref(&user);
+    if (known != 1)
+        return;
+    pthread_mutex_lock(&mutex);
+    struct remembered *r = fold(name, lower, &folded) ? map_get(&by_name, folded) : NULL;
+    if (r != NULL)
+        forget(r);
+    pthread_mutex_unlock(&mutex);
+}
