@@ -26,7 +26,7 @@ static int take_credentials(struct sasl_server *server, Gsasl_session *session)
     const char *password = gsasl_property_fast(session, GSASL_PASSWORD);
     if (name != NULL && server->name == NULL)
         server->name = mem_strdup(name);
-    server->refused = name == NULL || *name == '\0' || password == NULL || (as != NULL && *as != '\0' && strcmp(as, name) != 0);
+    server->refused = name == NULL || *name == '\0' || password == NULL || *password == '\0' || (as != NULL && *as != '\0' && strcmp(as, name) != 0);
     if (server->refused)
         return GSASL_AUTHENTICATION_ERROR;
     server->password = mem_strdup(password);

@@ -66,8 +66,7 @@ static void close_sessions(struct gateway *g, struct room *room, enum close_reas
 
 /* --- TLS files --------------------------------------------------------------------------------------------------------------- */
 
-/* The file that the setting names, if it lies below the TLS directory (architecture, decision 11); NULL if not or if there is none. */
-static char *tls_path(const struct gateway *g, const char *name)
+char *gateway_tls_path(const struct gateway *g, const char *name)
 {
     struct slice dir = slice_from_string(g->options->tls_dir), file = slice_from_string(name), part;
     if (name == NULL || dir.len == 0)
@@ -94,7 +93,7 @@ static bool load_tls(struct gateway *g)
         return false;
     struct fault fault;
     const struct agent_settings *a = &snapshot->agent;
-    char *certificate = tls_path(g, a->tls_certificate), *key = tls_path(g, a->tls_key), *client_ca = tls_path(g, a->tls_client_ca);
+    char *certificate = gateway_tls_path(g, a->tls_certificate), *key = gateway_tls_path(g, a->tls_key), *client_ca = gateway_tls_path(g, a->tls_client_ca);
     bool again = atomic_exchange(&g->tls_again, false);
     if ((a->tls_certificate != NULL && certificate == NULL) || (a->tls_key != NULL && key == NULL) ||
         (a->tls_client_ca != NULL && client_ca == NULL)) {

@@ -85,4 +85,7 @@ const char *fair_key_of(const struct post_office *office);
 /* For a key that a protocol has set: a post office of this snapshot gives its stable key and name; others stay as they are. */
 const void *fair_key_stable(const struct snapshot *snapshot, const void *key, const char **label_out);
 
+/* The file that a setting names, if it lies below the TLS directory (architecture, decision 11), to be freed; NULL if not or if there is none. Any thread. */
+char *gateway_tls_path(const struct gateway *g, const char *name);
+
 #endif

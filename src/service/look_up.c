@@ -54,9 +54,17 @@ static bool is_locked_out(const struct conn *c, struct slice name)
     return true;
 }
 
+/* Tokens and certificates cannot be guessed: they neither lock a name nor are kept out by its lock. */
+static bool is_guess(const struct look_up *l)
+{
+    return l->proof != PROOF_TOKEN && l->proof != PROOF_CERTIFICATE;
+}
+
 static void note_intruder(const struct conn *c)
 {
     const struct look_up *l = c->look_up;
+    if (!is_guess(l))
+        return;
     struct slice name = l->user != NULL ? slice_from_string(l->user->id) : buf_slice(&l->name);
     if (intruder_note_failure(c->gateway->options->intruders, &c->session.snapshot->agent, name, l->user != NULL, clock_monotonic_ms()))
         log_warning("login", "\"%.*s\" is locked after failed logins, the last one from %s", SLICE_ARG(name), c->session.peer);
@@ -86,7 +94,7 @@ static enum action_result fault_result(struct conn *c, const struct fault *fault
         return ACTION_REFUSED;
     }
     if (fault->class == FAULT_AUTHENTICATION || fault->class == FAULT_INVALID || fault->class == FAULT_DENIED) {
-        note_login(c, COUNTER_BAD_PASSWORD, "bad password", fault->text);
+        note_login(c, COUNTER_BAD_PASSWORD, is_guess(c->look_up) ? "bad password" : "not accepted", fault->text);
         if (fault->class == FAULT_AUTHENTICATION)
             note_intruder(c);
         return ACTION_REFUSED;
@@ -179,7 +187,7 @@ static enum action_result find_keys(struct conn *c, struct look_up *l)
 static enum action_result take_proof(struct conn *c, struct look_up *l)
 {
     struct fault fault = { .class = FAULT_NONE };
-    bool shown = l->proof == PROOF_CERTIFICATE || (l->proof == PROOF_SHOWN && l->keys_dn != NULL && strcmp(l->keys_dn, l->user->dn) == 0);
+    bool shown = !is_guess(l) || (l->proof == PROOF_SHOWN && l->keys_dn != NULL && strcmp(l->keys_dn, l->user->dn) == 0);
     if (shown)
         return admit(c, l, &fault);
     fault_set(&fault, FAULT_AUTHENTICATION, 0, "the client does not know it");
@@ -198,7 +206,7 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
     user_unref(&l->user);
     if (mechanisms_find_user(c, &fault) < 0)
         return is_away(&fault) ? recall(c, l, &fault) : fault_result(c, &fault);
-    if (is_locked_out(c, slice_from_string(l->user->id)))
+    if (is_guess(l) && is_locked_out(c, slice_from_string(l->user->id)))
         return ACTION_REFUSED;
     if (l->proof != PROOF_PASSWORD)
         return take_proof(c, l);

@@ -4,9 +4,13 @@
 
 #include <string.h>
 
+#include "postern/base/clock.h"
+#include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
 #include "postern/net/peer.h"
+#include "postern/net/public_key.h"
+#include "postern/sasl/jwt.h"
 
 enum { NAMES_OCTETS = 4096 };
 
@@ -50,7 +54,8 @@ void mechanisms_refresh(struct conn *conn, enum tls_mode mode)
     struct session *s = &conn->session;
     const struct agent_settings *agent = &s->snapshot->agent;
     const struct tls_facts *facts = conn->tls_facts;
-    s->sasl = (struct sasl_offer){ .scram = agent->scram && (s->tls || mode != TLS_REQUIRED) };
+    s->sasl = (struct sasl_offer){ .scram = agent->scram && (s->tls || mode != TLS_REQUIRED),
+                                   .token = agent->token_key != NULL && agent->token_issuer != NULL && agent->token_audience != NULL };
     if (facts == NULL)
         return;
     s->sasl.certificate = agent->tls_client_ca != NULL && facts->names.len > 0;
@@ -75,6 +80,48 @@ static int find_by_certificate(struct conn *c, struct user **out, struct fault *
     return -1;
 }
 
+/* --- whose token ------------------------------------------------------------------------------------------------------------- */
+
+static int check_signature(struct conn *c, const struct jwt *jwt, struct fault *fault)
+{
+    enum signature_kind kind = jwt->algorithm == JWT_RS256 ? SIGNATURE_RS256 : SIGNATURE_ES256;
+    char *file = gateway_tls_path(c->gateway, c->session.snapshot->agent.token_key);
+    int rc = file != NULL ? public_key_verify(file, kind, jwt->text, buf_slice(&jwt->signature), fault)
+                          : fault_set(fault, FAULT_INVALID, 0, "the file of posternTokenKey is not below the TLS directory");
+    mem_free(&file);
+    if (rc < 0) {
+        log_error("login", "tokens cannot be verified: %s", fault->text);
+        fault->class = FAULT_UNREACHABLE;
+        return -1;
+    }
+    return rc == 1 ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "token: the signature is not good");
+}
+
+static int read_token(struct conn *c, struct slice token, struct buf *name, struct fault *fault)
+{
+    const struct agent_settings *agent = &c->session.snapshot->agent;
+    struct jwt jwt;
+    struct jwt_rules rules = { agent->token_issuer, agent->token_audience, agent->token_claim != NULL ? agent->token_claim : "sub", clock_wall().tv_sec };
+    if (rules.issuer == NULL || rules.audience == NULL)
+        return fault_set(fault, FAULT_AUTHENTICATION, 0, "tokens are not taken any more");
+    const char *why = jwt_read(token, &jwt);
+    int rc = why == NULL ? check_signature(c, &jwt, fault) : 0;
+    if (why == NULL && rc == 0)
+        why = jwt_judge(&jwt, &rules, name);
+    jwt_fini(&jwt);
+    return why == NULL ? rc : fault_set(fault, FAULT_AUTHENTICATION, 0, "token: %s", why);
+}
+
+static int find_by_token(struct conn *c, struct user **out, struct fault *fault)
+{
+    struct buf name = { .cap = 0 };
+    int rc = read_token(c, buf_slice(&c->look_up->password), &name, fault);
+    if (rc == 0)
+        rc = config_find_user(buf_slice(&name), out, fault);
+    buf_fini(&name);
+    return rc;
+}
+
 /* Who is asked for must be who was shown. */
 static int check_name(struct slice name, const struct user *shown, struct fault *fault)
 {
@@ -91,9 +138,12 @@ static int check_name(struct slice name, const struct user *shown, struct fault 
 int mechanisms_find_user(struct conn *conn, struct fault *fault)
 {
     struct look_up *l = conn->look_up;
-    if (l->proof != PROOF_CERTIFICATE)
+    if (l->proof != PROOF_CERTIFICATE && l->proof != PROOF_TOKEN)
         return config_find_user(buf_slice(&l->name), &l->user, fault);
-    if (find_by_certificate(conn, &l->user, fault) < 0)
+    int rc = l->proof == PROOF_TOKEN ? find_by_token(conn, &l->user, fault) : find_by_certificate(conn, &l->user, fault);
+    if (l->proof == PROOF_TOKEN)
+        buf_wipe(&l->password);   /* it is no password for a POA */
+    if (rc < 0)
         return -1;
     return check_name(buf_slice(&l->name), l->user, fault);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Logins by every mechanism, with real clients against a whole site: PLAIN and LOGIN, SCRAM-SHA-256 with and without channel binding (GNU SASL's own client), a
-client certificate; the directory's password policy; passwords remembered while the directory is away."""
+client certificate, bearer tokens; the directory's password policy; passwords remembered while the directory is away."""
 import base64
 import hashlib
 import hmac
@@ -266,6 +266,50 @@ authPassword: {scram_value(cls.password)}
             self.assertEqual([line[:3] for line in done.stdout.splitlines()][:4], ["+OK"] * 4, done.stdout)
         finally:
             self.set(posternTlsClientCa=None)
+
+    # --- tokens
+    def token(self, key, header='{"alg":"RS256"}', **claims):
+        whole = {"iss": "https://id.example.org", "aud": ["postern", "other"], "exp": int(time.time()) + 600, "email": "alice@example.org", **claims}
+        encode = lambda part: base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+        text = encode(header.encode()) + "." + encode(json.dumps({k: v for k, v in whole.items() if v is not None}).encode())
+        signed = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=text.encode(), stdout=subprocess.PIPE, check=True).stdout
+        return f"{text}.{encode(signed)}"
+
+    def test_tokens(self):
+        tls = os.path.join(self.site.dir, "tls")
+        for name in ("token", "stranger"):
+            subprocess.run(f"openssl genrsa -out {tls}/{name}.key 2048 && openssl rsa -in {tls}/{name}.key -pubout -out {tls}/{name}.pub",
+                           shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        key, stranger = f"{tls}/token.key", f"{tls}/stranger.key"
+        bearer = lambda token, user="": self.imap("OAUTHBEARER", lambda _: f"n,{'a=' + user if user else ''},\1auth=Bearer {token}\1\1".encode(), tls=True)
+        google = lambda token, user: self.imap("XOAUTH2", lambda _: f"user={user}\1auth=Bearer {token}\1\1".encode(), tls=True)
+        self.assertNotIn("OAUTHBEARER", self.mechanisms(tls=True))
+        self.set(posternTokenKey="token.pub", posternTokenIssuer="https://id.example.org", posternTokenClaim="email")
+        self.assertNotIn("OAUTHBEARER", self.mechanisms(tls=True))      # for whom, is not said
+        self.set(posternTokenAudience="postern")
+        try:
+            self.assertLessEqual({"OAUTHBEARER", "XOAUTH2"}, self.mechanisms(tls=True))
+            good = self.token(key)
+            self.assertIsNone(bearer(good))
+            self.assertIsNone(bearer(good, "alice"))
+            self.assertIsNone(google(good, "alice@example.org"))
+            now = int(time.time())
+            for token, user in ((good, "bob"), (self.token(stranger), ""), (self.token(key, exp=now - 60), ""), (self.token(key, aud="other"), ""),
+                                (self.token(key, iss="https://elsewhere"), ""), (self.token(key, email="nobody@example.org"), ""),
+                                (self.token(key, email=None), ""), (self.token(key, header='{"alg":"none"}'), ""), (self.password, "alice")):
+                self.assertIn(REFUSED, bearer(token, user))
+            done = subprocess.run(["curl", "-sS", f"imaps://localhost:{self.site.imaps}/INBOX", "--cacert", self.site.env["POSTERN_CA_FILE"], "--user", "alice",
+                                   "--oauth2-bearer", good, "-X", "NOOP"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            # The key is another one from now on: no restart.
+            os.rename(f"{tls}/stranger.pub", f"{tls}/token.pub")
+            self.assertIn(REFUSED, bearer(good))
+            self.assertIsNone(bearer(self.token(stranger)))
+            os.unlink(f"{tls}/token.pub")
+            self.assertIn("UNAVAILABLE", bearer(self.token(stranger)))
+            self.assertNotIn(good.split(".")[2], self.site.log())
+        finally:
+            self.set(posternTokenKey=None, posternTokenIssuer=None, posternTokenAudience=None, posternTokenClaim=None)
 
     # --- the directory's password policy
     def policy(self, **values):

@@ -1,11 +1,11 @@
 # Fuzz targets: configure --enable-fuzzers CC=clang builds them; `make fuzz-smoke` runs each for FUZZ_SECONDS on its seeds. What a run
 # finds lies in fuzz-work/ of the build directory.
-FUZZ_TARGETS = fuzz_fetch fuzz_imap fuzz_mime fuzz_pop3 fuzz_relay fuzz_smtp
+FUZZ_TARGETS = fuzz_fetch fuzz_imap fuzz_mime fuzz_pop3 fuzz_relay fuzz_sasl fuzz_smtp
 EXTRA_DIST += tests/fuzz/smoke tests/fuzz/seeds
 FUZZ_SECONDS = 10
 .PHONY: fuzz-smoke
 if FUZZERS
-FUZZ_LIST = tests/fuzz/fuzz_fetch tests/fuzz/fuzz_imap tests/fuzz/fuzz_mime tests/fuzz/fuzz_pop3 tests/fuzz/fuzz_relay tests/fuzz/fuzz_smtp
+FUZZ_LIST = tests/fuzz/fuzz_fetch tests/fuzz/fuzz_imap tests/fuzz/fuzz_mime tests/fuzz/fuzz_pop3 tests/fuzz/fuzz_relay tests/fuzz/fuzz_sasl tests/fuzz/fuzz_smtp
 noinst_PROGRAMS += $(FUZZ_LIST)
 FUZZ_FLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 FUZZ_FETCH_LIBS = src/imap/libimap.a src/store/libstore.a src/mime/libmime.a src/base/libbase.a
@@ -30,6 +30,10 @@ tests_fuzz_fuzz_pop3_LDADD = src/pop3/libpop3.a src/session/libsession.a src/sto
 tests_fuzz_fuzz_relay_SOURCES = tests/fuzz/fuzz_relay.c
 tests_fuzz_fuzz_relay_LDFLAGS = $(FUZZ_FLAGS)
 tests_fuzz_fuzz_relay_LDADD = src/imap/libimap.a src/base/libbase.a
+
+tests_fuzz_fuzz_sasl_SOURCES = tests/fuzz/fuzz_sasl.c
+tests_fuzz_fuzz_sasl_LDFLAGS = $(FUZZ_FLAGS)
+tests_fuzz_fuzz_sasl_LDADD = $(FUZZ_SASL_LIBS)
 
 tests_fuzz_fuzz_smtp_SOURCES = tests/fuzz/fuzz_smtp.c tests/unit/smtp_fake.h
 tests_fuzz_fuzz_smtp_LDFLAGS = $(FUZZ_FLAGS)

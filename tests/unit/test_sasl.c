@@ -29,6 +29,7 @@ static const struct exchange exchanges[] = {
     { "plain, options and UTF-8", "PLAIN", { "AGpvZTp2PTEAcMOkc3Mgdw==" }, { NULL }, SASL_DONE, "joe:v=1", "p\xc3\xa4ss w" },
     /* \0\0secret */
     { "plain, no name", "PLAIN", { "AABzZWNyZXQ=" }, { NULL }, SASL_REFUSED, NULL, NULL },
+    { "plain, empty password", "PLAIN", { "AGpvZQA=" }, { NULL }, SASL_REFUSED, "joe", NULL },
     /* \0joe */
     { "plain, no password part", "PLAIN", { "AGpvZQ==" }, { NULL }, SASL_BAD, NULL, NULL },
     /* \0joe\0se\0cret */

@@ -58,4 +58,8 @@ NUMBER(remember_seconds, "posternRememberSeconds", 0, 0, 86400, "Seconds for whi
 BOOLEAN(scram, "posternScram", false, "Offers SCRAM-SHA-256, for directories that hold authPassword values (RFC 5803).")
 NUMBER(scram_iterations, "posternScramIterations", 4096, 4096, 10000000, "Iteration count told for names without an authPassword value: as those of the directory, so that nobody can tell.")
 TEXT(tls_client_ca, "posternTlsClientCa", "File with the certificates (PEM), below the TLS directory, of those who may issue certificates of clients, for login by SASL EXTERNAL.")
+TEXT(token_key, "posternTokenKey", "File with the public keys (PEM), below the TLS directory, that tokens are signed with, RS256 or ES256, for login by OAUTHBEARER and XOAUTH2; offered when posternTokenIssuer and posternTokenAudience are set, too.")
+TEXT(token_issuer, "posternTokenIssuer", "Issuer that tokens must name.")
+TEXT(token_audience, "posternTokenAudience", "Audience that tokens must name.")
+TEXT(token_claim, "posternTokenClaim", "Claim of a token that names the user; default sub.")
 WORD(log_level, "posternLogLevel", log_level, LOG_NORMAL, "How much is logged.")

@@ -1,0 +1,150 @@
+/* Unit tests of one SASL exchange of a session: what the service is asked for, with every mechanism; what the protocol hears. */
+#include "run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "postern/session/exchange.h"
+
+/* --- a service that notes what it is asked for ------------------------------------------------------------------------------- */
+
+static struct {
+    char asked[400];
+    unsigned count;
+} service;
+
+static void fake_login(struct session *session, struct slice name, struct slice password)
+{
+    (void)session;
+    service.count++;
+    snprintf(service.asked, sizeof(service.asked), "login %.*s/%.*s", SLICE_ARG(name), SLICE_ARG(password));
+}
+
+static void fake_authenticate(struct session *session, enum session_proof proof, struct slice name, struct slice secret)
+{
+    static const char *const words[] = {
+        [PROOF_PASSWORD] = "password", [PROOF_KEYS] = "keys", [PROOF_SHOWN] = "shown", [PROOF_WRONG] = "wrong", [PROOF_TOKEN] = "token",
+        [PROOF_CERTIFICATE] = "certificate",
+    };
+    (void)session;
+    service.count++;
+    snprintf(service.asked, sizeof(service.asked), "%s %.*s/%.*s", words[proof], SLICE_ARG(name), SLICE_ARG(secret));
+}
+
+static const struct session_ops ops = { .login = fake_login, .authenticate = fake_authenticate };
+
+static struct session new_session(void)
+{
+    memset(&service, 0, sizeof(service));
+    return (struct session){ .ops = &ops, .clear_login = true, .sasl = { .scram = true, .certificate = true, .token = true } };
+}
+
+static bool cut_at_colon(struct session *session, struct slice full, struct slice *name_out)
+{
+    (void)session;
+    ptrdiff_t colon = slice_find(full, ':');
+    *name_out = colon >= 0 ? slice_part(full, 0, (size_t)colon) : full;
+    return !slice_ends_with(full, "!");
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------------------------- */
+
+static void test_mechanisms(void)
+{
+    static const struct { const char *mechanism, *line; enum exchange_result result; const char *asked; } rows[] = {
+        { "PLAIN", "AGpvZQBzZWNyZXQ=", EXCHANGE_WAIT, "login joe/secret" },
+        { "PLAIN", "AGpvZTp2PTEAcMOkc3Mgdw==", EXCHANGE_WAIT, "login joe/p\xc3\xa4ss w" },
+        { "PLAIN", "AGpvZSEAeA==", EXCHANGE_NAME, "" },                              /* \0joe!\0x */
+        { "PLAIN", "YW5uAGpvZQBzZWNyZXQ=", EXCHANGE_WAIT, "login joe/" },            /* ann\0joe\0secret: refused as a wrong password is */
+        { "PLAIN", "AABzZWNyZXQ=", EXCHANGE_WAIT, "login /" },
+        { "PLAIN", "***", EXCHANGE_BAD, "" },
+        { "PLAIN", "*", EXCHANGE_CANCELLED, "" },
+        { "EXTERNAL", "=", EXCHANGE_WAIT, "certificate /" },
+        { "EXTERNAL", "am9l", EXCHANGE_WAIT, "certificate joe/" },
+        { "XOAUTH2", "dXNlcj1qb2UBYXV0aD1CZWFyZXIgeAEB", EXCHANGE_WAIT, "token joe/x" },
+        { "SCRAM-SHA-256", "biwsbj11c2VyLHI9YWJj", EXCHANGE_WAIT, "keys user/" },    /* n,,n=user,r=abc */
+        { "SCRAM-SHA-256", "eA==", EXCHANGE_BAD, "" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct session s = new_session();
+        struct exchange e = { .take_name = cut_at_colon };
+        CU_ASSERT_TRUE_FATAL(exchange_begin(&e, &s, slice_from_string(rows[i].mechanism)));
+        enum exchange_result result = exchange_line(&e, &s, slice_from_string(rows[i].line));
+        if (result != rows[i].result || strcmp(service.asked, rows[i].asked) != 0)
+            fprintf(stderr, "%s %s: %d, %s\n", rows[i].mechanism, rows[i].line, (int)result, service.asked);
+        CU_ASSERT_EQUAL(result, rows[i].result);
+        CU_ASSERT_STRING_EQUAL(service.asked, rows[i].asked);
+        /* nothing stays but what waits for keys */
+        CU_ASSERT_EQUAL(e.sasl != NULL, strncmp(service.asked, "keys", 4) == 0);
+        exchange_end(&e);
+        exchange_end(&e);
+    }
+}
+
+static void test_offers(void)
+{
+    struct session s = new_session();
+    struct exchange e = { 0 };
+    struct buf words = { 0 };
+    CU_ASSERT_TRUE(exchange_write_mechanisms(&s, &words));
+    CU_ASSERT(slice_is(buf_slice(&words), "PLAIN LOGIN SCRAM-SHA-256 EXTERNAL OAUTHBEARER XOAUTH2"));
+    buf_clear(&words);
+    s.clear_login = false;
+    CU_ASSERT_TRUE(exchange_write_mechanisms(&s, &words));
+    CU_ASSERT(slice_is(buf_slice(&words), "SCRAM-SHA-256 EXTERNAL"));
+    CU_ASSERT_FALSE(exchange_begin(&e, &s, SLICE_LITERAL("PLAIN")));
+    s.sasl = (struct sasl_offer){ .clear = true };   /* what the session says counts */
+    CU_ASSERT_FALSE(exchange_write_mechanisms(&s, &words));
+    buf_fini(&words);
+}
+
+/* The keys come late, or not at all; a wrong proof is the service's to answer. */
+static void test_scram(void)
+{
+    struct sasl_keys keys = { .iterations = 4096, .salt_len = 3, .salt = { 1, 2, 3 } };
+    struct session s = new_session();
+    struct exchange e = { 0 };
+    CU_ASSERT_TRUE_FATAL(exchange_begin(&e, &s, SLICE_LITERAL("SCRAM-SHA-256")));
+    CU_ASSERT_EQUAL(exchange_line(&e, &s, SLICE_NONE), EXCHANGE_CHALLENGE);
+    CU_ASSERT_EQUAL(e.challenge.len, 0);
+    CU_ASSERT_EQUAL(exchange_line(&e, &s, SLICE_LITERAL("biwsbj11c2VyLHI9YWJj")), EXCHANGE_WAIT);
+    s.keys = &keys;
+    CU_ASSERT_EQUAL(exchange_resume(&e, &s, ACTION_OK), EXCHANGE_CHALLENGE);
+    CU_ASSERT(slice_starts_with(buf_slice(&e.challenge), "cj1hY"));   /* r=abc... */
+    /* c=biws,r=abc...,p=(32 octets): the nonce is the server's own, the proof is made up */
+    char text[300];
+    struct buf line = { 0 };
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t len = 0;
+    for (size_t i = 0; i + 3 < e.challenge.len; i += 4) {
+        unsigned bits = 0;
+        for (size_t j = 0; j < 4; j++)
+            bits = bits << 6 | (e.challenge.data[i + j] == '=' ? 0 : (unsigned)(strchr(letters, e.challenge.data[i + j]) - letters));
+        for (size_t j = 3; j-- > 0;)
+            text[len++] = (char)(bits >> (8 * j) & 255);
+    }
+    ptrdiff_t comma = slice_find(slice_make(text, len), ',');
+    char final[400];
+    int final_len = snprintf(final, sizeof(final), "c=biws,%.*s,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", (int)comma, text);
+    sasl_client_base64(slice_make(final, (size_t)final_len), &line);
+    CU_ASSERT_EQUAL(exchange_line(&e, &s, buf_slice(&line)), EXCHANGE_WAIT);
+    CU_ASSERT_STRING_EQUAL(service.asked, "wrong user/");
+    CU_ASSERT_EQUAL(exchange_resume(&e, &s, ACTION_REFUSED), EXCHANGE_LOGIN);
+    buf_fini(&line);
+
+    CU_ASSERT_TRUE_FATAL(exchange_begin(&e, &s, SLICE_LITERAL("SCRAM-SHA-256")));
+    CU_ASSERT_EQUAL(exchange_line(&e, &s, SLICE_LITERAL("biwsbj11c2VyLHI9YWJj")), EXCHANGE_WAIT);
+    s.keys = NULL;
+    CU_ASSERT_EQUAL(exchange_resume(&e, &s, ACTION_UNAVAILABLE), EXCHANGE_LOGIN);
+    CU_ASSERT_PTR_NULL(e.sasl);
+    CU_ASSERT_EQUAL(exchange_resume(&e, &s, ACTION_OK), EXCHANGE_LOGIN);
+    exchange_end(&e);
+}
+
+static const struct unit_test tests[] = {
+    { "mechanisms", test_mechanisms },
+    { "offers", test_offers },
+    { "scram", test_scram },
+};
+
+UNIT_MAIN("exchange", tests)
