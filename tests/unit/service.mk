@@ -1,8 +1,8 @@
 check_PROGRAMS += tests/unit/test_service
 TESTS += tests/unit/test_service
 tests_unit_test_service_SOURCES = tests/unit/test_service.c tests/unit/fake_poa.c tests/unit/fake_poa.h
-tests_unit_test_service_LDADD = src/service/libservice.a src/session/libsession.a src/net/libnet.a src/base/libbase.a \
-	$(UNIT_LIBS) $(NET_LIBS)
+tests_unit_test_service_LDADD = src/service/libservice.a src/session/libsession.a src/sasl/libsasl.a src/net/libnet.a src/base/libbase.a \
+	$(UNIT_LIBS) $(GSASL_LIBS) $(NET_LIBS)
 
 check_PROGRAMS += tests/unit/test_options
 TESTS += tests/unit/test_options
