@@ -13,7 +13,7 @@
 #include "postern/net/keyed_hash.h"
 #include "users.h"
 
-enum { REMEMBERED_MAX = 10000, NAME_OCTETS = 320 };
+enum { REMEMBERED_MAX = 10000, NAME_OCTETS = 320, LOOK_EACH_MS = 1000 };
 
 struct remembered {
     char *name;
@@ -26,6 +26,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct map by_name, by_uuid;
 static unsigned char key[KEYED_HASH_SIZE];
 static bool has_key;
+static uint64_t look_again_ms;
 
 static void forget(struct remembered *r)
 {
@@ -37,34 +38,39 @@ static void forget(struct remembered *r)
     mem_release(r);
 }
 
+static bool is_good(const struct remembered *r, uint64_t now_ms)
+{
+    return now_ms < r->until_ms && !users_is_known_changed(r->user);
+}
+
 struct gathering {
-    struct remembered **all;
+    struct remembered **found;
     size_t count;
-    uint64_t now_ms;      /* UINT64_MAX: all of them */
+    uint64_t now_ms;
+    bool all;
 };
 
 static void gather(struct slice name, void *value, void *context)
 {
     (void)name;
     struct gathering *g = context;
-    struct remembered *r = value;
-    if (r->until_ms <= g->now_ms)
-        g->all[g->count++] = r;
+    if (g->all || !is_good(value, g->now_ms))
+        g->found[g->count++] = value;
 }
 
-static void forget_until(uint64_t now_ms)
+static void forget_many(uint64_t now_ms, bool all)
 {
-    struct gathering g = { MEM_NEW_ARRAY(struct remembered *, by_name.count + 1), 0, now_ms };
+    struct gathering g = { MEM_NEW_ARRAY(struct remembered *, by_name.count + 1), 0, now_ms, all };
     map_for_each(&by_name, gather, &g);
     for (size_t i = 0; i < g.count; i++)
-        forget(g.all[i]);
-    mem_free(&g.all);
+        forget(g.found[i]);
+    mem_free(&g.found);
 }
 
 void remembered_clear(void)
 {
     pthread_mutex_lock(&mutex);
-    forget_until(UINT64_MAX);
+    forget_many(0, true);
     map_fini(&by_name);
     map_fini(&by_uuid);
     pthread_mutex_unlock(&mutex);
@@ -105,11 +111,6 @@ static bool fold(struct slice name, char lower[NAME_OCTETS], struct slice *out)
     return true;
 }
 
-static bool is_good(const struct remembered *r, uint64_t now_ms)
-{
-    return now_ms < r->until_ms && !users_is_known_changed(r->user);
-}
-
 void config_remember(struct slice name, struct user *user, struct slice password)
 {
     char lower[NAME_OCTETS];
@@ -123,8 +124,11 @@ void config_remember(struct slice name, struct user *user, struct slice password
         forget(r);
     if ((r = map_get(&by_uuid, slice_from_string(user->uuid))) != NULL)
         forget(r);
-    if (by_name.count >= REMEMBERED_MAX)
-        forget_until(now);
+    /* Each holds its snapshot: those that are of no use any more go, even if nobody asks for them. */
+    if (now >= look_again_ms) {
+        forget_many(now, false);
+        look_again_ms = now + LOOK_EACH_MS;
+    }
     if (by_name.count < REMEMBERED_MAX) {
         r = MEM_NEW(struct remembered);
         r->name = slice_to_string(folded);
