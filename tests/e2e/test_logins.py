@@ -255,8 +255,11 @@ authPassword: {scram_value(cls.password)}
                 self.assertIsNone(self.imap("EXTERNAL", lambda _: as_name.encode(), tls=True, context=context), (who, as_name))
             for context, as_name in ((address, "bob"), (uid, "alice"), (nobody, ""), (nobody, "alice")):
                 self.assertIn(REFUSED, self.imap("EXTERNAL", lambda _: as_name.encode(), tls=True, context=context), as_name)
-            # A certificate that nobody there has issued is as none; its owner is not kept out.
-            self.assertNotIn("EXTERNAL", self.mechanisms(tls=True, context=own))
+            # A certificate that nobody there has issued, or that is over or for other things, is as none; its owner is not kept out.
+            late = self.certificate("late", "/CN=alice", days="-1")
+            server = self.certificate("purpose", "/CN=alice", "extendedKeyUsage=serverAuth")
+            for context in (own, late, server):
+                self.assertNotIn("EXTERNAL", self.mechanisms(tls=True, context=context))
             self.assertIn("CANNOT", self.imap("EXTERNAL", lambda _: b"", tls=True, context=own))
             self.assertIsNone(self.imap("PLAIN", lambda _: f"\0alice\0{self.password}".encode(), tls=True, context=own))
             self.assertNotIn("EXTERNAL", self.mechanisms(tls=True))
