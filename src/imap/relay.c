@@ -80,7 +80,7 @@ static bool go_direct(struct imap *imap)
 
 static bool can_go_direct(const struct session *session, const struct relay_scan *scan)
 {
-    return session->remote->direct_too && !session->remote->end_wanted && !scan->selected && !scan->sticky &&
+    return session_may_go_directly(session) && !session->remote->end_wanted && !scan->selected && !scan->sticky &&
            relay_scan_is_quiet(scan) && relay_scan_is_between_responses(scan) && !session->eof;
 }
 

@@ -442,7 +442,7 @@ static void go_direct(struct session *session)
 static void lose(struct session *session)
 {
     struct conversation *c = session->state;
-    if (c->activity == ACTIVITY_OPENING && session->remote->direct_too && !session->remote->end_wanted) {
+    if (c->activity == ACTIVITY_OPENING && session_may_go_directly(session) && !session->remote->end_wanted) {
         go_direct(session);
         return;
     }

@@ -146,4 +146,5 @@ const struct session_ops conn_ops = {
     .wake_after = op_wake_after,
     .refresh = op_refresh,
     .drop_remote = reach_drop,
+    .may_go_directly = reach_may_go_directly,
 };

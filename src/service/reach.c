@@ -239,6 +239,11 @@ void reach_free(struct conn *conn)
     mem_free(&conn->reach);
 }
 
+bool reach_may_go_directly(const struct session *session)
+{
+    return poa_fallback(session->user->post_office) == PATH_DIRECT;
+}
+
 static void free_later(void *arg)
 {
     struct conn *c = arg;

@@ -22,5 +22,7 @@ void reach_stop(struct conn *conn);
 void reach_free(struct conn *conn);
 /* session_ops: later, by a message. */
 void reach_drop(struct session *session);
+/* session_ops. */
+bool reach_may_go_directly(const struct session *session);
 
 #endif

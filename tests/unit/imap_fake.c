@@ -222,9 +222,15 @@ static void op_drop_remote(struct session *s)
     s->fallback = true;
 }
 
+static bool op_may_go_directly(const struct session *s)
+{
+    return !((const struct client *)s)->uncompared;
+}
+
 static const struct session_ops ops = {
     .step = op_step, .login = op_login, .start_tls = op_start_tls, .close = op_close, .wake = op_wake,
     .wake_after = op_wake_after, .refresh = op_refresh, .drop_remote = op_drop_remote,
+    .may_go_directly = op_may_go_directly,
 };
 
 void client_init(struct client *client)

@@ -12,6 +12,7 @@ struct client {
     enum action_result login_result;
     bool step_fails;          /* the next step is not run: UNAVAILABLE */
     bool hold;                /* steps are not run until it is false again */
+    bool uncompared;          /* the path may not take the place of the POA */
     bool stuck;               /* the client reads nothing: out is not drained */
     bool closed;
     unsigned wake_after;

@@ -65,9 +65,15 @@ static void op_drop_remote(struct session *s)
     s->fallback = true;
 }
 
+static bool op_may_go_directly(const struct session *s)
+{
+    (void)s;
+    return !fake.uncompared;
+}
+
 static const struct session_ops ops = {
     .step = op_step, .login = op_login, .start_tls = op_start_tls, .close = op_close, .refresh = op_refresh, .wake_after = op_wake_after,
-    .drop_remote = op_drop_remote,
+    .drop_remote = op_drop_remote, .may_go_directly = op_may_go_directly,
 };
 
 static void send_out(void)

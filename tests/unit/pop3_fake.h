@@ -34,6 +34,7 @@ struct fake {
     struct uidset views[32];
     bool trash_exists;
     bool account_fails;
+    bool uncompared;          /* the path may not take the place of the POA */
     bool expunge_fails;
     bool step_fails;          /* the next step is not run: UNAVAILABLE */
     unsigned busy_reads;      /* that many openings of a message find the lock held */

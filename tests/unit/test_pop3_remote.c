@@ -366,6 +366,20 @@ static void test_lost_and_direct(void)
     end();
 }
 
+/* POA and path were not found to show the same mailboxes. */
+static void test_lost_and_not_compared(void)
+{
+    begin("UIDPLUS");
+    remote.direct_too = fake.uncompared = true;
+    fake_feed_text(LOGIN);
+    say(0);
+    remote.eof = true;
+    fake_run();
+    CU_ASSERT_STRING_EQUAL(fake_sent(), ASKED LOST);
+    CU_ASSERT(fake.closed && fake.reason == CLOSE_POA_LOST);
+    end();
+}
+
 static void test_options_that_need_the_direct_way(void)
 {
     begin("UIDPLUS");
@@ -428,7 +442,7 @@ static const struct unit_test tests[] = {
     { "too many messages", test_too_many_messages },
     { "a big TOP", test_big_top },
     { "backpressure", test_backpressure },
-    { "lost, and directly on", test_lost_and_direct },
+    { "lost, and directly on", test_lost_and_direct }, { "lost and not compared", test_lost_and_not_compared },
     { "options that need the direct way", test_options_that_need_the_direct_way },
     { "endings", test_endings },
     { "dates", test_dates },

@@ -181,6 +181,18 @@ static void test_goes_on_directly(void)
     end();
 }
 
+/* POA and path were not found to show the same mailboxes, or not any more. */
+static void test_not_compared(void)
+{
+    log_in();
+    remote.direct_too = true;
+    client.uncompared = true;
+    poa_dies();
+    client_hears("* BYE [UNAVAILABLE] The mailbox is not reachable at the moment.\r\n");
+    CU_ASSERT(client.closed && client.reason == CLOSE_POA_LOST);
+    end();
+}
+
 static void test_cannot_go_on(void)
 {
     static const char *const commands[] = { "a LIST \"\" *\r\n", "a IDLE\r\n", "a APPEND x {4}\r\n", "a APPEND x {4+}\r\nab", "a ENABLE X\r\n" };
@@ -317,7 +329,7 @@ static const struct unit_test tests[] = {
     { "POA dies in a literal", test_poa_dies_in_a_literal },
     { "POA dies, client/server only", test_poa_dies_client_server_only },
     { "POA speaks nonsense", test_poa_speaks_nonsense },
-    { "goes on directly", test_goes_on_directly },
+    { "goes on directly", test_goes_on_directly }, { "not compared", test_not_compared },
     { "cannot go on", test_cannot_go_on },
     { "direct fails too", test_direct_fails_too },
     { "polite end", test_polite_end },

@@ -89,6 +89,7 @@ struct session_ops {
     void (*wake_after)(struct session *session, unsigned milliseconds);
     void (*refresh)(struct session *session);
     void (*drop_remote)(struct session *session);
+    bool (*may_go_directly)(const struct session *session);
 };
 
 enum { SESSION_OUT_CHUNK = 128 * 1024 };   /* a step stops adding to out above this and goes on after run is called again */
@@ -102,7 +103,7 @@ struct remote {
     struct buf capability;     /* what the POA said of itself after the login, separated by spaces; the protocol may free it */
     bool eof;                  /* the POA sends no more, or is lost: what is in `in` is the last of it */
     bool out_full;             /* the POA does not keep up: put nothing more into out */
-    bool direct_too;           /* the mailbox may also be opened directly: offer what both have, and go on so if the POA is lost */
+    bool direct_too;           /* the mailbox may also be opened directly: offer what both have; see session_may_go_directly */
     bool end_wanted;           /* the gateway wants to close the session: do so with end_reason as soon as the client is between two responses */
     enum close_reason end_reason;
 };
@@ -204,6 +205,12 @@ static inline void session_refresh(struct session *s)
 static inline void session_drop_remote(struct session *s)
 {
     s->ops->drop_remote(s);
+}
+
+/* With a remote that is lost: may its user's mailbox be opened directly in its place, now? */
+static inline bool session_may_go_directly(const struct session *s)
+{
+    return s->remote->direct_too && s->ops->may_go_directly(s);
 }
 
 static inline bool session_out_has_room(const struct session *s)
