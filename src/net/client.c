@@ -7,10 +7,8 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -138,60 +136,32 @@ static short tls_wants(struct client *c, int result, const char *what, struct fa
     return 0;
 }
 
-static int expect_name(SSL *ssl, const char *host)
-{
-    unsigned char bytes[16];
-    if (inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1)
-        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host);
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set_tlsext_host_name(ssl, host) == 1 && SSL_set1_host(ssl, host) == 1;
-}
-
-static SSL *new_ssl(struct client *c, const char *host, const char *ca_file, struct fault *fault)
-{
-    ERR_clear_error();
-    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-    CHECK(context != NULL);
-    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-    SSL *ssl = NULL;
-    if (ca_file != NULL && SSL_CTX_load_verify_locations(context, ca_file, NULL) != 1)
-        tls_fault(fault, FAULT_INVALID, ca_file);
-    else {
-        ssl = SSL_new(context);
-        CHECK(ssl != NULL);
-        SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-        SSL_set_fd(ssl, c->fd);
-        if (ca_file != NULL)
-            SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
-        if (!expect_name(ssl, host) && ca_file != NULL) {
-            tls_fault(fault, FAULT_INVALID, "the peer's name cannot be verified");
-            SSL_free(ssl);
-            ssl = NULL;
-        }
-    }
-    SSL_CTX_free(context);
-    return ssl;
-}
-
-int client_start_tls(struct client *client, const char *host, const char *ca_file, unsigned timeout_ms, struct fault *fault)
+int client_start_tls(struct client *client, struct tls_client *tls, const char *host, unsigned timeout_ms, struct fault *fault)
 {
     CHECK(client->ssl == NULL);
     uint64_t deadline = clock_monotonic_ms() + timeout_ms;
     /* RFC 3207 section 4.2: nothing learned or read before TLS is kept. */
     buf_clear(&client->in);
-    client->ssl = new_ssl(client, host, ca_file, fault);
-    if (client->ssl == NULL)
-        return -1;
+    client->ssl = tls_client_connect(tls, host);
+    SSL_set_fd(client->ssl, client->fd);
     for (;;) {
         ERR_clear_error();
         int result = SSL_connect(client->ssl);
         if (result == 1)
             return 0;
         short events = tls_wants(client, result, "TLS", fault);
+        long verified = events == 0 ? SSL_get_verify_result(client->ssl) : X509_V_OK;
+        if (verified != X509_V_OK)
+            fault_set(fault, FAULT_UNREACHABLE, 0, "TLS: %s", X509_verify_cert_error_string(verified));
         if (events == 0 || wait_ready(client->fd, events, deadline, fault) < 0)
             return -1;
     }
+}
+
+bool client_is_quiet(const struct client *client)
+{
+    struct pollfd p = { .fd = client->fd, .events = POLLIN };
+    return client->in.len == 0 && (client->ssl == NULL || SSL_pending(client->ssl) == 0) && poll(&p, 1, 0) == 0;
 }
 
 /* Reads once into `in`; the caller has made sure that there is room. */

@@ -209,7 +209,10 @@ static bool open_conversation(struct relay *r)
         return true;
     if (command(r, false, "STARTTLS") != 220)
         return r->client != NULL;
-    if (client_start_tls(r->client, r->job->host, NULL, r->job->greeting_ms, &fault) == 0)
+    struct tls_client *tls = NULL;
+    bool up = tls_client_new(NULL, false, NULL, NULL, &tls, &fault) == 0 && client_start_tls(r->client, tls, r->job->host, r->job->greeting_ms, &fault) == 0;
+    tls_client_unref(&tls);
+    if (up)
         return greet(r);
     client_free(&r->client);
     return connect_host(r) && greet(r);
