@@ -22,6 +22,10 @@ static void apply_mode(struct post_office *po, const struct access_say *say)
     po->mode_from = po->link_mode != ACCESS_CURRENT ? po->link_dn : po->own_mode != ACCESS_CURRENT ? po->dn : NULL;
     if (po->mode == ACCESS_CURRENT)
         po->mode = ACCESS_CLIENT_SERVER_AND_DIRECT;
+    if (say->served_here) {
+        po->mode = ACCESS_DIRECT;
+        po->mode_from = NULL;
+    }
 }
 
 static void apply_path(struct post_office *po, const struct access_say *say)

@@ -10,6 +10,7 @@ struct access_say {
     const struct version *link;            /* NULL: none */
     const struct version *const *agents;   /* Post Office Agents under it, in the order in which they are tried */
     size_t agent_count;
+    bool served_here;                      /* this process is its Post Office Agent: there is no other way than its path */
 };
 
 /* Fills mode, path, agents and where they come from; dn is set before. What the arena and the versions hold is not copied. A fault is told for each thing that

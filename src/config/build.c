@@ -127,24 +127,39 @@ static void build_absent_agent(struct builder *b)
     agent->pop3_enabled = agent->imap4_enabled = agent->smtp_enabled = false;
 }
 
+/* The object that this process serves as: an Internet Agent or a Post Office Agent. */
+static struct object *find_agent(const struct builder *b)
+{
+    for (size_t i = 0; i < b->object_count; i++)
+        if ((is_of(b->objects[i], CLASS_AGENT) || b->objects[i]->present->server != NULL) &&
+            strcmp(b->objects[i]->present->ndn, b->options->agent_ndn) == 0)
+            return b->objects[i];
+    return NULL;
+}
+
+static struct version *as_agent(struct version *version)
+{
+    return version->server != NULL ? version->server : version;
+}
+
 static void build_agent(struct builder *b)
 {
-    struct object *found = NULL;
-    for (size_t i = 0; i < b->object_count && found == NULL; i++)
-        if (is_of(b->objects[i], CLASS_AGENT) && strcmp(b->objects[i]->present->ndn, b->options->agent_ndn) == 0)
-            found = b->objects[i];
-    b->serves_all = true;
+    struct object *found = find_agent(b);
+    b->serves_all = found == NULL || found->present->server == NULL;
+    b->body->public.is_post_office_agent = !b->serves_all;
     if (found == NULL)
         add_fault(b, b->options->agent_dn, NULL, "there is no such Internet Agent object: all services are off");
     if (found != NULL)
-        b->body->agent_present = keep(b, found->present);
+        b->body->agent_present = as_agent(keep(b, found->present));
+    if (!b->serves_all)
+        map_put(&b->served, slice_from_string(strchr(found->present->ndn, ',') + 1), found);
     if (found == NULL || found->valid == NULL) {
         build_absent_agent(b);
         return;
     }
     struct agent_settings *agent = &b->body->public.agent;
-    b->body->agent = keep(b, found->valid);
-    *agent = *(const struct agent_settings *)found->valid->settings;
+    b->body->agent = as_agent(keep(b, found->valid));
+    *agent = *(const struct agent_settings *)b->body->agent->settings;
     b->serves_all = agent->post_offices.count == 0;
     for (size_t i = 0; i < agent->post_offices.count; i++) {
         char *normal = dn_normalise(slice_from_string(agent->post_offices.values[i]));
@@ -207,7 +222,7 @@ static void build_access(struct builder *b, struct post_office *po, const struct
 {
     struct version *link = map_get(&b->links, slice_from_string(version->ndn));
     struct office_agents *agents = map_get(&b->agents, slice_from_string(version->ndn));
-    struct access_say say = { .office = version, .link = link };
+    struct access_say say = { .office = version, .link = link, .served_here = b->body->public.is_post_office_agent };
     if (link != NULL)
         keep(b, link);
     if (agents != NULL) {

@@ -16,6 +16,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
+#include "postern/config/gateways.h"
 #include "postern/config/rights.h"
 #include "postern/directory/dn.h"
 #include "postern/directory/watch.h"
@@ -307,7 +308,7 @@ static void copy_options(struct config *c, const struct config_options *options)
         c->mail_root[len - 1] = '\0';
     memcpy(c->ports, options->allowed_ports, sizeof(c->ports));
     c->overlay = overlay_new(options->switches, options->switch_count);
-    struct parse_bounds bounds = { c->mail_root, c->ports, options->allowed_port_count, c->overlay };
+    struct parse_bounds bounds = { c->mail_root, c->ports, options->allowed_port_count, c->overlay, c->agent_ndn };
     objects_init(&c->objects, &bounds);
 }
 
@@ -421,6 +422,11 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
 int config_verify_user(const struct user *user, struct slice password, struct fault *fault)
 {
     return verify_user(config->binds, config->look_ups, user, password, fault);
+}
+
+int config_verify_gateway(const char *dn, struct slice password, struct fault *fault)
+{
+    return directory_pool_bind(config->binds, dn, password, fault);
 }
 
 struct directory_bind *config_verify_begin(const struct user *user, struct slice password)

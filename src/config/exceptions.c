@@ -136,18 +136,23 @@ static bool is_domain_pattern(struct slice pattern)
     return pattern.len > 0 && pattern.len <= 255;
 }
 
-bool exception_is_valid(struct slice pattern)
+bool exception_is_address(struct slice pattern)
 {
     uint8_t low[IPV4_PARTS], high[IPV4_PARTS];
     struct in6_addr address;
     uint64_t bits;
+    if (slice_find(pattern, ':') >= 0)
+        return read_ipv6_pattern(pattern, &address, &bits);
+    return is_ipv4_like(pattern) && read_ipv4_pattern(pattern, low, high);
+}
+
+bool exception_is_valid(struct slice pattern)
+{
     ptrdiff_t at = slice_find_last(pattern, '@');
     if (at >= 0)
         return at > 0 && slice_find(pattern, ' ') < 0 && is_domain_pattern(slice_from(pattern, (size_t)at + 1));
-    if (slice_find(pattern, ':') >= 0)
-        return read_ipv6_pattern(pattern, &address, &bits);
-    if (is_ipv4_like(pattern))
-        return read_ipv4_pattern(pattern, low, high);
+    if (slice_find(pattern, ':') >= 0 || is_ipv4_like(pattern))
+        return exception_is_address(pattern);
     return is_domain_pattern(pattern);
 }
 

@@ -20,6 +20,7 @@ struct parse_bounds {
     const uint16_t *allowed_ports;
     size_t allowed_port_count;
     const struct overlay *overlay;   /* stands over every agent object's own values; NULL: no switches */
+    const char *agent_ndn;     /* the object that this process serves as; NULL: none */
 };
 
 /* One state of one object. Immutable and counted: snapshots point into it. */
@@ -35,6 +36,7 @@ struct version {
     struct map members;               /* of a class of service: normal DNs and lower-case domains */
     struct complaint *complaints;     /* none: valid */
     struct complaint *remarks;        /* told like complaints, but the version is valid */
+    struct version *server;           /* of the Post Office Agent that this process serves as: the same as an agent; else NULL */
 };
 
 /* Always gives a version, with complaints if it is not valid; NULL only if it is of no class that is known here. Takes the entry. */

@@ -9,6 +9,7 @@
 #include "path.h"
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
+#include "server.h"
 
 static void add_complaint(struct version *v, const char *attribute, const char *reason)
 {
@@ -51,6 +52,7 @@ static void check_shared_ports(struct version *v, const struct overlay *overlay)
         { a->imap4_enabled, a->imap4_port, "posternImap4Port" },    { a->imap4_enabled, a->imap4s_port, "posternImap4sPort" },
         { a->smtp_enabled, a->smtp_port, "posternSmtpPort" },       { a->smtp_enabled, a->submission_port, "posternSubmissionPort" },
         { a->smtp_enabled, a->submissions_port, "posternSubmissionsPort" },
+        { a->smtp_enabled, a->lmtp_port, "posternLmtpPort" },       { a->smtp_enabled, a->lmtps_port, "posternLmtpsPort" },
     };
     for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
         for (size_t j = 0; j < i; j++)
@@ -111,6 +113,9 @@ static void check_agent(struct version *v, const struct parse_bounds *bounds)
     for (size_t i = 0; i < agent->bind_addresses.count; i++)
         if (!address_is_valid(agent->bind_addresses.values[i]))
             add_complaint(v, "posternBindAddress", arena_printf(&v->arena, "%s is not an IP address", agent->bind_addresses.values[i]));
+    for (size_t i = 0; i < agent->trusted_addresses.count; i++)
+        if (!exception_is_address(slice_from_string(agent->trusted_addresses.values[i])))
+            add_complaint(v, "posternTrustedAddress", arena_printf(&v->arena, "%s is no IP address or range", agent->trusted_addresses.values[i]));
     if (agent->defer_minutes.count > 1)
         add_complaint(v, "posternDeferMinutes", "has more than one value");
     else if (agent->defer_minutes.count == 1 && !minutes_are_valid(slice_from_string(agent->defer_minutes.values[0])))
@@ -260,6 +265,42 @@ static const struct object_class *class_of(const struct directory_entry *entry)
     return NULL;
 }
 
+static bool is_told(const struct complaint *list, const char *attribute)
+{
+    for (; list != NULL; list = list->next)
+        if (list->attribute != NULL && strcmp(list->attribute, attribute) == 0)
+            return true;
+    return false;
+}
+
+/* What is wrong with the agent is wrong with the object that it was made from. */
+static void take_complaints(struct version *v, struct complaint **to, const struct complaint *from)
+{
+    for (; from != NULL; from = from->next) {
+        const char *attribute = server_attribute(from->attribute);
+        if (is_told(v->complaints, attribute))
+            continue;
+        struct complaint *c = ARENA_NEW(&v->arena, struct complaint);
+        c->attribute = attribute;
+        c->reason = arena_printf(&v->arena, "%s", from->reason);
+        c->next = *to;
+        *to = c;
+    }
+}
+
+/* This process serves as this Post Office Agent. */
+static void make_server(struct version *v, const struct parse_bounds *bounds)
+{
+    const struct post_office_agent_settings *s = v->settings;
+    v->server = version_new(server_entry(v), bounds);
+    take_complaints(v, &v->complaints, v->server->complaints);
+    take_complaints(v, &v->remarks, v->server->remarks);
+    if (s->tls == POA_TLS_IMPLICIT && s->server_certificate == NULL)
+        add_complaint(v, "posternPoaCertificate", "is missing: there is no TLS without it");
+    if (s->proxy_header)
+        add_complaint(v, "posternPoaProxyHeader", "posternd does not understand the PROXY protocol: it believes what posternTrustedAddress tells it");
+}
+
 static void (*const checks[CLASS_COUNT])(struct version *, const struct parse_bounds *) = {
     [CLASS_AGENT] = check_agent, [CLASS_POST_OFFICE] = check_post_office, [CLASS_POST_OFFICE_AGENT] = check_post_office_agent,
     [CLASS_LINK] = check_link, [CLASS_CLASS_OF_SERVICE] = check_class_of_service,
@@ -287,6 +328,9 @@ struct version *version_new(struct directory_entry *entry, const struct parse_bo
     v->name = dn_first_value(slice_from_string(entry->dn));
     if (v->name == NULL)
         v->name = mem_strdup(entry->dn);
+    if (class == &object_classes[CLASS_POST_OFFICE_AGENT] && bounds->agent_ndn != NULL && strcmp(normal, bounds->agent_ndn) == 0 &&
+        strchr(normal, ',') != NULL)
+        make_server(v, bounds);
     if (class == &object_classes[CLASS_LINK])
         v->target = dn_normalise(slice_from_string(((const struct link_settings *)v->settings)->post_office));
     return v;
@@ -304,6 +348,7 @@ void version_unref(struct version **version)
     *version = NULL;
     if (v == NULL || --v->references > 0)
         return;
+    version_unref(&v->server);
     map_fini(&v->members);
     arena_clear(&v->arena);
     directory_entry_free(&v->entry);

@@ -31,6 +31,12 @@ tests_unit_test_settings_SOURCES = tests/unit/test_settings.c
 tests_unit_test_settings_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_settings_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_server
+TESTS += tests/unit/test_server
+tests_unit_test_server_SOURCES = tests/unit/test_server.c
+tests_unit_test_server_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_server_LDADD = $(tests_unit_test_config_LDADD)
+
 # The tables, for tests/e2e/test_faults.py.
 check_PROGRAMS += tests/e2e/tables_driver
 tests_e2e_tables_driver_SOURCES = tests/e2e/tables_driver.c

@@ -17,7 +17,7 @@
 #define OFFICE "cn=office,dc=x"
 
 static const uint16_t ports[] = { 25, 110, 143, 465, 587, 993, 995 };
-static const struct parse_bounds bounds = { "/srv/mail", ports, 7, NULL };
+static const struct parse_bounds bounds = { "/srv/mail", ports, 7, NULL, NULL };
 
 /* An entry from lines "name: value" separated by LF; values of one name stand together. */
 static struct directory_entry *entry_of(const char *dn, unsigned number, const char *lines)

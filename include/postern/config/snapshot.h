@@ -106,6 +106,7 @@ struct snapshot {
     struct class_of_service *classes;   /* private to src/config */
     size_t class_count;
     _Atomic unsigned references;
+    bool is_post_office_agent;   /* the agent is one: it serves its own post office only, directly */
 };
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);

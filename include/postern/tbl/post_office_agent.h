@@ -1,4 +1,4 @@
-/* The settings of posternPostOfficeAgent. Kinds as in agent.h. */
+/* The settings of posternPostOfficeAgent. Kinds as in agent.h. The last ones count only where posternd serves as this Post Office Agent. */
 TEXTS(hosts, "posternHost", "Host of the server that serves the post office. Several are tried in the order of their names; several Post Office Agents in the order of theirs.")
 NUMBER(port, "posternPort", 143, 1, 65535, "IMAP port.")
 NUMBER(lmtp_port, "posternLmtpPort", 24, 1, 65535, "LMTP port.")
@@ -11,3 +11,6 @@ TEXT(credentials, "posternPoaCredentials", "Name of a file in the credentials di
 BOOLEAN(proxy_header, "posternPoaProxyHeader", false, "Begins each connection with the PROXY protocol, version 2, to tell the address of the client.")
 NUMBER(timeout_milliseconds, "posternPoaTimeoutMilliseconds", 2000, 100, 60000, "Milliseconds that the server has to connect, greet and be ready for a login, for all hosts together.")
 NUMBER(login_milliseconds, "posternPoaLoginMilliseconds", 5000, 100, 120000, "Milliseconds that the server has to answer a login; many delay a refusal by two seconds.")
+TEXT(server_certificate, "posternPoaCertificate", "File with the certificate chain (PEM) that a posternd shows which serves as this Post Office Agent, below its TLS directory.")
+TEXT(server_key, "posternPoaKey", "File with the private key (PEM) of posternPoaCertificate, below the TLS directory; default: the file of the certificate.")
+#include "postern/tbl/server.h"

@@ -1,0 +1,18 @@
+/* The settings that an Internet Agent has in common with a Post Office Agent that posternd serves as: part of agent.h and of post_office_agent.h.
+ * Kinds as in agent.h. */
+NUMBER(imap4_threads, "posternImap4Threads", 10, 1, 1000, "Number of threads for IMAP4 connections: IMAP4 requests at work on mail files at once.")
+NUMBER(imap4_max_connections, "posternImap4MaxConnections", 0, 0, 1000000, "Maximum IMAP4 connections; 0 = as many as descriptors allow.")
+NUMBER(imap4_max_append_size, "posternImap4MaxAppendSize", 52428800, 1024, 4294967295, "Largest message that APPEND takes, in octets.")
+NUMBER(smtp_receive_threads, "posternSmtpReceiveThreads", 16, 1, 1000, "Number of SMTP receive threads.")
+NUMBER(smtp_max_connections, "posternSmtpMaxConnections", 0, 0, 1000000, "Maximum SMTP connections; 0 = as many as descriptors allow.")
+NUMBER(smtp_max_message_size, "posternSmtpMaxMessageSize", 52428800, 1024, 4294967295, "Largest message accepted by SMTP, in octets.")
+DNS(trusted_gateways, "posternTrustedGateway", "Gateway that may log in for any user, with its own password (SASL PLAIN with an authorization identity). It is named by its DN or by the first value of that, and verified by a bind.")
+TEXTS(trusted_addresses, "posternTrustedAddress", "IP address or range (10.1.1.*, 10.1.1.10-15, 2001:db8::/64) of gateways: mail by LMTP is taken from there, as from this machine, and the address of the client that they tell (IMAP ID, x-originating-ip) is believed.")
+WORD(clear_text_login, "posternClearTextLogin", clear_text_login, CLEAR_TEXT_LOOPBACK, "Login in clear text.")
+NUMBER(login_failure_milliseconds, "posternLoginFailureMilliseconds", 2000, 0, 60000, "Time after which a failed login is answered, whatever the cause.")
+TEXT(host_name, "posternHostName", "Host name announced; default: that of the system.")
+TEXTS(bind_addresses, "posternBindAddress", "IP addresses bound; default: all.")
+DN(user_base, "posternUserBase", "Where users are looked up; default: the naming context of the agent.")
+NUMBER(stall_seconds, "posternStallSeconds", 10, 1, 600, "Seconds after which a post office that does not answer is marked stalled.")
+BOOLEAN(intruder_detection, "posternIntruderDetection", true, "Locks a name after failed logins, for directories without a password policy.")
+WORD(log_level, "posternLogLevel", log_level, LOG_NORMAL, "How much is logged.")
