@@ -44,7 +44,8 @@ include tests/fuzz/local.mk
 # The client of the benchmarks (tests/bench/README.md).
 check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c
-tests_bench_load_LDADD =
+tests_bench_load_CFLAGS = $(WARNINGS) $(OPENSSL_CFLAGS)
+tests_bench_load_LDADD = $(OPENSSL_LIBS)
 check_PROGRAMS += tests/bench/binds
 tests_bench_binds_SOURCES = tests/bench/binds.c
 tests_bench_binds_CFLAGS = $(WARNINGS) $(LDAP_CFLAGS)

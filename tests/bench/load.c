@@ -9,17 +9,22 @@
  * load append PORT USERS CONNECTIONS ROUNDS SIZE          IMAP APPEND
  * load deliver PROTOCOL PORT USERS CONNECTIONS ROUNDS SIZE    SMTP or LMTP, one recipient each, connections kept
  * load idle PORT USERS CONNECTIONS                        log in, SELECT, IDLE; prints "ready", ends at the end of standard input
- * load raw DIR CONNECTIONS ROUNDS SIZE                    the system calls of a safe delivery without a server */
+ * load noop PORT USERS CONNECTIONS SECONDS                IMAP: log in, SELECT, print "ready", wait for a line of input, then NOOP after NOOP on
+ *                                                        all of them at once
+ * load raw DIR CONNECTIONS ROUNDS SIZE                    the system calls of a safe delivery without a server
+ * load tls ...                                           the same with TLS from the first byte, every certificate taken */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,6 +33,7 @@
 
 struct client {
     int fd;
+    SSL *ssl;
     size_t from, until;
     unsigned long long bytes;
     char buffer[65536];
@@ -46,6 +52,7 @@ static double seconds;
 static const char *raw_dir;
 static char *message_text;
 static _Atomic int next_user;
+static SSL_CTX *tls;
 
 static _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static _Noreturn void die(const char *format, ...)
@@ -74,17 +81,21 @@ static void client_open(struct client *c)
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) != 0)
         die("connect: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    c->ssl = tls != NULL ? SSL_new(tls) : NULL;
+    if (c->ssl != NULL && (SSL_set_fd(c->ssl, c->fd) != 1 || SSL_connect(c->ssl) != 1))
+        die("the TLS handshake failed");
 }
 
 static void client_close(struct client *c)
 {
+    SSL_free(c->ssl);
     close(c->fd);
 }
 
 static void client_send(struct client *c, const char *data, size_t len)
 {
     while (len > 0) {
-        ssize_t put = write(c->fd, data, len);
+        ssize_t put = c->ssl != NULL ? SSL_write(c->ssl, data, (int)len) : write(c->fd, data, len);
         if (put <= 0)
             die("write: %s", strerror(errno));
         data += put;
@@ -99,7 +110,8 @@ static void client_fill(struct client *c)
         c->until -= c->from;
         c->from = 0;
     }
-    ssize_t got = read(c->fd, c->buffer + c->until, sizeof(c->buffer) - c->until);
+    size_t room = sizeof(c->buffer) - c->until;
+    ssize_t got = c->ssl != NULL ? SSL_read(c->ssl, c->buffer + c->until, (int)room) : read(c->fd, c->buffer + c->until, room);
     if (got <= 0)
         die("the server closed the connection");
     c->until += (size_t)got;
@@ -371,6 +383,53 @@ static void run_idle(void)
     free(c);
 }
 
+static const char noop[] = "t NOOP\r\n";
+
+/* All of them by one thread: the client is not what fills the machine. */
+static void noop_all(struct client **all, unsigned long *count)
+{
+    struct epoll_event events[64];
+    int epoll = epoll_create1(0);
+    double end = now() + seconds;
+    for (int i = 0; i < connections; i++) {
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = all[i] };
+        epoll_ctl(epoll, EPOLL_CTL_ADD, all[i]->fd, &event);
+        client_send(all[i], noop, sizeof(noop) - 1);
+    }
+    while (now() < end) {
+        int ready = epoll_wait(epoll, events, 64, 1000);
+        for (int i = 0; i < ready; i++) {
+            struct client *c = events[i].data.ptr;
+            imap_answer(c, "t");
+            *count += 1;
+            client_send(c, noop, sizeof(noop) - 1);
+        }
+    }
+    close(epoll);
+}
+
+static void run_noop(void)
+{
+    struct client **all = calloc((size_t)connections, sizeof(struct client *));
+    unsigned long count = 0;
+    for (int i = 0; i < connections; i++) {
+        all[i] = calloc(1, sizeof(*all[i]));
+        imap_login(all[i], first_user + i % users);
+        imap_command(all[i], "SELECT INBOX");
+    }
+    puts("ready");
+    fflush(stdout);
+    getchar();
+    double began = now();
+    noop_all(all, &count);
+    printf("%lu %.6f 0\n", count, now() - began);
+    for (int i = 0; i < connections; i++) {
+        client_close(all[i]);
+        free(all[i]);
+    }
+    free(all);
+}
+
 static void make_message(void)
 {
     static const char head[] = "From: a@elsewhere.example\r\nTo: b@example.org\r\nSubject: a message of a benchmark\r\n"
@@ -406,6 +465,10 @@ int main(int argc, char **argv)
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (argc > 1 && strcmp(argv[1], "tls") == 0) {
+        tls = SSL_CTX_new(TLS_client_method());
+        argv++, argc--;
+    }
     const char *mode = argc > 1 ? argv[1] : "";
     message_size = 4096;
     if (strcmp(mode, "login") == 0 && argc == 7) {
@@ -429,6 +492,9 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "idle") == 0 && argc == 5) {
         port = number(argv[2]), take_users(argv[3]), connections = number(argv[4]);
         run_idle();
+    } else if (strcmp(mode, "noop") == 0 && argc == 6) {
+        port = number(argv[2]), take_users(argv[3]), connections = number(argv[4]), seconds = strtod(argv[5], NULL);
+        run_noop();
     } else if (strcmp(mode, "raw") == 0 && argc == 6) {
         raw_dir = argv[2], connections = number(argv[3]), rounds = number(argv[4]), message_size = number(argv[5]);
         make_message();

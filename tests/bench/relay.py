@@ -1,27 +1,27 @@
 #!/usr/bin/env python3
 """Benchmarks IMAP through a post office link beside nginx's mail proxy and Dovecot's own proxy, all in front of the same Dovecot, in turn. Prints a
-table in Markdown: medians of several rounds. CPU is that of the proxy's process tree alone. Asserts nothing about time.
+table in Markdown for each kind of connection: medians of several rounds. CPU is that of the proxy's process tree alone. Asserts nothing about time.
 
-usage: relay.py BUILD_DIR [--rounds N] [--megabytes N] [--idle N]     (an optimised build; needs nginx with its mail module and dovecot-imapd)
+usage: relay.py BUILD_DIR [--rounds N] [--megabytes N] [--idle N] [--seconds N] [--only PROXY]
+(an optimised build; needs nginx with its mail module and dovecot-imapd)
 
-What the proxies do is not the same: posternd asks the directory for every login (two searches and a bind), nginx is told yes by itself, and
-Dovecot's proxy believes every password."""
+What the proxies do at a login is not the same: posternd lets the directory verify every password by a bind, nginx asks a web server that says yes to all
+(itself), and Dovecot's proxy believes every password."""
 import argparse
 import os
-import shutil
 import socket
-import ssl
 import statistics
 import subprocess
 import sys
-import time
 
 here = os.path.dirname(os.path.abspath(__file__))
 parser = argparse.ArgumentParser()
 parser.add_argument("build")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--megabytes", type=int, default=1000)
-parser.add_argument("--idle", type=int, default=200)
+parser.add_argument("--idle", type=int, default=300)
+parser.add_argument("--seconds", type=float, default=3)
+parser.add_argument("--only", default="")
 options = parser.parse_args()
 os.environ["POSTERN_BUILD"] = os.path.abspath(options.build)
 sys.argv = sys.argv[:1]
@@ -32,6 +32,8 @@ import harness  # noqa: E402
 LOAD = os.path.join(os.environ["POSTERN_BUILD"], "tests", "bench", "load")
 TICK = os.sysconf("SC_CLK_TCK")
 USERS, MESSAGE = 20, 10_000_000
+NEAR, FAR = f"0:{USERS}", f"{USERS}:{USERS}"    # users whose post office is reached in clear text, and over TLS
+AT_ONCE = 50
 
 
 def tree(pid):
@@ -67,12 +69,40 @@ def memory_kib(pid):
     return total
 
 
-class Proxy:
-    def __init__(self, name, pid, imap, imaps):
-        self.name, self.pid, self.imap, self.imaps = name, pid, imap, imaps
+class Way:
+    """One kind of connection through one proxy."""
+
+    def __init__(self, kind, name, pid, port, tls, users):
+        self.kind, self.name, self.pid, self.port, self.tls, self.users = kind, name, pid, port, tls, users
+        self.user = "u" + users.split(":")[0]
+
+    def command(self, *words):
+        return [LOAD, *(["tls"] if self.tls else []), *map(str, words)]
+
+    def load(self, *words):
+        """What was done, seconds, octets, and CPU seconds of the proxy meanwhile. The timed part begins when load is ready, if it says so."""
+        process = subprocess.Popen(self.command(*words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if words[0] != "login" and process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{words} at {self.name}")
+        before = cpu_seconds(self.pid)
+        output = process.communicate("\n")[0]
+        cpu = cpu_seconds(self.pid) - before
+        if process.returncode != 0:
+            raise RuntimeError(f"{words} at {self.name}")
+        count, seconds, octets = output.split()[-3:]
+        return int(count), float(seconds), int(octets), max(cpu, 1 / TICK)
+
+    def idle(self):
+        """Its clients in IDLE, until standard input is closed."""
+        process = subprocess.Popen(self.command("idle", self.port, self.users, options.idle), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"idle at {self.name}")
+        return process
 
 
-def start_nginx(place, backend, site):
+# --- the proxies
+
+def start_nginx(place, backend, pair):
     imap, imaps, auth = (harness.free_port() for _ in range(3))
     os.makedirs(place)
     modules = "/usr/lib/nginx/modules/ngx_mail_module.so"
@@ -86,8 +116,8 @@ events {{ worker_connections 8000; }}
 mail {{
   auth_http 127.0.0.1:{auth}/;
   imap_capabilities IMAP4rev1 LITERAL+ IDLE UIDPLUS;
-  ssl_certificate {place}/pair.pem;
-  ssl_certificate_key {place}/pair.pem;
+  ssl_certificate {pair};
+  ssl_certificate_key {pair};
   server {{ listen 127.0.0.1:{imap}; protocol imap; imap_auth plain login; }}
   server {{ listen 127.0.0.1:{imaps} ssl; protocol imap; imap_auth plain login; }}
 }}
@@ -102,99 +132,69 @@ http {{
   }}
 }}
 """)
-    join_pair(place, site)
     process = subprocess.Popen(["/usr/sbin/nginx", "-p", place, "-c", os.path.join(place, "nginx.conf"), "-e", os.path.join(place, "error.log")],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return process, Proxy("nginx", process.pid, imap, imaps)
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def answers():
+        try:
+            with socket.create_connection(("127.0.0.1", imap), 5) as s:
+                return s.recv(10).startswith(b"* OK")
+        except OSError:
+            return False
+    harness.poll(answers, what="nginx")
+    return process, imap, imaps
 
 
-def join_pair(place, site):
+FAST_LOGINS = "service imap-login {\n service_count = 0\n process_min_avail = 2\n}\n"
+FAST_IMAP = FAST_LOGINS + "service imap {\n service_count = 1000\n process_min_avail = 4\n}\nservice anvil {\n client_limit = 20000\n}\nservice auth {\n client_limit = 20000\n}\n"
+
+
+def start_dovecot_proxy(place, pair, *backend):
+    os.makedirs(place)
+    imaps = harness.free_port()
+    proxy = Dovecot(place, os.path.join(place, "nowhere"), proxy=("127.0.0.1", *backend), tls=(pair, imaps), more=FAST_LOGINS, own_session=True)
+    proxy.start()
+    return proxy, imaps
+
+
+def join_pair(site):
     tls = os.path.join(site.dir, "tls")
     names = os.listdir(tls)
-    certificate = next(name for name in ("server.pem", "server.crt", "cert.pem") if name in names)
-    key = next(name for name in ("server.key", "key.pem", "server.pem") if name in names)
-    with open(os.path.join(place, "pair.pem"), "w") as out:
-        for name in (certificate, key):
-            with open(os.path.join(tls, name)) as file:
+    pair = os.path.join(site.dir, "pair.pem")
+    with open(pair, "w") as out:
+        for choice in (("server.pem", "server.crt", "cert.pem"), ("server.key", "key.pem", "server.pem")):
+            with open(os.path.join(tls, next(name for name in choice if name in names))) as file:
                 out.write(file.read())
+    return pair
 
 
-def start_dovecot_proxy(place, backend, site):
-    os.makedirs(place)
-    join_pair(place, site)
-    imaps = harness.free_port()
-    proxy = Dovecot(place, os.path.join(site.dir, "nowhere"), proxy=("127.0.0.1", backend), tls=(os.path.join(place, "pair.pem"), imaps))
-    proxy.start()
-    return proxy, Proxy("Dovecot", proxy.process.pid, proxy.port, imaps)
+# --- posternd in front of the same Dovecot
 
+def set_up(site, poa, poa_imaps):
+    for office, tls in (("Sales", f"posternPort: {poa.port}\nposternTls: disabled"),
+                        ("Research", f"posternPort: {poa_imaps}\nposternTls: implicit\nposternTlsCaFile: ca.pem")):
+        dn = f"cn={office},ou=mail,{site.suffix}"
+        site.ldap("ldapadd", text=f"dn: cn=POA,{dn}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n{tls}\n\n")
+        site.modify(dn, posternAccessMode="clientServer")
+    for i in range(2 * USERS):
+        site.add_user(f"u{i}", office="Sales" if i < USERS else "Research")
 
-def load(*words, stdin=None):
-    done = subprocess.run([LOAD, *map(str, words)], stdout=subprocess.PIPE, text=True, input=stdin, check=True)
-    count, seconds, octets = done.stdout.split()[-3:]
-    return int(count), float(seconds), int(octets)
-
-
-def measure(proxy, call):
-    """What call returns, and the CPU seconds of the proxy meanwhile."""
-    before = cpu_seconds(proxy.pid)
-    result = call()
-    return result, cpu_seconds(proxy.pid) - before
-
-
-def fetch_tls(proxy, ca, rounds):
-    """Octets and seconds of FETCHes over TLS to the proxy."""
-    raw = socket.create_connection(("127.0.0.1", proxy.imaps))
-    s = ssl.create_default_context(cafile=ca).wrap_socket(raw, server_hostname="localhost")
-    space = bytearray(1 << 20)
-
-    def until(tag):
-        total, tail = 0, b""
-        while tag not in tail:
-            count = s.recv_into(space)
-            if count == 0:
-                raise RuntimeError("closed")
-            total += count
-            tail = (tail + bytes(space[max(0, count - 4096):count]))[-4096:]
-        return total
-
-    until(b"* OK")
-    s.sendall(b"a LOGIN u0 secret\r\n")
-    until(b"a OK")
-    s.sendall(b"b SELECT INBOX\r\n")
-    until(b"b OK")
-    began, octets = time.monotonic(), 0
-    for _ in range(rounds):
-        s.sendall(b"c FETCH 1 BODY.PEEK[]\r\n")
-        octets += until(b"\r\nc OK")
-    seconds = time.monotonic() - began
-    s.close()
-    return octets, seconds
-
-
-def idle_kib(proxy, ca):
-    """KiB of the proxy for each idle connection, in clear and over TLS. The latter come while the former stay: nothing freed is used again."""
-    figures, sockets = [], []
-    context = ssl.create_default_context(cafile=ca)
-    for tls in (False, True):
-        before = memory_kib(proxy.pid)
-        for i in range(options.idle):
-            s = socket.create_connection(("127.0.0.1", proxy.imaps if tls else proxy.imap))
-            if tls:
-                s = context.wrap_socket(s, server_hostname="localhost")
-            reader = s.makefile("rb", buffering=0)
-            reader.readline()
-            s.sendall(f"a LOGIN u{i % USERS} secret\r\n".encode())
-            while not reader.readline().startswith(b"a OK"):
-                pass
-            s.sendall(b"b SELECT INBOX\r\nc IDLE\r\n")
-            while not reader.readline().startswith(b"+"):
-                pass
-            sockets.append((s, reader))
-        figures.append((memory_kib(proxy.pid) - before) / options.idle)
-    for s, reader in sockets:
-        reader.close()
-        s.close()
-    return figures
+    def relayed(user):
+        client = site.imap_client(user, login=False)
+        try:
+            client.login(user, "secret")
+            client.xatom("ID", "NIL")
+            return b"Dovecot" in (client.response("ID")[1][0] or b"")
+        except client.error:
+            return False
+        finally:
+            client.shutdown()
+    for user in ("u0", f"u{USERS}"):
+        harness.poll(lambda: relayed(user), what=f"the POA of {user}")
+        client = site.imap_client(user)
+        client.append("INBOX", None, None, b"Subject: x\r\n\r\n" + b"0123456789012345678901234567890123456789012345678901234567890123456789abcdef\r\n"
+                      * (MESSAGE // 78))
+        client.logout()
 
 
 def main():
@@ -202,78 +202,79 @@ def main():
     if is_missing() or not os.path.exists("/usr/sbin/nginx"):
         sys.exit("needs dovecot with IMAP, and nginx")
     site = harness.Site()
-    running = []
+    running, nginx = [], None
     try:
+        pair, poa_imaps = join_pair(site), harness.free_port()
         place = os.path.join(site.dir, "poa")
         os.mkdir(place)
-        poa = Dovecot(place, os.path.join(site.dir, "mail", "sales"))
+        poa = Dovecot(place, os.path.join(place, "mail"), tls=(pair, poa_imaps), more=FAST_IMAP, own_session=True)
         running.append(poa)
         poa.start()
-        nginx, first = start_nginx(os.path.join(site.dir, "nginx"), poa.port, site)
-        dovecot, second = start_dovecot_proxy(os.path.join(site.dir, "proxy"), poa.port, site)
-        running.append(dovecot)
-        office = f"cn=Sales,ou=mail,{site.suffix}"
-        site.ldap("ldapadd", text=f"dn: cn=POA,{office}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
-                                  f"posternPort: {poa.port}\nposternTls: disabled\n\n")
-        site.modify(office, posternAccessMode="clientServer")
-        for i in range(USERS):
-            site.add_user(f"u{i}")
-        proxies = [Proxy("posternd", site.pid, site.imap, site.imaps), first, second]
-
-        def relayed():
-            client = site.imap_client("u0", login=False)
-            try:
-                client.login("u0", "secret")
-                client.xatom("ID", "NIL")
-                return b"Dovecot" in (client.response("ID")[1][0] or b"")
-            except client.error:
-                return False
-            finally:
-                client.shutdown()
-        harness.poll(relayed, what="the POA")
-        client = site.imap_client("u0")
-        client.append("INBOX", None, None, b"Subject: x\r\n\r\n" + b"0123456789012345678901234567890123456789012345678901234567890123456789abcdef\r\n"
-                      * (MESSAGE // 78))
-        client.logout()
-        print_table(proxies, site.env["POSTERN_CA_FILE"])
-        nginx.terminate()
-        nginx.wait(10)
+        set_up(site, poa, poa_imaps)
+        nginx, nginx_imap, nginx_imaps = start_nginx(os.path.join(site.dir, "nginx"), poa.port, pair)
+        near, near_imaps = start_dovecot_proxy(os.path.join(site.dir, "near"), pair, poa.port)
+        running.append(near)
+        far, far_imaps = start_dovecot_proxy(os.path.join(site.dir, "far"), pair, poa_imaps, "ssl=any-cert")
+        running.append(far)
+        kinds = "clear text", "TLS to the client", "TLS on both sides"
+        ways = [Way(kinds[0], "posternd", site.pid, site.imap, False, NEAR), Way(kinds[0], "nginx", nginx.pid, nginx_imap, False, NEAR),
+                Way(kinds[0], "Dovecot", near.process.pid, near.port, False, NEAR),
+                Way(kinds[1], "posternd", site.pid, site.imaps, True, NEAR), Way(kinds[1], "nginx", nginx.pid, nginx_imaps, True, NEAR),
+                Way(kinds[1], "Dovecot", near.process.pid, near_imaps, True, NEAR),
+                Way(kinds[2], "posternd", site.pid, site.imaps, True, FAR), Way(kinds[2], "Dovecot", far.process.pid, far_imaps, True, FAR)]
+        print_tables([way for way in ways if options.only in way.name])
     finally:
+        if nginx is not None:
+            nginx.terminate()
+            nginx.wait(10)
         for one in running:
             one.stop()
         site.close()
 
 
-def print_table(proxies, ca):
+# --- the tables
+
+def measure_idle(ways, note):
+    """Before anything else: later the heap holds what was freed. Those of one kind stay while the next kind comes, for the same reason."""
+    idle = []
+    for way in ways:
+        before = memory_kib(way.pid)
+        idle.append(way.idle())
+        note(way, "KiB per idle connection", (memory_kib(way.pid) - before) / options.idle)
+    for process in idle:
+        process.communicate()
+
+
+def measure(way, note):
     rounds = max(1, options.megabytes * 1_000_000 // MESSAGE)
-    rows = {}
+    count, seconds, _, cpu = way.load("login", "imap", way.port, way.users, 16, options.seconds)
+    note(way, "logins /s", count / seconds)
+    note(way, "logins /CPU s", count / cpu)
+    count, seconds, octets, cpu = way.load("imap", way.port, way.user, rounds, "SELECT INBOX", "FETCH 1 BODY.PEEK[]")
+    note(way, "MB/s", octets / seconds / 1e6)
+    note(way, "CPU s per GB", cpu / octets * 1e9)
+    for connections in (1, AT_ONCE):
+        count, seconds, _, cpu = way.load("noop", way.port, way.users, connections, options.seconds)
+        note(way, f"round trips /s, {connections} connection{'s' if connections > 1 else ''}", count / seconds)
+        note(way, f"round trips /CPU s, {connections} connection{'s' if connections > 1 else ''}", count / cpu)
 
-    def note(row, proxy, value):
-        rows.setdefault(row, {}).setdefault(proxy.name, []).append(value)
 
-    # before anything else: later the heap holds what was freed
-    for proxy in proxies:
-        clear, tls = idle_kib(proxy, ca)
-        note("KiB per idle connection", proxy, clear)
-        note("KiB per idle connection, TLS", proxy, tls)
+def print_tables(ways):
+    values = {}
+
+    def note(way, row, value):
+        values.setdefault(way.kind, {}).setdefault(row, {}).setdefault(way.name, []).append(value)
+
+    measure_idle(ways, note)
     for _ in range(options.rounds):
-        for proxy in proxies:
-            (count, seconds, _), cpu = measure(proxy, lambda: load("login", "imap", proxy.imap, USERS, 16, 3))
-            note("logins /s", proxy, count / seconds)
-            note("logins /CPU s", proxy, count / max(cpu, 0.01))
-            (count, seconds, octets), cpu = measure(proxy, lambda: load("imap", proxy.imap, "u0", rounds, "SELECT INBOX", "FETCH 1 BODY.PEEK[]",
-                                                                       stdin="\n"))
-            note("MB/s", proxy, octets / seconds / 1e6)
-            note("CPU s per GB", proxy, cpu / octets * 1e9)
-            (octets, seconds), cpu = measure(proxy, lambda: fetch_tls(proxy, ca, rounds))
-            note("MB/s, TLS", proxy, octets / seconds / 1e6)
-            note("CPU s per GB, TLS", proxy, cpu / octets * 1e9)
-            (count, seconds, _), cpu = measure(proxy, lambda: load("imap", proxy.imap, "u0", 20000, "SELECT INBOX", "NOOP", stdin="\n"))
-            note("round trips /s", proxy, count / seconds)
-            note("round trips /CPU s", proxy, count / max(cpu, 0.01))
-    print("| what | " + " | ".join(proxy.name for proxy in proxies) + " |\n|---|" + "---:|" * len(proxies))
-    for row, values in rows.items():
-        print(f"| {row} | " + " | ".join(f"{statistics.median(values[proxy.name]):,.2f}" for proxy in proxies) + " |")
+        for way in ways:
+            measure(way, note)
+    print(f"{options.rounds} rounds, load {os.getloadavg()[0]:.1f}")
+    for kind, rows in values.items():
+        names = list(dict.fromkeys(name for row in rows.values() for name in row))
+        print(f"\n| {kind} | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
+        for row, found in rows.items():
+            print(f"| {row} | " + " | ".join(f"{statistics.median(found[name]):,.2f}" for name in names) + " |")
 
 
 main()

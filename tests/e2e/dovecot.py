@@ -32,16 +32,18 @@ def become_nobody():
 
 
 class Dovecot:
-    def __init__(self, directory, mail, template="%u/Maildir", password="secret", proxy=None, tls=None):
-        """proxy: (host, port) of the server that it only passes connections on to. tls: (file of certificate and key, port)."""
+    def __init__(self, directory, mail, template="%u/Maildir", password="secret", proxy=None, tls=None, more="", own_session=False):
+        """proxy: (host, port, further fields) of the server that it only passes connections on to. tls: (file of certificate and key, port). more: settings
+        of whoever asks. own_session: the scheduler treats it as it treats daemons; who is killed while it runs leaves it behind."""
         self.base = os.path.join(directory, "base")
         self.log_path = os.path.join(directory, "dovecot.log")
         self.conf = os.path.join(directory, "dovecot.conf")
         self.port = free_port()
         self.process = None
+        self.own_session = own_session
         os.makedirs(self.base, mode=0o755)
         user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
-        passwords = f"password={password}" if proxy is None else f"proxy=y host={proxy[0]} port={proxy[1]} nopassword=y"
+        passwords = f"password={password}" if proxy is None else f"proxy=y host={proxy[0]} port={proxy[1]} nopassword=y {' '.join(proxy[2:])}"
         encryption = "no" if tls is None else f"yes\nssl_cert = <{tls[0]}\nssl_key = <{tls[0]}"
         with open(self.conf, "w") as file:
             file.write(f"""base_dir = {self.base}
@@ -112,12 +114,13 @@ service anvil {{
 service stats {{
  chroot =
 }}
+{more}
 """)
 
     def start(self):
         with open(self.log_path + ".out", "a") as out:
             self.process = subprocess.Popen(["dovecot", "-F", "-c", self.conf], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                            env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin"})
+                                            start_new_session=self.own_session, env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin"})
         poll(self.answers, what="an answer of Dovecot")
 
     def answers(self):
