@@ -36,14 +36,7 @@ static const char magic[8] = "PSTNCCH";
 
 static uint32_t check_of(const struct cache_record *record, struct slice value)
 {
-    uint64_t hash = 2166136261u ^ record->uid * 2654435761u ^ record->kind << 20 ^ record->len, word;
-    for (; value.len >= sizeof(word); value = slice_from(value, sizeof(word))) {
-        memcpy(&word, value.data, sizeof(word));
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 32;
-    }
-    for (size_t i = 0; i < value.len; i++)
-        hash = (hash ^ (unsigned char)value.data[i]) * 1099511628211u;
+    uint64_t hash = table_hash(2166136261u ^ record->uid * 2654435761u ^ record->kind << 20 ^ record->len, value.data, value.len);
     return (uint32_t)(hash * 0x9e3779b97f4a7c15u >> 32);
 }
 

@@ -14,7 +14,7 @@
 #include "state.h"
 
 #define NAME_INDEX_TMP "postern-index.tmp"
-enum { INDEX_VERSION = 1, SAVE_MIN = 32, SAVE_MS = 60000, NAMES_SPARE = 16, INDEX_SIZE_MAX = 256 * 1024 * 1024 };
+enum { INDEX_VERSION = 2, SAVE_MIN = 32, SAVE_MS = 60000, NAMES_SPARE = 16, INDEX_SIZE_MAX = 256 * 1024 * 1024 };
 
 struct index_header {
     char magic[8];
@@ -26,32 +26,18 @@ struct index_header {
     uint32_t settled;           /* 0: the directories must be scanned */
     uint32_t recent_from;
     uint32_t counts[2];
-    uint64_t names[2];
+    uint64_t names[2], names_dead[2];
 };
 
 static const char magic[8] = "PSTNIDX";
 
-static uint64_t checksum(uint64_t hash, const void *memory, size_t len)
-{
-    const unsigned char *bytes = memory;
-    uint64_t word;
-    for (; len >= sizeof(word); len -= sizeof(word), bytes += sizeof(word)) {
-        memcpy(&word, bytes, sizeof(word));
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 32;
-    }
-    for (; len > 0; len--)
-        hash = (hash ^ *bytes++) * 1099511628211u;
-    return hash;
-}
-
 static uint64_t index_checksum(const struct index_header *header, const struct table *tables)
 {
     size_t behind = offsetof(struct index_header, device);
-    uint64_t hash = checksum(1, (const char *)header + behind, sizeof(*header) - behind);
+    uint64_t hash = table_hash(1, (const char *)header + behind, sizeof(*header) - behind);
     for (int i = 0; i < 2; i++) {
-        hash = checksum(hash, tables[i].records, tables[i].count * sizeof(struct record));
-        hash = checksum(hash, tables[i].names, tables[i].names_len);
+        hash = table_hash(hash, tables[i].records, tables[i].count * sizeof(struct record));
+        hash = table_hash(hash, tables[i].names, tables[i].names_len);
     }
     return hash;
 }
@@ -76,19 +62,22 @@ static bool header_is_good(const struct index_header *header, const struct stat 
         header->record_size != sizeof(struct record) || header->device != mailbox->device || header->inode != mailbox->inode)
         return false;
     for (int i = 0; i < 2; i++) {
-        if (header->names[i] > UINT32_MAX)
+        if (header->names[i] > UINT32_MAX || header->names_dead[i] > header->names[i])
             return false;
         len += (uint64_t)header->counts[i] * sizeof(struct record) + header->names[i];
     }
     return len == (uint64_t)st->st_size;
 }
 
-static bool table_load(struct table *table, int fd, uint32_t count, uint64_t names)
+static bool table_load(struct table *table, int fd, const struct index_header *header, int which)
 {
+    uint32_t count = header->counts[which];
+    uint64_t names = header->names[which];
     table->records = mem_resize(NULL, ((size_t)count + 1) * sizeof(struct record));
     table->names = mem_resize(NULL, names + NAMES_SPARE);
     table->count = table->size = count;
     table->names_len = table->names_size = names;
+    table->names_dead = header->names_dead[which];
     return read_exactly(fd, table->records, count * sizeof(struct record)) && read_exactly(fd, table->names, names);
 }
 
@@ -135,7 +124,7 @@ bool index_load(struct mailbox *mailbox)
         return false;
     bool good = mailbox->live.count == 0 && mailbox->orphans.count == 0 && st.st_size <= INDEX_SIZE_MAX && read_exactly(fd, &header, sizeof(header)) && header_is_good(&header, &st, mailbox);
     for (int i = 0; i < 2 && good; i++)
-        good = table_load(&tables[i], fd, header.counts[i], header.names[i]);
+        good = table_load(&tables[i], fd, &header, i);
     close(fd);
     good = good && index_checksum(&header, tables) == header.checksum && table_is_good(&tables[0]) && table_is_good(&tables[1]);
     if (good) {
@@ -160,17 +149,6 @@ static bool write_exactly(int fd, const void *memory, size_t len)
     return true;
 }
 
-/* The names of a table without the room that removed ones left. */
-static void table_pack(const struct table *from, struct table *to)
-{
-    for (uint32_t i = 0; i < from->count; i++) {
-        struct record *record = table_append(to, from->records[i].uid, table_name(from, &from->records[i]));
-        uint32_t name = record->name;
-        *record = from->records[i];
-        record->name = name;
-    }
-}
-
 static bool write_file(struct mailbox *mailbox, const struct index_header *header, const struct table *tables)
 {
     int fd = plain_file_make(mailbox->place.folder, NAME_INDEX_TMP, NULL);
@@ -188,19 +166,21 @@ static bool write_file(struct mailbox *mailbox, const struct index_header *heade
 void index_save(struct mailbox *mailbox)
 {
     struct index_header header;
-    struct table tables[2] = { { 0 }, { 0 } };
     memset(&header, 0, sizeof(header));
     mailbox->unsaved = 0;
     mailbox->saved_ms = clock_monotonic_ms();
     pthread_mutex_lock(&mailbox->mutex);
-    table_pack(&mailbox->live, &tables[0]);
+    /* Sizes and dates change without `work`, and with them only this copy. */
+    struct table tables[2] = { mailbox->live, mailbox->orphans };
+    tables[0].records = mem_resize(NULL, (tables[0].count + 1) * sizeof(struct record));
+    if (tables[0].count > 0)
+        memcpy(tables[0].records, mailbox->live.records, tables[0].count * sizeof(struct record));
     header.list = mailbox->list;
     header.cur = mailbox->cur;
     header.new = mailbox->new;
     header.settled = mailbox->rescan_ms == 0;
     header.recent_from = mailbox->recent_from;
     pthread_mutex_unlock(&mailbox->mutex);
-    table_pack(&mailbox->orphans, &tables[1]);
     memcpy(header.magic, magic, sizeof(magic));
     header.version = INDEX_VERSION;
     header.record_size = sizeof(struct record);
@@ -209,13 +189,13 @@ void index_save(struct mailbox *mailbox)
     for (int i = 0; i < 2; i++) {
         header.counts[i] = tables[i].count;
         header.names[i] = tables[i].names_len;
+        header.names_dead[i] = tables[i].names_dead;
     }
     header.checksum = index_checksum(&header, tables);
     if (!write_file(mailbox, &header, tables))
         unlinkat(mailbox->place.folder, NAME_INDEX_TMP, 0);
     mailbox->saved_settled = header.settled;
-    table_fini(&tables[0]);
-    table_fini(&tables[1]);
+    mem_free(&tables[0].records);
 }
 
 /* Often enough that opening is quick, rarely enough that a big mailbox is not written for every message. */

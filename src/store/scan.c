@@ -13,7 +13,8 @@
 #include "postern/base/memory.h"
 #include "state.h"
 
-enum { TABLE_LIVE, TABLE_ORPHANS, TABLE_FRESH, NAME_MAX_BYTES = 255, LINKS_OLD_SECONDS = 30, LOOKS_MOST = 5, STILL_NS = 20000000 };
+enum { TABLE_LIVE, TABLE_ORPHANS, TABLE_FRESH, NAME_MAX_BYTES = 255, LINKS_OLD_SECONDS = 30, LOOKS_MOST = 5, STILL_NS = 20000000,
+       ENTRIES_BYTES = 64 * 1024 };
 
 struct scan {
     struct mailbox *mailbox;
@@ -78,14 +79,17 @@ static void take_name(struct mailbox *mailbox, struct table *table, struct recor
     uint8_t flags;
     uint32_t keywords;
     filename_parse(name, &flags, &keywords);
-    pthread_mutex_lock(&mailbox->mutex);
-    if (table == &mailbox->live && (flags != record->flags || keywords != record->keywords))
+    bool is_live = table == &mailbox->live;
+    if (is_live)
+        pthread_mutex_lock(&mailbox->mutex);
+    if (is_live && (flags != record->flags || keywords != record->keywords))
         record->changed = mailbox->flags_changed = ++mailbox->change;
     table_rename(table, record, name);
     record->flags = flags;
     record->keywords = keywords;
     record->marks = (uint8_t)((record->marks & ~RECORD_IN_NEW) | (in_new ? RECORD_IN_NEW : 0));
-    pthread_mutex_unlock(&mailbox->mutex);
+    if (is_live)
+        pthread_mutex_unlock(&mailbox->mutex);
     mailbox->unsaved++;
 }
 
@@ -141,12 +145,9 @@ static void see_known(struct scan *scan, struct table *table, struct record *rec
         take_name(mailbox, table, record, in_new, name);
 }
 
-static void see(struct scan *scan, bool in_new, struct slice name)
+static void see(struct scan *scan, bool in_new, struct slice name, struct slice base)
 {
-    /* Only now: an empty new/ needs no look-up of anything. */
-    if (scan->index.slots == NULL)
-        name_index_init(&scan->index, &scan->mailbox->live, &scan->mailbox->orphans, &scan->fresh);
-    struct name_hit hit = name_index_find(&scan->index, filename_base(name));
+    struct name_hit hit = name_index_find(&scan->index, base);
     if (hit.table >= 0) {
         struct table *table = scan->index.tables[hit.table];
         see_known(scan, table, &table->records[hit.number], in_new, name);
@@ -157,31 +158,57 @@ static void see(struct scan *scan, bool in_new, struct slice name)
     name_index_add(&scan->index, TABLE_FRESH, scan->fresh.count - 1);
 }
 
+struct names {
+    size_t count;
+    struct slice names[PREFETCH_MOST], bases[PREFETCH_MOST];
+};
+
+static void see_all(struct scan *scan, bool in_new, struct names *names)
+{
+    /* Only now: an empty new/ needs no look-up of anything. */
+    if (scan->index.slots == NULL && names->count > 0)
+        name_index_init(&scan->index, &scan->mailbox->live, &scan->mailbox->orphans, &scan->fresh);
+    name_index_prefetch(&scan->index, names->bases, names->count);
+    for (size_t i = 0; i < names->count; i++)
+        see(scan, in_new, names->names[i], names->bases[i]);
+    names->count = 0;
+}
+
 /* Links stay messages, as with Dovecot, though none is followed: their lines must not go. */
 static bool may_be_message(unsigned char type)
 {
     return type == DT_REG || type == DT_LNK || type == DT_UNKNOWN;
 }
 
+static void see_entries(struct scan *scan, bool in_new, const char *entries, size_t len)
+{
+    struct names names = { .count = 0 };
+    for (size_t at = 0; at < len;) {
+        const struct dirent64 *entry = (const struct dirent64 *)(entries + at);
+        struct slice name = slice_from_string(entry->d_name), base = filename_base(name);
+        at += entry->d_reclen;
+        if (!filename_is_usable(name) || base.len == 0 || !may_be_message(entry->d_type))
+            continue;
+        names.names[names.count] = name;
+        names.bases[names.count++] = base;
+        if (names.count == PREFETCH_MOST)
+            see_all(scan, in_new, &names);
+    }
+    see_all(scan, in_new, &names);
+}
+
 static int scan_directory(struct scan *scan, bool in_new, struct fault *fault)
 {
+    _Alignas(struct dirent64) char entries[ENTRIES_BYTES];
     int fd = openat(scan->mailbox->place.folder, directory_of(in_new), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
-    if (entries == NULL) {
-        int error = errno;
-        if (fd >= 0)
-            close(fd);
-        return fault_set_errno(fault, error, "%s", directory_of(in_new));
-    }
-    struct dirent *entry;
-    while ((errno = 0, entry = readdir(entries)) != NULL) {
-        struct slice name = slice_from_string(entry->d_name);
-        if (filename_is_usable(name) && filename_base(name).len > 0 && may_be_message(entry->d_type))
-            see(scan, in_new, name);
-    }
+    if (fd < 0)
+        return fault_set_errno(fault, errno, "%s", directory_of(in_new));
+    ssize_t got;
+    while ((got = getdents64(fd, entries, sizeof(entries))) > 0)
+        see_entries(scan, in_new, entries, (size_t)got);
     int error = errno;
-    closedir(entries);
-    return error != 0 ? fault_set_errno(fault, error, "%s", directory_of(in_new)) : 0;
+    close(fd);
+    return got < 0 ? fault_set_errno(fault, error, "%s", directory_of(in_new)) : 0;
 }
 
 /* --- new files --- */
@@ -287,11 +314,39 @@ static void adopt(struct mailbox *mailbox, struct table *from)
     }
 }
 
+/* The first scan: the lines become the messages as they stand, but for those without a file. */
+static void adopt_all(struct mailbox *mailbox)
+{
+    struct table *lines = &mailbox->orphans, rest = { 0 };
+    for (uint32_t i = 0; i < lines->count; i++) {
+        struct record *record = &lines->records[i];
+        if (record->marks & RECORD_DOOMED)
+            continue;
+        if (record->marks & RECORD_SEEN) {
+            record->marks &= RECORD_IN_NEW;
+            mailbox->unsaved++;
+            continue;
+        }
+        struct record *kept = table_append(&rest, record->uid, table_name(lines, record));
+        kept->size = record->size;
+        kept->marks = record->marks;
+        record->marks |= RECORD_DOOMED;
+    }
+    table_fini(&mailbox->live);
+    mailbox->live = *lines;
+    mailbox->loads++;
+    *lines = rest;
+    table_drop_doomed(&mailbox->live);
+}
+
 static void publish(struct scan *scan)
 {
     struct mailbox *mailbox = scan->mailbox;
     pthread_mutex_lock(&mailbox->mutex);
-    adopt(mailbox, &mailbox->orphans);
+    if (mailbox->live.count == 0)
+        adopt_all(mailbox);
+    else
+        adopt(mailbox, &mailbox->orphans);
     adopt(mailbox, &scan->fresh);
     table_sort(&mailbox->live);
     pthread_mutex_unlock(&mailbox->mutex);

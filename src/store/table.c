@@ -132,36 +132,47 @@ void table_sort(struct table *table)
         pool_compact(table);
 }
 
-/* --- look-up of base names: open addressing, a slot is (table + 1) << 30 | number --- */
-
-static uint64_t hash_name(struct slice base)
+uint64_t table_hash(uint64_t hash, const void *memory, size_t len)
 {
-    uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; i < base.len; i++)
-        hash = (hash ^ (unsigned char)base.data[i]) * 1099511628211u;
-    return hash ^ hash >> 29;
+    const unsigned char *bytes = memory;
+    uint64_t word;
+    for (; len >= sizeof(word); len -= sizeof(word), bytes += sizeof(word)) {
+        memcpy(&word, bytes, sizeof(word));
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
+    for (; len > 0; len--)
+        hash = (hash ^ *bytes++) * 1099511628211u;
+    return hash;
 }
 
-static struct slice slot_base(const struct name_index *index, uint32_t slot)
+/* --- look-up of base names: open addressing, a slot is hash << 32 | (table + 1) << 30 | number: a name is looked at only if its hash is right --- */
+
+enum { NUMBER_MASK = 0x3fffffff };
+
+static uint32_t hash_name(struct slice base)
 {
-    const struct table *table = index->tables[(slot >> 30) - 1];
-    return filename_base(table_name(table, &table->records[slot & 0x3fffffff]));
+    return (uint32_t)(table_hash(base.len, base.data, base.len) * 0x9e3779b97f4a7c15u >> 32);
 }
 
-static uint32_t slot_uid(const struct name_index *index, uint32_t slot)
+static struct record *slot_record(const struct name_index *index, uint64_t slot)
 {
-    return index->tables[(slot >> 30) - 1]->records[slot & 0x3fffffff].uid;
+    return &index->tables[(slot >> 30 & 3) - 1]->records[slot & NUMBER_MASK];
 }
 
-/* A base name that two lines of a list have is that of the higher UID, as with Dovecot. */
-static void slot_put(struct name_index *index, uint32_t slot)
+static bool slot_is(const struct name_index *index, uint64_t slot, struct slice base)
 {
-    struct slice base = slot_base(index, slot);
-    size_t at = hash_name(base) & index->mask;
-    while (index->slots[at] != 0 && !slice_is_equal(slot_base(index, index->slots[at]), base))
+    const struct table *table = index->tables[(slot >> 30 & 3) - 1];
+    struct slice name = table_name(table, slot_record(index, slot));
+    return name.len >= base.len && memcmp(name.data, base.data, base.len) == 0 && (name.len == base.len || name.data[base.len] == ':');
+}
+
+static size_t slot_find(const struct name_index *index, uint32_t hash, struct slice base)
+{
+    size_t at = hash & index->mask;
+    while (index->slots[at] != 0 && (index->slots[at] >> 32 != hash || !slot_is(index, index->slots[at], base)))
         at = (at + 1) & index->mask;
-    if (index->slots[at] == 0 || slot_uid(index, slot) > slot_uid(index, index->slots[at]))
-        index->slots[at] = slot;
+    return at;
 }
 
 static void index_grow(struct name_index *index, size_t needed)
@@ -169,13 +180,17 @@ static void index_grow(struct name_index *index, size_t needed)
     size_t size = 64;
     while (size < needed * 2)
         size *= 2;
-    uint32_t *old = index->slots;
+    uint64_t *old = index->slots;
     size_t old_size = old == NULL ? 0 : index->mask + 1;
-    index->slots = MEM_NEW_ARRAY(uint32_t, size);
+    index->slots = MEM_NEW_ARRAY(uint64_t, size);
     index->mask = size - 1;
-    for (size_t i = 0; i < old_size; i++)
+    for (size_t i = 0; i < old_size; i++) {
+        size_t at = old[i] >> 32 & index->mask;
+        while (old[i] != 0 && index->slots[at] != 0)
+            at = (at + 1) & index->mask;
         if (old[i] != 0)
-            slot_put(index, old[i]);
+            index->slots[at] = old[i];
+    }
     mem_free(&old);
 }
 
@@ -193,18 +208,41 @@ void name_index_fini(struct name_index *index)
     mem_free(&index->slots);
 }
 
+/* A base name that two lines of a list have is that of the higher UID, as with Dovecot. */
 void name_index_add(struct name_index *index, int table, uint32_t number)
 {
-    CHECK(number < 0x3fffffff);
+    CHECK(number < NUMBER_MASK);
     if (++index->used * 2 > index->mask + 1)
         index_grow(index, index->used * 2);
-    slot_put(index, (uint32_t)(table + 1) << 30 | number);
+    const struct record *record = &index->tables[table]->records[number];
+    struct slice base = filename_base(table_name(index->tables[table], record));
+    uint32_t hash = hash_name(base);
+    size_t at = slot_find(index, hash, base);
+    if (index->slots[at] == 0 || record->uid > slot_record(index, index->slots[at])->uid)
+        index->slots[at] = (uint64_t)hash << 32 | (uint64_t)(table + 1) << 30 | number;
 }
 
 struct name_hit name_index_find(const struct name_index *index, struct slice base)
 {
-    for (size_t at = hash_name(base) & index->mask; index->slots[at] != 0; at = (at + 1) & index->mask)
-        if (slice_is_equal(slot_base(index, index->slots[at]), base))
-            return (struct name_hit){ (int)(index->slots[at] >> 30) - 1, index->slots[at] & 0x3fffffff };
-    return (struct name_hit){ -1, 0 };
+    uint64_t slot = index->slots[slot_find(index, hash_name(base), base)];
+    return slot == 0 ? (struct name_hit){ -1, 0 } : (struct name_hit){ (int)(slot >> 30 & 3) - 1, slot & NUMBER_MASK };
+}
+
+void name_index_prefetch(const struct name_index *index, const struct slice *bases, size_t count)
+{
+    const uint64_t *slots[PREFETCH_MOST];
+    for (size_t i = 0; i < count; i++) {
+        slots[i] = &index->slots[hash_name(bases[i]) & index->mask];
+        __builtin_prefetch(slots[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (*slots[i] != 0)
+            __builtin_prefetch(slot_record(index, *slots[i]), 1);
+    for (size_t i = 0; i < count; i++) {
+        if (*slots[i] == 0)
+            continue;
+        const char *name = index->tables[(*slots[i] >> 30 & 3) - 1]->names + slot_record(index, *slots[i])->name;
+        __builtin_prefetch(name, 1);
+        __builtin_prefetch(name + bases[i].len, 1);
+    }
 }

@@ -37,14 +37,16 @@ struct record *table_find(const struct table *table, uint32_t uid);
 uint32_t table_below(const struct table *table, uint32_t uid);
 /* Removes every RECORD_DOOMED record. */
 void table_drop_doomed(struct table *table);
+/* Eight bytes at a time; for checksums and look-ups, not against those who choose the bytes. */
+uint64_t table_hash(uint64_t hash, const void *memory, size_t len);
 /* By UID; cheap when nothing is out of order. Also gives back wasted space in the pool. */
 void table_sort(struct table *table);
 
 /* --- looking up base names in several tables --- */
-enum { INDEX_TABLES = 3 };
+enum { INDEX_TABLES = 3, PREFETCH_MOST = 16 };
 struct name_index {
     struct table *tables[INDEX_TABLES];
-    uint32_t *slots;
+    uint64_t *slots;
     size_t mask, used;
 };
 struct name_hit {
@@ -55,5 +57,7 @@ void name_index_init(struct name_index *index, struct table *first, struct table
 void name_index_fini(struct name_index *index);
 void name_index_add(struct name_index *index, int table, uint32_t number);
 struct name_hit name_index_find(const struct name_index *index, struct slice base);
+/* Fetches from memory, all at a time, what finding these will look at: worth it in big tables, whose names come in no order. */
+void name_index_prefetch(const struct name_index *index, const struct slice *bases, size_t count);
 
 #endif

@@ -14,3 +14,7 @@ check_PROGRAMS += tests/unit/test_store_sharing
 TESTS += tests/unit/test_store_sharing
 tests_unit_test_store_sharing_SOURCES = tests/unit/test_store_sharing.c tests/unit/store_fixture.c tests/unit/store_fixture.h
 tests_unit_test_store_sharing_LDADD = src/store/libstore.a src/base/libbase.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_store_table
+TESTS += tests/unit/test_store_table
+tests_unit_test_store_table_SOURCES = tests/unit/test_store_table.c tests/unit/store_fixture.c tests/unit/store_fixture.h
+tests_unit_test_store_table_LDADD = src/store/libstore.a src/base/libbase.a $(UNIT_LIBS)
