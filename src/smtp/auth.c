@@ -9,7 +9,7 @@ bool smtp_auth_is_offered(const struct session *session)
     struct buf mechanisms = { .cap = 0 };
     bool any = exchange_write_mechanisms(session, &mechanisms);
     buf_fini(&mechanisms);
-    return any && !forced && session->user == NULL;
+    return any && !forced && session->user == NULL && !smtp_is_lmtp(session);
 }
 
 static void refuse(struct session *session)

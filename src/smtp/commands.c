@@ -16,6 +16,8 @@ enum command_flags {
     TRANSACTION = 8,     /* MAIL first */
     NO_ARGUMENT = 16,    /* RFC 5321 4.3.2: 501 if there is one */
     SECRET = 32,         /* the line may hold a password */
+    SMTP_ONLY = 64,
+    LMTP_ONLY = 128,     /* RFC 2033 section 4.1: so that who takes the one for the other hears of it */
 };
 
 struct command {
@@ -194,6 +196,10 @@ static void run_data(struct session *session, struct slice arguments)
 {
     struct smtp *st = session->state;
     (void)arguments;
+    if (st->transaction.recipient_count == 0 && smtp_is_lmtp(session)) {
+        smtp_reply(session, "503 5.5.1 No valid recipients");   /* RFC 2033 section 4.2 */
+        return;
+    }
     if (st->transaction.recipient_count == 0) {
         /* RFC 2920 3.1: after a pipelined RCPT that was refused this is usual, and no error of the client. */
         smtp_reply(session, "554 5.5.1 No valid recipients");
@@ -220,7 +226,8 @@ static void run_noop(struct session *session, struct slice arguments)
 static void run_help(struct session *session, struct slice arguments)
 {
     (void)arguments;
-    smtp_reply(session, "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH");
+    smtp_reply(session, smtp_is_lmtp(session) ? "214 2.0.0 LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS"
+                                              : "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH");
 }
 
 /* RFC 5321 3.5.3, 7.3: who exists here is not told. */
@@ -268,8 +275,9 @@ static void run_starttls(struct session *session, struct slice arguments)
 }
 
 static const struct command commands[] = {
-    { "EHLO", 0, run_ehlo },
-    { "HELO", 0, run_helo },
+    { "EHLO", SMTP_ONLY, run_ehlo },
+    { "HELO", SMTP_ONLY, run_helo },
+    { "LHLO", LMTP_ONLY, run_ehlo },
     { "MAIL", GREETED | ENCRYPTED | AUTHENTICATED, run_mail },
     { "RCPT", GREETED | ENCRYPTED | AUTHENTICATED | TRANSACTION, smtp_recipient_run },
     { "DATA", GREETED | ENCRYPTED | AUTHENTICATED | TRANSACTION | NO_ARGUMENT, run_data },
@@ -280,7 +288,7 @@ static const struct command commands[] = {
     { "EXPN", 0, run_expn },
     { "HELP", 0, run_help },
     { "STARTTLS", GREETED | NO_ARGUMENT, run_starttls },
-    { "AUTH", GREETED | ENCRYPTED | SECRET, smtp_auth_run },
+    { "AUTH", GREETED | ENCRYPTED | SECRET | SMTP_ONLY, smtp_auth_run },
 };
 
 static struct slice take_verb(struct slice line, struct slice *arguments_out)
@@ -313,7 +321,7 @@ static bool is_in_order(struct session *session, const struct command *command, 
     if (st->unwelcome && command->run != run_quit)
         problem = "503 5.7.1 No mail is taken from your address, only QUIT";
     else if ((command->flags & GREETED) && st->helo[0] == '\0')
-        problem = "503 5.5.1 EHLO first";
+        problem = smtp_is_lmtp(session) ? "503 5.5.1 LHLO first" : "503 5.5.1 EHLO first";
     else if ((command->flags & ENCRYPTED) && !session->tls && session->snapshot->agent.smtp_tls == TLS_REQUIRED)
         problem = "530 5.7.0 Must issue a STARTTLS command first";
     else if ((command->flags & AUTHENTICATED) && smtp_is_submission(session) && session->user == NULL)
@@ -331,7 +339,7 @@ void smtp_command_run(struct session *session, struct slice line)
 {
     struct slice arguments;
     const struct command *command = find_command(take_verb(line, &arguments));
-    if (command == NULL)
+    if (command == NULL || (command->flags & (smtp_is_lmtp(session) ? SMTP_ONLY : LMTP_ONLY)))
         smtp_error(session, "500 5.5.2 Command not known");
     else if (slice_has_nul(line))
         smtp_error(session, "501 5.5.2 NUL is not allowed");

@@ -3,7 +3,8 @@
  *
  * Order: the queue's copy is written but not committed, then the mailboxes, then the commit. A mailbox that fails while others succeeded is
  * left to the queue, which delivers it later. If even that fails the answer is 451 and nothing was wrongly accepted: the client sends
- * again, and those who have their copy get it twice, which RFC 1047 prefers to a loss. If no copy is safe, the answer is 451 at once. */
+ * again, and those who have their copy get it twice, which RFC 1047 prefers to a loss. If no copy is safe, the answer is 451 at once.
+ * LMTP has an answer for each recipient: a mailbox that fails is left to the client. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -136,12 +137,14 @@ static void answer(struct session *session, bool safe)
     struct transaction *t = &st->transaction;
     log_normal("smtp", "%s: from <%.*s> [%s], %llu octets, %zu recipients: %s", t->id, SLICE_ARG(mail_path_text(&t->sender)), session->peer,
                (unsigned long long)t->size, t->recipient_count, safe ? "accepted" : "not accepted now");
-    if (safe) {
+    if (safe)
         counter_add(session->counters, COUNTER_MESSAGES_IN, 1);
+    if (smtp_is_lmtp(session))
+        lmtp_answer_each(session);
+    else if (safe)
         smtp_reply(session, "250 2.0.0 Accepted as %s", t->id);
-    } else {
+    else
         smtp_reply(session, "451 4.3.0 Cannot deliver now, try again later");
-    }
     transaction_reset(t);
     st->phase = SMTP_COMMAND;
     session->fair_key = NULL;
@@ -150,19 +153,32 @@ static void answer(struct session *session, bool safe)
 
 static void advance(struct session *session);
 
+static void settle_outgoing(struct transaction *t, enum recipient_state state)
+{
+    for (size_t i = 0; i < t->recipient_count; i++)
+        if (!is_direct(&t->recipients[i]) && t->recipients[i].state == RECIPIENT_WAITING)
+            t->recipients[i].state = state;
+}
+
 static void after_outgoing(struct session *session, enum action_result result)
 {
     struct smtp *st = session->state;
-    if (result != ACTION_OK || st->transaction.step_failed)
+    bool failed = result != ACTION_OK || st->transaction.step_failed;
+    if (failed && !smtp_is_lmtp(session)) {
         answer(session, false);
-    else
-        advance(session);
+        return;
+    }
+    if (failed)
+        settle_outgoing(&st->transaction, RECIPIENT_FAILED);
+    advance(session);
 }
 
 static void after_commit(struct session *session, enum action_result result)
 {
     struct smtp *st = session->state;
-    answer(session, result == ACTION_OK && !st->transaction.step_failed);
+    bool safe = result == ACTION_OK && !st->transaction.step_failed;
+    settle_outgoing(&st->transaction, safe ? RECIPIENT_SAFE : RECIPIENT_FAILED);
+    answer(session, safe || (smtp_is_lmtp(session) && has(&st->transaction, true, RECIPIENT_SAFE)));
 }
 
 static void after_inbox(struct session *session, enum action_result result)
@@ -201,20 +217,26 @@ static bool find_next(struct transaction *t)
     return false;
 }
 
+/* When the mailboxes have had their turn. */
+static bool is_left_to_queue(const struct session *session, const struct recipient *to)
+{
+    return to->state == RECIPIENT_WAITING || (to->state == RECIPIENT_FAILED && !smtp_is_lmtp(session));
+}
+
 /* Another address of a user whose copy the queue already has. */
-static bool is_added_before(const struct transaction *t, size_t at)
+static bool is_added_before(const struct session *session, const struct transaction *t, size_t at)
 {
     const struct user *user = t->recipients[at].user;
     for (size_t i = 0; user != NULL && i < at; i++)
-        if (t->recipients[i].user != NULL && t->recipients[i].state != RECIPIENT_SAFE && strcmp(t->recipients[i].user->dn, user->dn) == 0)
+        if (t->recipients[i].user != NULL && is_left_to_queue(session, &t->recipients[i]) && strcmp(t->recipients[i].user->dn, user->dn) == 0)
             return true;
     return false;
 }
 
-static void add_outgoing(struct transaction *t)
+static void add_outgoing(const struct session *session, struct transaction *t)
 {
     for (size_t i = 0; i < t->recipient_count; i++)
-        if (t->recipients[i].state != RECIPIENT_SAFE && !is_added_before(t, i))
+        if (is_left_to_queue(session, &t->recipients[i]) && !is_added_before(session, t, i))
             queue_message_add(t->outgoing, slice_from_string(t->recipients[i].address));
 }
 
@@ -236,14 +258,12 @@ static void advance(struct session *session)
     } else if (find_next(t)) {
         session->fair_key = fair_key_of_recipient(session, &t->recipients[t->at]);
         smtp_step(session, fill_inbox, after_inbox);
-    } else if (!remote && !has(t, true, RECIPIENT_FAILED)) {
-        answer(session, true);
-    } else if (!remote && !has(t, true, RECIPIENT_SAFE)) {
-        answer(session, false);
+    } else if (!remote && (smtp_is_lmtp(session) || !has(t, true, RECIPIENT_FAILED) || !has(t, true, RECIPIENT_SAFE))) {
+        answer(session, has(t, true, RECIPIENT_SAFE));
     } else if (!t->outgoing_whole) {
         smtp_step(session, fill_outgoing, after_outgoing);
     } else {
-        add_outgoing(t);
+        add_outgoing(session, t);
         smtp_step(session, commit_outgoing, after_commit);
     }
 }

@@ -74,7 +74,7 @@ static void refuse(struct session *session, const char *text)
     struct smtp *st = session->state;
     log_normal("smtp", "%s: from <%.*s> [%s] refused: %s", st->transaction.id, SLICE_ARG(mail_path_text(&st->transaction.sender)),
                session->peer, text);
-    smtp_reply(session, "%s", text);
+    smtp_answer_data(session, text);
     transaction_reset(&st->transaction);
     st->phase = SMTP_COMMAND;
     session->idle_seconds = (unsigned)session->snapshot->agent.smtp_command_minutes * 60;

@@ -36,7 +36,7 @@ static void refuse(struct session *session, const char *text)
 {
     struct smtp *st = session->state;
     smtp_reply(session, "%s", text);
-    if (++st->refused >= SMTP_REFUSED_MAX)
+    if (++st->refused >= SMTP_REFUSED_MAX && !smtp_is_lmtp(session))
         session_close(session, CLOSE_PROTOCOL_ERRORS);
 }
 
@@ -125,7 +125,9 @@ static void add_remote(struct session *session)
 {
     const struct smtp *st = session->state;
     const char *problem;
-    if (session->user == NULL && !is_postmaster_elsewhere(st))
+    if (smtp_is_lmtp(session))
+        refuse(session, "550 5.1.1 No such user here");
+    else if (session->user == NULL && !is_postmaster_elsewhere(st))
         refuse(session, "550 5.7.1 Relaying denied");
     else if (session->user != NULL && !session->user->smtp_outgoing_allowed)
         refuse(session, deny(session, "550 5.7.1 You may not send mail to elsewhere"));
@@ -221,7 +223,7 @@ static bool complete(struct session *session, struct mail_path *path)
     if (path->at < path->len)
         return !path->literal || !is_our_literal(session, path) || set_domain(path, first_domain(session->snapshot));
     if (!mail_path_is_postmaster(path))
-        return false;
+        return smtp_is_lmtp(session);   /* a user ID */
     if (postmaster == NULL || !address_parse_mailbox(slice_from_string(postmaster), path))
         return set_domain(path, first_domain(session->snapshot));
     st->asked_postmaster = true;

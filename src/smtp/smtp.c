@@ -242,14 +242,15 @@ static void smtp_init(struct session *session)
     session->idle_seconds = (unsigned)session->snapshot->agent.smtp_command_minutes * 60;
     smtp_command_set_host(session);
     struct mail_party client = smtp_sender(session, NULL);
-    st->unwelcome = !smtp_is_submission(session) && !snapshot_takes_mail_from(session->snapshot, &client);
+    st->unwelcome = smtp_is_lmtp(session) ? !lmtp_is_welcome(session)
+                                          : !smtp_is_submission(session) && !snapshot_takes_mail_from(session->snapshot, &client);
     if (st->unwelcome) {
         counter_add(session->counters, COUNTER_ACCESS_DENIED, 1);
         log_verbose("smtp", "session %llu: no mail is taken from %s", (unsigned long long)session->id, session->peer);
         smtp_reply(session, "554 5.7.1 %s takes no mail from your address", st->host);
         return;
     }
-    smtp_reply(session, "220 %s ESMTP%s", st->host, session->snapshot->agent.smtp_hide_version ? "" : " Postern");
+    smtp_reply(session, "220 %s %s%s", st->host, smtp_is_lmtp(session) ? "LMTP" : "ESMTP", session->snapshot->agent.smtp_hide_version ? "" : " Postern");
 }
 
 static struct slice smtp_farewell(const struct session *session, enum close_reason reason)

@@ -78,7 +78,7 @@ struct transaction {
 struct smtp {
     enum smtp_phase phase;
     void (*after)(struct session *session, enum action_result result);   /* what a result of an action means */
-    bool extended;                 /* EHLO, not HELO */
+    bool extended;                 /* EHLO or LHLO, not HELO */
     bool unwelcome;                /* nobody takes mail from this client: it may only QUIT (RFC 5321 3.1) */
     char helo[SMTP_NAME_MAX + 1];  /* empty: not greeted */
     char host[SMTP_NAME_MAX + 1];  /* our name */
@@ -119,6 +119,15 @@ bool smtp_parameters_read(struct session *session, struct slice text, bool (*tak
 bool smtp_auth_is_offered(const struct session *session);
 void smtp_auth_run(struct session *session, struct slice arguments);
 void smtp_auth_line(struct session *session, struct slice line);
+
+/* lmtp.c */
+bool smtp_is_lmtp(const struct session *session);
+/* False: no mail is taken from this host. */
+bool lmtp_is_welcome(const struct session *session);
+/* The same answer for the whole message: under LMTP as often as there are recipients. */
+void smtp_answer_data(struct session *session, const char *text);
+/* By each recipient's state (RFC 2033 section 4.2). */
+void lmtp_answer_each(struct session *session);
 
 /* trace.c: fills return_path and trace. */
 void trace_write(struct session *session);

@@ -18,7 +18,7 @@ void trace_write_date(struct buf *out, time_t when)
 static void write_protocol(struct buf *out, const struct session *session)
 {
     const struct smtp *st = session->state;
-    buf_append_text(out, st->extended ? "ESMTP" : "SMTP");
+    buf_append_text(out, smtp_is_lmtp(session) ? "LMTP" : st->extended ? "ESMTP" : "SMTP");
     if (st->extended && session->tls)
         buf_append_byte(out, 'S');
     if (st->extended && session->user != NULL)

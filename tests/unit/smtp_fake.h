@@ -7,6 +7,7 @@
 
 #include "postern/base/check.h"
 #include "postern/base/memory.h"
+#include "postern/config/gateways.h"
 #include "postern/config/rights.h"
 #include "postern/config/snapshot.h"
 #include "postern/config/user.h"
@@ -26,6 +27,7 @@ static struct {
     struct buf queued, queued_recipients;
     int users;
     const char *refused_party;  /* an address, a host or an IP address whose mail nobody takes, and to which nobody sends */
+    const char *trusted;        /* an address that mail is taken from by LMTP */
     const char *refused_client; /* likewise, but already when it connects or names its sender */
 } world;
 
@@ -47,6 +49,12 @@ bool user_may_send_to(const struct user *user, const struct mail_party *recipien
 bool snapshot_takes_mail_from(const struct snapshot *at, const struct mail_party *sender)
 {
     return at == NULL || !is_party(world.refused_client, sender);
+}
+
+bool agent_trusts_address(const struct agent_settings *agent, struct slice ip)
+{
+    (void)agent;
+    return world.trusted != NULL && slice_is(ip, world.trusted);
 }
 
 struct inbox_writer { const struct user *user; struct buf bytes; };
@@ -239,7 +247,8 @@ static const struct session_ops ops = {
     .wake_after = fake_wake_after, .refresh = fake_nothing,
 };
 
-static const char *refused_client;   /* for the next begin */
+static const char *refused_client, *trusted;   /* for the next begin, as the next one */
+static bool here_is_loopback;
 
 static void begin(enum listener_kind listener)
 {
@@ -259,8 +268,9 @@ static void begin(enum listener_kind listener)
     joe.smtp_outgoing_forwards = false;
     joe.smtp_incoming_max_size = ann.smtp_incoming_max_size = 0;
     world.refused_client = refused_client;
+    world.trusted = trusted;
     fake.session = (struct session){ .ops = &ops, .protocol = &smtp_protocol, .listener = listener, .snapshot = &snapshot, .counters = &fake.counters,
-                                     .tls_offered = true, .clear_login = false, .peer = "192.0.2.1", .local = "192.0.2.9" };
+                                     .tls_offered = true, .clear_login = false, .loopback = here_is_loopback, .peer = "192.0.2.1", .local = "192.0.2.9" };
     smtp_protocol.init(&fake.session);
 }
 

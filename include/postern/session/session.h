@@ -38,6 +38,8 @@ enum listener_kind {
     LISTENER_TLS,           /* POP3S, IMAPS: TLS from the first byte */
     LISTENER_SUBMISSION,    /* 587 (RFC 6409) */
     LISTENER_SUBMISSIONS,   /* 465: submission, TLS from the first byte (RFC 8314) */
+    LISTENER_LMTP,          /* RFC 2033: resolve then takes user IDs too, of any domain, and never answers REMOTE */
+    LISTENER_LMTPS,         /* the same, TLS from the first byte */
 };
 
 enum step_result {
