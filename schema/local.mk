@@ -1,6 +1,6 @@
 # The schema for each kind of directory server and its manual page, generated from the tables that the program reads.
 noinst_PROGRAMS = schema/generate
-schema_generate_SOURCES = schema/generate.c schema/forms.c schema/forms.h
+schema_generate_SOURCES = schema/generate.c schema/forms.c schema/forms.h schema/templates.c schema/templates.h
 schema_generate_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 schema_generate_LDADD = src/config/libconfig.a src/base/libbase.a
 
