@@ -211,6 +211,7 @@ static bool go_on(struct imap *imap, struct command *command, enum exchange_resu
 static bool take_line(struct imap *imap, struct command *command, struct slice line)
 {
     struct authenticate *auth = command->data;
+    imap->result = ACTION_OK;   /* of a login that ends here */
     return go_on(imap, command, exchange_line(&auth->exchange, imap->session, line));
 }
 

@@ -69,12 +69,18 @@ static bool take_name(struct session *session, struct slice full, struct slice *
     return c->name_error == NULL;
 }
 
-static void go_on(struct session *session, enum exchange_result result)
+static void end_login(struct session *session, enum action_result result);
+
+static void go_on(struct session *session, enum exchange_result result, enum action_result action)
 {
     struct conversation *c = session->state;
     c->activity = result == EXCHANGE_CHALLENGE ? ACTIVITY_SASL : result == EXCHANGE_WAIT ? ACTIVITY_LOGIN : ACTIVITY_NONE;
     if (result == EXCHANGE_WAIT)
         return;
+    if (result == EXCHANGE_LOGIN) {
+        end_login(session, action);
+        return;
+    }
     if (result == EXCHANGE_CHALLENGE) {
         buf_append_text(&session->out, "+ ");
         buf_append(&session->out, buf_slice(&c->exchange.challenge));
@@ -93,7 +99,7 @@ static void go_on(struct session *session, enum exchange_result result)
 void auth_take_line(struct session *session, struct slice line)
 {
     struct conversation *c = session->state;
-    go_on(session, exchange_line(&c->exchange, session, line));
+    go_on(session, exchange_line(&c->exchange, session, line), ACTION_OK);
 }
 
 /* AUTH alone lists the mechanisms, as clients from before RFC 5034 expect. */
@@ -174,14 +180,9 @@ static void begin_opening(struct session *session, struct pop3_options *options)
         remote_begin(session);
 }
 
-void auth_take_result(struct session *session, enum action_result result)
+static void end_login(struct session *session, enum action_result result)
 {
     struct conversation *c = session->state;
-    enum exchange_result exchange = exchange_resume(&c->exchange, session, result);
-    if (exchange != EXCHANGE_LOGIN) {
-        go_on(session, exchange);
-        return;
-    }
     struct pop3_options options = c->options;
     auth_forget(c);
     c->activity = ACTIVITY_NONE;
@@ -192,4 +193,10 @@ void auth_take_result(struct session *session, enum action_result result)
     } else {
         buf_append_text(&session->out, "-ERR [SYS/TEMP] Login is not possible at the moment.\r\n");
     }
+}
+
+void auth_take_result(struct session *session, enum action_result result)
+{
+    struct conversation *c = session->state;
+    go_on(session, exchange_resume(&c->exchange, session, result), result);
 }

@@ -75,6 +75,8 @@ static enum progress skip_line(struct session *session)
     c->skipping = false;
     if (c->activity == ACTIVITY_SASL) {
         c->activity = ACTIVITY_NONE;
+        if (c->exchange.let_in)
+            conversation_end(c, CLOSE_PROTOCOL_ERRORS);
         auth_forget(c);
     }
     conversation_refuse(session, "-ERR The line is too long.\r\n");

@@ -194,7 +194,7 @@ static void encode(struct slice bytes, struct buf *out)
 
 static enum sasl_result finish(struct sasl_server *server, enum sasl_result result, struct buf *challenge, struct buf *base64_out)
 {
-    if (result == SASL_MORE)
+    if (result == SASL_MORE || result == SASL_PROVEN)
         encode(buf_slice(challenge), base64_out);
     else if (result != SASL_KEYS)
         server->over = true;

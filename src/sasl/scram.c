@@ -112,7 +112,7 @@ enum sasl_result scram_give_keys(struct sasl_server *server, const struct sasl_k
     return result == GSASL_NEEDS_MORE ? SASL_MORE : SASL_BAD;
 }
 
-/* The last message: the server's signature goes as one more challenge, to be answered by an empty line (RFC 4422, section 5, item 2a). */
+/* The last message: the server's signature goes as one more challenge once the login is let in, to be answered by an empty line (RFC 4422, section 5, item 2a). */
 static enum sasl_result take_proof(struct sasl_server *server, struct slice bytes, struct buf *challenge)
 {
     int result = sasl_library_step(server->session, bytes, challenge);
@@ -121,7 +121,7 @@ static enum sasl_result take_proof(struct sasl_server *server, struct slice byte
     if (result == GSASL_AUTHENTICATION_ERROR || server->refused)
         return SASL_REFUSED;
     server->shown = result == GSASL_OK;
-    return server->shown ? SASL_MORE : SASL_BAD;
+    return server->shown ? SASL_PROVEN : SASL_BAD;
 }
 
 enum sasl_result scram_step(struct sasl_server *server, struct slice bytes, struct buf *challenge)

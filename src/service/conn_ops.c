@@ -52,26 +52,6 @@ static void ask_look_up(struct conn *c, enum conn_action action, enum session_pr
     buf_append(&c->look_up->password, password);
 }
 
-static void op_login(struct session *session, struct slice name, struct slice password)
-{
-    ask_look_up(conn_of(session), CONN_LOGIN, PROOF_PASSWORD, name, password);
-}
-
-static void op_authenticate(struct session *session, enum session_proof proof, struct slice name, struct slice secret)
-{
-    ask_look_up(conn_of(session), CONN_LOGIN, proof, name, secret);
-}
-
-static void op_resolve(struct session *session, struct slice address)
-{
-    ask_look_up(conn_of(session), CONN_RESOLVE, PROOF_PASSWORD, address, SLICE_NONE);
-}
-
-static void op_start_tls(struct session *session)
-{
-    ask(conn_of(session), CONN_START_TLS);
-}
-
 static void op_close(struct session *session, enum close_reason reason)
 {
     struct conn *c = conn_of(session);
@@ -82,6 +62,29 @@ static void op_close(struct session *session, enum close_reason reason)
         c->reason = reason;
     } else
         conn_close(c, reason);
+}
+
+/* Nobody logs in twice: what belongs to the first user would be the second one's. */
+static void op_authenticate(struct session *session, enum session_proof proof, struct slice name, struct slice secret)
+{
+    ask_look_up(conn_of(session), CONN_LOGIN, proof, name, secret);
+    if (session->user != NULL)
+        op_close(session, CLOSE_PROTOCOL_ERRORS);
+}
+
+static void op_login(struct session *session, struct slice name, struct slice password)
+{
+    op_authenticate(session, PROOF_PASSWORD, name, password);
+}
+
+static void op_resolve(struct session *session, struct slice address)
+{
+    ask_look_up(conn_of(session), CONN_RESOLVE, PROOF_PASSWORD, address, SLICE_NONE);
+}
+
+static void op_start_tls(struct session *session)
+{
+    ask(conn_of(session), CONN_START_TLS);
 }
 
 static void woken(void *arg)

@@ -34,11 +34,12 @@ static enum exchange_result ask(struct exchange *exchange, struct session *sessi
         return EXCHANGE_NAME;
     }
     exchange->keys_wanted = proof == PROOF_KEYS;
+    exchange->proven = proof == PROOF_SHOWN;
     if (proof == PROOF_PASSWORD)
         session_login(session, name, sasl_server_password(exchange->sasl));
     else
         session_authenticate(session, proof, name, sasl_server_password(exchange->sasl));
-    if (!exchange->keys_wanted)
+    if (!exchange->keys_wanted && !exchange->proven)
         exchange_end(exchange);
     return EXCHANGE_WAIT;
 }
@@ -46,7 +47,7 @@ static enum exchange_result ask(struct exchange *exchange, struct session *sessi
 static enum session_proof proof_of(const struct sasl_server *sasl)
 {
     static const enum session_proof proofs[] = {
-        [SASL_PASSWORD] = PROOF_PASSWORD, [SASL_SHOWN] = PROOF_SHOWN, [SASL_TOKEN] = PROOF_TOKEN, [SASL_CERTIFICATE] = PROOF_CERTIFICATE,
+        [SASL_PASSWORD] = PROOF_PASSWORD, [SASL_TOKEN] = PROOF_TOKEN, [SASL_CERTIFICATE] = PROOF_CERTIFICATE,
     };
     return proofs[sasl_server_proof(sasl)];
 }
@@ -58,6 +59,8 @@ static enum exchange_result go_on(struct exchange *exchange, struct session *ses
         return EXCHANGE_CHALLENGE;
     case SASL_KEYS:
         return ask(exchange, session, PROOF_KEYS);
+    case SASL_PROVEN:
+        return ask(exchange, session, PROOF_SHOWN);
     case SASL_DONE:
         return ask(exchange, session, proof_of(exchange->sasl));
     case SASL_REFUSED:
@@ -69,8 +72,21 @@ static enum exchange_result go_on(struct exchange *exchange, struct session *ses
     }
 }
 
+/* The login is let in: all that is left is that the client takes our proof. One that does not has a session of no use to anybody. */
+static enum exchange_result end_let_in(struct exchange *exchange, struct session *session, struct slice line)
+{
+    bool taken = sasl_server_step(exchange->sasl, line, &exchange->challenge) == SASL_DONE;
+    exchange_end(exchange);
+    if (taken)
+        return EXCHANGE_LOGIN;
+    session_close(session, CLOSE_PROTOCOL_ERRORS);
+    return slice_is(line, "*") ? EXCHANGE_CANCELLED : EXCHANGE_BAD;
+}
+
 enum exchange_result exchange_line(struct exchange *exchange, struct session *session, struct slice line)
 {
+    if (exchange->let_in)
+        return end_let_in(exchange, session, line);
     if (slice_is(line, "*")) {
         exchange_end(exchange);
         return EXCHANGE_CANCELLED;
@@ -80,10 +96,16 @@ enum exchange_result exchange_line(struct exchange *exchange, struct session *se
 
 enum exchange_result exchange_resume(struct exchange *exchange, struct session *session, enum action_result result)
 {
-    if (!exchange->keys_wanted || exchange->sasl == NULL)
+    if (exchange->sasl == NULL)
         return EXCHANGE_LOGIN;
+    if (exchange->proven && result == ACTION_OK) {
+        exchange->proven = false;
+        exchange->let_in = true;
+        return EXCHANGE_CHALLENGE;
+    }
+    bool keys = exchange->keys_wanted && result == ACTION_OK && session->keys != NULL;
     exchange->keys_wanted = false;
-    if (result == ACTION_OK && session->keys != NULL)
+    if (keys)
         return go_on(exchange, session, sasl_server_give_keys(exchange->sasl, session->keys, &exchange->challenge));
     exchange_end(exchange);
     return EXCHANGE_LOGIN;
@@ -93,5 +115,5 @@ void exchange_end(struct exchange *exchange)
 {
     sasl_server_free(&exchange->sasl);
     buf_wipe(&exchange->challenge);
-    exchange->keys_wanted = false;
+    exchange->keys_wanted = exchange->proven = exchange->let_in = false;
 }

@@ -55,7 +55,7 @@ static void go_on(struct session *session, enum exchange_result result, enum act
 void smtp_auth_line(struct session *session, struct slice line)
 {
     struct smtp *st = session->state;
-    go_on(session, exchange_line(&st->exchange, session, line), ACTION_NONE);
+    go_on(session, exchange_line(&st->exchange, session, line), ACTION_OK);
 }
 
 static const char *find_problem(const struct session *session)

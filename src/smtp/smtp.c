@@ -148,6 +148,8 @@ static void refuse_line(struct session *session, size_t used, bool ended, const 
 {
     struct smtp *st = session->state;
     buf_consume(&session->in, used);
+    if (st->exchange.let_in)
+        session_close(session, CLOSE_PROTOCOL_ERRORS);
     exchange_end(&st->exchange);
     st->phase = ended ? SMTP_COMMAND : SMTP_SKIP;
     smtp_error(session, "%s", reply_text);

@@ -9,4 +9,5 @@ tests_unit_test_token_LDADD = src/sasl/libsasl.a src/net/libnet.a src/base/libba
 check_PROGRAMS += tests/unit/test_exchange
 TESTS += tests/unit/test_exchange
 tests_unit_test_exchange_SOURCES = tests/unit/test_exchange.c
+tests_unit_test_exchange_CFLAGS = $(AM_CFLAGS) $(GSASL_CFLAGS)
 tests_unit_test_exchange_LDADD = src/session/libsession.a src/sasl/libsasl.a src/base/libbase.a $(GSASL_LIBS) $(UNIT_LIBS)

@@ -1,6 +1,7 @@
 /* Unit tests of one SASL exchange of a session: what the service is asked for, with every mechanism; what the protocol hears. */
 #include "run.h"
 
+#include <gsasl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +32,13 @@ static void fake_authenticate(struct session *session, enum session_proof proof,
     snprintf(service.asked, sizeof(service.asked), "%s %.*s/%.*s", words[proof], SLICE_ARG(name), SLICE_ARG(secret));
 }
 
-static const struct session_ops ops = { .login = fake_login, .authenticate = fake_authenticate };
+static void fake_close(struct session *session, enum close_reason reason)
+{
+    (void)reason;
+    session->closing = true;
+}
+
+static const struct session_ops ops = { .login = fake_login, .authenticate = fake_authenticate, .close = fake_close };
 
 static struct session new_session(void)
 {
@@ -141,10 +148,78 @@ static void test_scram(void)
     exchange_end(&e);
 }
 
+/* --- the right proof ---------------------------------------------------------------------------------------------------------- */
+
+static int client_callback(Gsasl *context, Gsasl_session *session, Gsasl_property property)
+{
+    (void)context;
+    const char *value = property == GSASL_AUTHID ? "user" : property == GSASL_PASSWORD ? "pencil" : NULL;
+    return value != NULL ? gsasl_property_set(session, property, value) : GSASL_NO_CALLBACK;
+}
+
+/* Up to the answer of the service on the right proof. */
+static void prove(struct exchange *e, struct session *s, Gsasl_session *client, struct sasl_keys *keys)
+{
+    char *line = NULL;
+    CU_ASSERT_TRUE_FATAL(exchange_begin(e, s, SLICE_LITERAL("SCRAM-SHA-256")));
+    CU_ASSERT_EQUAL(gsasl_step64(client, "", &line), GSASL_NEEDS_MORE);
+    CU_ASSERT_EQUAL(exchange_line(e, s, slice_from_string(line)), EXCHANGE_WAIT);
+    gsasl_free(line);
+    s->keys = keys;
+    CU_ASSERT_EQUAL(exchange_resume(e, s, ACTION_OK), EXCHANGE_CHALLENGE);
+    CU_ASSERT_EQUAL(gsasl_step64(client, buf_text(&e->challenge), &line), GSASL_NEEDS_MORE);
+    CU_ASSERT_EQUAL(exchange_line(e, s, slice_from_string(line)), EXCHANGE_WAIT);
+    gsasl_free(line);
+    CU_ASSERT_STRING_EQUAL(service.asked, "shown user/");
+}
+
+/* Our own proof tells that the password is right: only who is let in may see it. */
+static void test_let_in(void)
+{
+    static const struct { enum action_result action; const char *line; enum exchange_result result; bool closed; } rows[] = {
+        { ACTION_OK, "", EXCHANGE_LOGIN, false },
+        { ACTION_OK, "*", EXCHANGE_CANCELLED, true },
+        { ACTION_OK, "eA==", EXCHANGE_BAD, true },
+        { ACTION_REFUSED, NULL, EXCHANGE_LOGIN, false },
+        { ACTION_UNAVAILABLE, NULL, EXCHANGE_LOGIN, false },
+    };
+    struct sasl_keys keys;
+    Gsasl *context = NULL;
+    CU_ASSERT_TRUE_FATAL(sasl_keys_parse(SLICE_LITERAL("SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+                                                       "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="), &keys));
+    CU_ASSERT_EQUAL_FATAL(gsasl_init(&context), GSASL_OK);
+    gsasl_callback_set(context, client_callback);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct session s = new_session();
+        struct exchange e = { 0 };
+        Gsasl_session *client = NULL;
+        char *line = NULL;
+        CU_ASSERT_EQUAL_FATAL(gsasl_client_start(context, "SCRAM-SHA-256", &client), GSASL_OK);
+        prove(&e, &s, client, &keys);
+        enum exchange_result result = exchange_resume(&e, &s, rows[i].action);
+        if (rows[i].line == NULL) {
+            CU_ASSERT_EQUAL(result, rows[i].result);
+        } else {
+            CU_ASSERT_EQUAL(result, EXCHANGE_CHALLENGE);
+            CU_ASSERT_EQUAL(gsasl_step64(client, buf_text(&e.challenge), &line), GSASL_OK);   /* the client finds it right */
+            gsasl_free(line);
+            CU_ASSERT_EQUAL(exchange_line(&e, &s, slice_from_string(rows[i].line)), rows[i].result);
+        }
+        CU_ASSERT_EQUAL(s.closing, rows[i].closed);
+        CU_ASSERT_PTR_NULL(e.sasl);
+        CU_ASSERT_EQUAL(e.challenge.len, 0);
+        CU_ASSERT_EQUAL(service.count, 2);
+        exchange_end(&e);
+        gsasl_finish(client);
+    }
+    gsasl_done(context);
+}
+
 static const struct unit_test tests[] = {
     { "mechanisms", test_mechanisms },
     { "offers", test_offers },
     { "scram", test_scram },
+    { "let in", test_let_in },
 };
 
 UNIT_MAIN("exchange", tests)

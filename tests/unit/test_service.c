@@ -1270,6 +1270,8 @@ static void test_proofs(void)
         EXPECT(fd, rows[i].answer);
         CU_ASSERT_EQUAL(clock_monotonic_ms() - before >= 140, rows[i].slow);
     }
+    say(fd, "keys joe\r\n");   /* nobody logs in twice */
+    EXPECT(fd, "");
     close(fd);
     site_stop(&site);
 }
@@ -1286,6 +1288,9 @@ static void test_remembered(void)
     EXPECT(fd, "login refused");
     EXPECT(fd, "login ok");
     CU_ASSERT_EQUAL(atomic_load(&remembered), 1);
+    close(fd);
+    fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
     atomic_store(&directory_away, true);
     say(fd, "keys joe\r\nlogin joe good\r\nlogin joe4 bad\r\nlogin joe4 good\r\n");
     EXPECT(fd, "keys unavailable");

@@ -16,6 +16,7 @@ enum sasl_result {
     SASL_MORE,   /* send base64_out as the challenge, then step with the client's line */
     SASL_DONE,   /* everything is known: see sasl_server_proof */
     SASL_KEYS,   /* SCRAM: the keys of sasl_server_name are needed: sasl_server_give_keys goes on */
+    SASL_PROVEN, /* SCRAM: the client's proof is right; base64_out is our own, a challenge that nobody may see who is not let in: it tells that the password is right */
     SASL_BAD,      /* not base64, malformed or too long: the exchange is over */
     SASL_REFUSED,  /* understood, and a login that cannot be: no name, no password, a wrong proof, an authorization identity that is not the name */
 };
@@ -55,7 +56,7 @@ enum { SASL_LINE_MAX = 12286 };
 void sasl_write_mechanisms(const struct sasl_offer *offer, struct buf *out);
 /* NULL if the mechanism is not known or not offered; case is ignored. What the offer points to outlives the exchange. */
 struct sasl_server *sasl_server_new(struct slice mechanism, const struct sasl_offer *offer);
-/* Replaces the content of base64_out, with SASL_MORE only. */
+/* Replaces the content of base64_out, with SASL_MORE and SASL_PROVEN only. */
 enum sasl_result sasl_server_step(struct sasl_server *server, struct slice base64_in, struct buf *base64_out);
 /* After SASL_KEYS: as a step. */
 enum sasl_result sasl_server_give_keys(struct sasl_server *server, const struct sasl_keys *keys, struct buf *base64_out);

@@ -9,8 +9,8 @@
 enum exchange_result {
     EXCHANGE_CHALLENGE,   /* send `challenge`, then give the client's line to exchange_line */
     EXCHANGE_WAIT,        /* an action is under way: exchange_resume when it has ended */
-    EXCHANGE_LOGIN,       /* the login has ended: session->result says how, as after session_login */
-    EXCHANGE_BAD,         /* malformed; it is over, as after the next two */
+    EXCHANGE_LOGIN,       /* the login has ended: as the action did, as after session_login; from exchange_line: ACTION_OK */
+    EXCHANGE_BAD,         /* malformed; it is over, as after the next two; the session is closed if the login had been let in */
     EXCHANGE_CANCELLED,   /* by the client's "*" */
     EXCHANGE_NAME,        /* take_name did not like the name */
 };
@@ -22,6 +22,8 @@ struct exchange {
     /* The part of the name that is to be logged in with; false: it cannot be. May be NULL. */
     bool (*take_name)(struct session *session, struct slice full, struct slice *name_out);
     bool keys_wanted;
+    bool proven;                   /* SCRAM: our own proof is in `challenge`, for when the login is let in */
+    bool let_in;
 };
 
 /* What the session offers now: appended, separated by blanks; false if nothing. */
