@@ -205,11 +205,16 @@ int directory_pool_search(struct directory_pool *pool, const struct directory_se
     return run(pool, &(struct request){ .search = search, .entries = entries_out, .count = count_out }, fault);
 }
 
+/* RFC 4513, section 5.1.2: a bind without a password succeeds for anybody, as nobody. A server that ends texts at NUL sees none where one begins with it. */
+static bool is_askable(const char *dn, struct slice password)
+{
+    return dn != NULL && *dn != '\0' && password.len > 0 && !slice_has_nul(password);
+}
+
 int directory_pool_bind(struct directory_pool *pool, const char *dn, struct slice password, struct fault *fault)
 {
-    /* RFC 4513, section 5.1.2: a bind without a password succeeds for anybody, as nobody. */
-    if (dn == NULL || *dn == '\0' || password.len == 0)
-        return fault_set(fault, FAULT_AUTHENTICATION, 0, "empty password");
+    if (!is_askable(dn, password))
+        return fault_set(fault, FAULT_AUTHENTICATION, 0, "empty password, or one with NUL");
     return run(pool, &(struct request){ .dn = dn, .password = password }, fault);
 }
 
@@ -228,7 +233,7 @@ static struct member *take_open(struct directory_pool *pool)
 
 struct directory_bind *directory_bind_begin(struct directory_pool *pool, const char *dn, struct slice password)
 {
-    if (dn == NULL || *dn == '\0' || password.len == 0)
+    if (!is_askable(dn, password))
         return NULL;
     struct member *m = take_open(pool);
     if (m == NULL)

@@ -317,6 +317,8 @@ static void test_refused(void)
     CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
     CU_ASSERT_EQUAL(directory_pool_bind(pool, "", SLICE_LITERAL("b"), &fault), -1);
     CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
+    CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL("\0b"), &fault), -1);
+    CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
     directory_pool_free(&pool);
 }
 

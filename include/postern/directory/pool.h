@@ -29,7 +29,7 @@ void directory_pool_free(struct directory_pool **pool);
 int directory_pool_search(struct directory_pool *pool, const struct directory_search *search, struct directory_entry **entries_out,
                           size_t *count_out, struct fault *fault);
 /* Simple bind as a user. FAULT_AUTHENTICATION: refused, with the directory's and its password policy's reason in the text, for the log
- * only: it tells users that exist from those that do not. An empty DN or password is refused without asking. */
+ * only: it tells users that exist from those that do not. An empty DN or password, or one with NUL, is refused without asking. */
 int directory_pool_bind(struct directory_pool *pool, const char *dn, struct slice password, struct fault *fault);
 
 /* A bind under way, for who has a loop: nothing here waits. */
