@@ -2,6 +2,8 @@
  * (RFC 8725, section 3.1); "none" and symmetric ones are not in it. */
 #include "postern/sasl/jwt.h"
 
+#include <string.h>
+
 #include "json.h"
 
 enum { TOKEN_MAX_OCTETS = 9216, NAME_MAX_OCTETS = 320, LEEWAY_SECONDS = 30 };
@@ -116,6 +118,10 @@ const char *jwt_judge(const struct jwt *jwt, const struct jwt_rules *rules, stru
     int early = json_find(claims, "nbf", &value);
     if (early != 0 && (early < 0 || !json_number(value, &seconds) || rules->now + LEEWAY_SECONDS < seconds))
         return "it is not valid yet";
+    /* An address that its owner could write there himself names nobody (OpenID Connect Core 1.0, section 5.1). */
+    int verified = strcmp(rules->claim, "email") == 0 ? json_find(claims, "email_verified", &value) : 0;
+    if (verified != 0 && (verified < 0 || (!slice_is(value, "true") && !is_text(value, "true"))))
+        return "its address was not verified";
     size_t before = name_out->len;
     if (json_find(claims, rules->claim, &value) != 1 || !json_string(value, name_out) || name_out->len == before || name_out->len - before > NAME_MAX_OCTETS)
         return "it names no user";

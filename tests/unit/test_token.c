@@ -168,25 +168,32 @@ static void test_parts(void)
 
 static void test_claims(void)
 {
-    static const struct { const char *claims; const char *name; } rows[] = {
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\"}", "joe" },
-        { "{\"iss\":\"https://id\",\"aud\":[\"other\",\"mail\"],\"exp\":971,\"nbf\":1030,\"sub\":\"joe\"}", "joe" },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":970,\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"nbf\":1031,\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"nbf\":\"1\",\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":\"1000\",\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://ID\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\"}", NULL },
-        { "{\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":[\"mai\",[\"mail\"]],\"exp\":1000,\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://id\",\"exp\":1000,\"sub\":\"joe\"}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"\"}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":5}", NULL },
-        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\",\"sub\":\"ann\"}", NULL },
+    static const struct { const char *claims, *name, *claim; } rows[] = {
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"email\":\"j@x\"}", "j@x", "email" },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"email\":\"j@x\",\"email_verified\":true}", "j@x", "email" },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"email\":\"j@x\",\"email_verified\":\"true\"}", "j@x", "email" },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"email\":\"j@x\",\"email_verified\":false}", NULL, "email" },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"email\":\"j@x\",\"email_verified\":\"false\"}", NULL, "email" },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"email\":\"j@x\",\"email_verified\":true,\"email_verified\":true}", NULL, "email" },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\",\"email_verified\":false}", "joe", NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\"}", "joe", NULL },
+        { "{\"iss\":\"https://id\",\"aud\":[\"other\",\"mail\"],\"exp\":971,\"nbf\":1030,\"sub\":\"joe\"}", "joe", NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":970,\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"nbf\":1031,\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"nbf\":\"1\",\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":\"1000\",\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://ID\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":[\"mai\",[\"mail\"]],\"exp\":1000,\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"exp\":1000,\"sub\":\"joe\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"\"}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":5}", NULL, NULL },
+        { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\",\"sub\":\"ann\"}", NULL, NULL },
     };
-    struct jwt_rules rules = { "https://id", "mail", "sub", 1000 };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct jwt_rules rules = { "https://id", "mail", rows[i].claim != NULL ? rows[i].claim : "sub", 1000 };
         struct jwt jwt = { 0 };
         struct buf name = { 0 };
         buf_append_text(&jwt.claims, rows[i].claims);
