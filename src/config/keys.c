@@ -16,6 +16,7 @@
 #include "postern/base/secret.h"
 #include "postern/config/config.h"
 #include "postern/net/keyed_hash.h"
+#include "user_names.h"
 
 enum { MADE_UP_SALT = 16 };
 
@@ -86,7 +87,7 @@ static void wipe_entry(struct directory_entry **entry)
 
 int config_find_keys(struct slice name, struct sasl_keys *out, char **dn_out, struct fault *fault)
 {
-    static const char *const attributes[] = { "uid", "authPassword", NULL };
+    static const char *const attributes[] = { "uid", "mail", "posternMailAlias", "authPassword", NULL };
     struct snapshot *snapshot = snapshot_current();
     struct directory_entry *entry = NULL;
     unsigned server;
@@ -98,7 +99,8 @@ int config_find_keys(struct slice name, struct sasl_keys *out, char **dn_out, st
     int rc = lookup_entry(pool, lookup_user_base(snapshot), name, attributes, &server, &entry, fault);
     if (rc != 0 && fault->class == FAULT_NOT_FOUND)
         rc = 0;
-    if (rc == 0 && entry != NULL && take_value(entry, out))
+    /* A directory finds "alice" by other spellings too ("ALICE ", letters of full width): if they all had her salt, they would tell that she is there. */
+    if (rc == 0 && entry != NULL && user_names_have(entry, name) && take_value(entry, out))
         *dn_out = mem_strdup(entry->dn);
     else if (rc == 0)
         make_up(name, (unsigned)snapshot->agent.scram_iterations, out);

@@ -9,6 +9,7 @@
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
+#include "user_names.h"
 #include "users.h"
 
 #define NAME_MAX_OCTETS 320
@@ -248,7 +249,7 @@ static int find_again(struct directory_pool *pool, const char *base, const struc
                       struct fault *fault)
 {
     size_t count = 0;
-    struct directory_search search = { old->dn, DIRECTORY_SCOPE_BASE, "(objectClass=posternMailUser)", users_attributes, 1, server };
+    struct directory_search search = { old->dn, DIRECTORY_SCOPE_BASE, "(objectClass=posternMailUser)", user_attributes, 1, server };
     int rc = directory_pool_search(pool, &search, out, &count, fault);
     if (rc == 0 && count == 1 && strcmp((*out)->uuid, old->uuid) == 0)
         return 0;
@@ -265,7 +266,7 @@ static int find_again(struct directory_pool *pool, const char *base, const struc
     buf_printf(&filter, "(&(objectClass=posternMailUser)(|(entryUUID=%s)(nsUniqueId=", old->uuid);
     append_unique_id(&filter, old->uuid);
     buf_append_text(&filter, ")))");
-    search = (struct directory_search){ base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), users_attributes, 1, server };
+    search = (struct directory_search){ base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), user_attributes, 1, server };
     rc = directory_pool_search(pool, &search, out, &count, fault);
     buf_fini(&filter);
     if (rc == 0 && count == 1)
@@ -295,7 +296,7 @@ static int ask_directory(struct question *q, struct user **out, struct fault *fa
     unsigned server = 0;
     q->ticket = users_ticket();
     q->elsewhere = false;
-    int rc = q->old != NULL ? find_again(q->pool, base, q->old, &server, &entry, fault) : lookup_entry(q->pool, base, q->name, users_attributes, &server, &entry, fault);
+    int rc = q->old != NULL ? find_again(q->pool, base, q->old, &server, &entry, fault) : lookup_entry(q->pool, base, q->name, user_attributes, &server, &entry, fault);
     q->elsewhere = server != q->ticket.server;
     if (rc == 0 && q->old != NULL && !is_within(entry->dn, base)) {
         directory_entry_free(&entry);

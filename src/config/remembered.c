@@ -10,10 +10,10 @@
 #include "postern/base/memory.h"
 #include "postern/base/secret.h"
 #include "postern/config/config.h"
-#include "postern/net/keyed_hash.h"
+#include "user_names.h"
 #include "users.h"
 
-enum { REMEMBERED_MAX = 10000, NAME_OCTETS = 320, LOOK_EACH_MS = 1000 };
+enum { REMEMBERED_MAX = 10000, LOOK_EACH_MS = 1000 };
 
 struct remembered {
     char *name;
@@ -25,7 +25,7 @@ struct remembered {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct map by_name, by_uuid;
 static unsigned char key[KEYED_HASH_SIZE];
-static bool has_key;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static uint64_t look_again_ms;
 
 static void forget(struct remembered *r)
@@ -85,38 +85,30 @@ void remembered_note(const char *uuid)
     pthread_mutex_unlock(&mutex);
 }
 
-/* Under the lock. */
-static void hash_of(const struct user *user, struct slice password, unsigned char out[KEYED_HASH_SIZE])
+static void make_key(void)
+{
+    secret_random(key, sizeof(key));
+}
+
+void remembered_hash(const char *dn, struct slice password, unsigned char out[KEYED_HASH_SIZE])
 {
     struct buf text = { .cap = 0 };
-    if (!has_key)
-        secret_random(key, sizeof(key));
-    has_key = true;
-    struct slice dn = slice_from_string(user->dn);
-    buf_reserve(&text, dn.len + 1 + password.len);
-    buf_append(&text, dn);
+    struct slice name = slice_from_string(dn);
+    pthread_once(&key_once, make_key);
+    buf_reserve(&text, name.len + 1 + password.len);
+    buf_append(&text, name);
     buf_append_byte(&text, '\0');
     buf_append(&text, password);
     keyed_hash(key, buf_slice(&text), out);
     buf_wipe(&text);
 }
 
-static bool fold(struct slice name, char lower[NAME_OCTETS], struct slice *out)
-{
-    if (name.len == 0 || name.len > NAME_OCTETS || slice_has_nul(name))
-        return false;
-    for (size_t i = 0; i < name.len; i++)
-        lower[i] = ascii_lower(name.data[i]);
-    *out = slice_make(lower, name.len);
-    return true;
-}
-
 void config_remember(struct slice name, struct user *user, struct slice password)
 {
-    char lower[NAME_OCTETS];
+    char lower[USER_NAME_MAX];
     struct slice folded;
     uint64_t now = clock_monotonic_ms(), seconds = user->snapshot->agent.remember_seconds;
-    if (seconds == 0 || user->uuid[0] == '\0' || !fold(name, lower, &folded))
+    if (seconds == 0 || user->uuid[0] == '\0' || !user_name_fold(name, lower, &folded))
         return;
     pthread_mutex_lock(&mutex);
     struct remembered *r = map_get(&by_name, folded);
@@ -134,7 +126,7 @@ void config_remember(struct slice name, struct user *user, struct slice password
         r->name = slice_to_string(folded);
         r->user = user_ref(user);
         r->until_ms = now + seconds * 1000;
-        hash_of(user, password, r->hash);
+        remembered_hash(user->dn, password, r->hash);
         map_put(&by_name, folded, r);
         map_put(&by_uuid, slice_from_string(user->uuid), r);
     }
@@ -143,11 +135,11 @@ void config_remember(struct slice name, struct user *user, struct slice password
 
 int config_recall(struct slice name, struct slice password, struct user **out)
 {
-    char lower[NAME_OCTETS];
+    char lower[USER_NAME_MAX];
     unsigned char hash[KEYED_HASH_SIZE];
     struct slice folded;
     int result = 0;
-    if (!fold(name, lower, &folded))
+    if (!user_name_fold(name, lower, &folded))
         return 0;
     pthread_mutex_lock(&mutex);
     struct remembered *r = map_get(&by_name, folded);
@@ -156,7 +148,7 @@ int config_recall(struct slice name, struct slice password, struct user **out)
         r = NULL;
     }
     if (r != NULL) {
-        hash_of(r->user, password, hash);
+        remembered_hash(r->user->dn, password, hash);
         result = secret_is_equal(hash, sizeof(hash), r->hash, sizeof(r->hash)) ? 1 : -1;
         *out = user_ref(r->user);
         secret_wipe(hash, sizeof(hash));
@@ -168,14 +160,14 @@ int config_recall(struct slice name, struct slice password, struct user **out)
 void config_forget(struct slice name, struct slice password)
 {
     struct user *user = NULL;
-    char lower[NAME_OCTETS];
+    char lower[USER_NAME_MAX];
     struct slice folded;
     int known = config_recall(name, password, &user);
     user_unref(&user);
     if (known != 1)
         return;
     pthread_mutex_lock(&mutex);
-    struct remembered *r = fold(name, lower, &folded) ? map_get(&by_name, folded) : NULL;
+    struct remembered *r = user_name_fold(name, lower, &folded) ? map_get(&by_name, folded) : NULL;
     if (r != NULL)
         forget(r);
     pthread_mutex_unlock(&mutex);

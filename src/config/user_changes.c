@@ -12,6 +12,7 @@
 #include "postern/directory/dn.h"
 #include "remembered.h"
 #include "rights.h"
+#include "user_names.h"
 
 #define TELL_EVERY_MS 100
 
@@ -132,7 +133,7 @@ void users_start(const struct directory_options *directory, const char *agent_dn
                  void (*changed)(void *context), void *context)
 {
     static const struct directory_changes_events events = { .ready = on_ready, .changed = on_changed, .lost = on_lost, .rest = on_rest };
-    struct directory_changes_options options = { directory, agent_dn, followed_filter, users_attributes };
+    struct directory_changes_options options = { directory, agent_dn, followed_filter, user_attributes };
     pool = look_ups;
     tell = changed;
     tell_context = context;

@@ -15,6 +15,7 @@
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
+#include "user_names.h"
 
 #define USERS_MAX 20000
 #define BYTES_MAX (64 * 1024 * 1024)
@@ -27,11 +28,6 @@
 #define KEPT_MS 600000
 /* A user of whom no notices come is asked for again after this time. */
 #define UNFOLLOWED_MS 60000
-
-const char *const users_attributes[] = { "uid", "mail", "posternMailAlias", "posternPostOffice", "posternMailboxDirectory", "posternQuota",
-                                         "posternDisabled", "posternExpirationTime", "objectClass", "entryUUID", "nsUniqueId", NULL };
-/* How many of them, from the first, a user is made from. */
-#define MADE_FROM 8
 
 struct user_record {
     _Atomic unsigned references;    /* the last one is given back under the lock */
@@ -94,18 +90,6 @@ void user_record_unref(struct user_record **record)
     pthread_mutex_unlock(&mutex);
     if (last)
         mem_release(r);
-}
-
-/* In lower case, into `out` of NAME_OCTETS; false if it is too long to be kept. */
-#define NAME_OCTETS 320
-static bool fold(struct slice name, char out[NAME_OCTETS], struct slice *folded_out)
-{
-    if (name.len == 0 || name.len > NAME_OCTETS)
-        return false;
-    for (size_t i = 0; i < name.len; i++)
-        out[i] = ascii_lower(name.data[i]);
-    *folded_out = slice_make(out, name.len);
-    return true;
 }
 
 static void forget_name(struct known_name *name)
@@ -289,9 +273,9 @@ static enum users_answer find(struct snapshot *snapshot, const char *uuid, struc
 
 enum users_answer users_find(struct snapshot *snapshot, struct slice name, struct user **out, char **dn_out, char uuid_out[DIRECTORY_UUID_SIZE])
 {
-    char lower[NAME_OCTETS];
+    char lower[USER_NAME_MAX];
     struct slice folded;
-    return fold(name, lower, &folded) ? find(snapshot, NULL, folded, out, dn_out, uuid_out) : USERS_UNKNOWN;
+    return user_name_fold(name, lower, &folded) ? find(snapshot, NULL, folded, out, dn_out, uuid_out) : USERS_UNKNOWN;
 }
 
 enum users_answer users_find_uuid(struct snapshot *snapshot, const char *uuid, struct user **out, char **dn_out)
@@ -300,18 +284,6 @@ enum users_answer users_find_uuid(struct snapshot *snapshot, const char *uuid, s
 }
 
 /* --- keeping ------------------------------------------------------------------------------------------------------------------ */
-
-static bool is_same(const struct directory_entry *a, const struct directory_entry *b)
-{
-    if (strcmp(a->dn, b->dn) != 0)
-        return false;
-    for (size_t i = 0; i < MADE_FROM; i++) {
-        const struct directory_attribute *x = directory_entry_find(a, users_attributes[i]), *y = directory_entry_find(b, users_attributes[i]);
-        if ((x == NULL) != (y == NULL) || (x != NULL && !directory_attribute_is_equal(x, y)))
-            return false;
-    }
-    return true;
-}
 
 static void set_lists(struct kept_user *k, const struct users_ticket *ticket, const struct list_name *lists, size_t count)
 {
@@ -347,18 +319,6 @@ static bool changed_since(const struct users_ticket *ticket, const char *uuid)
     for (uint64_t i = ticket->notices; i < notices; i++)
         if (strcmp(recent[i % NOTICES], uuid) == 0)
             return true;
-    return false;
-}
-
-/* Only a value of the entry, so that a notice of another entry with the same value finds the name. */
-static bool is_own_name(const struct directory_entry *entry, struct slice name)
-{
-    for (size_t i = 0; i < 3; i++) {
-        const struct directory_attribute *a = directory_entry_find(entry, users_attributes[i]);
-        for (size_t j = 0; a != NULL && j < a->count; j++)
-            if (slice_is_equal_nocase(a->values[j], name))
-                return true;
-    }
     return false;
 }
 
@@ -415,7 +375,7 @@ bool users_keep(const struct users_ticket *ticket, struct user *user, struct sli
                 const struct list_name *lists, size_t list_count, bool has_lists)
 {
     struct list garbage;
-    char lower[NAME_OCTETS];
+    char lower[USER_NAME_MAX];
     struct slice folded;
     list_init(&garbage);
     pthread_mutex_lock(&mutex);
@@ -424,7 +384,7 @@ bool users_keep(const struct users_ticket *ticket, struct user *user, struct sli
         struct user_record *r = record_of(entry->uuid);
         /* The user's hold comes first: a record that nobody holds is nobody's to free. */
         attach(user, r, UINT64_MAX);
-        if (r->kept != NULL && !is_same(r->kept->entry, entry))
+        if (r->kept != NULL && !user_entries_are_same(r->kept->entry, entry))
             stop_keeping(r, &garbage);
         if (r->kept == NULL) {
             start_keeping(r, entry);
@@ -437,7 +397,8 @@ bool users_keep(const struct users_ticket *ticket, struct user *user, struct sli
         }
         k->kept_ms = clock_monotonic_ms();
         replace_built(k, user_ref(user), &garbage);
-        if (notices == ticket->notices && fold(name, lower, &folded) && is_own_name(k->entry, folded))
+        /* Only a value of the entry, so that a notice of another entry with the same value finds the name. */
+        if (notices == ticket->notices && user_name_fold(name, lower, &folded) && user_names_have(k->entry, folded))
             add_name(k, folded);
         make_room(&garbage);
     } else if (ticket->followed || atomic_load(&followed)) {
@@ -454,15 +415,12 @@ bool users_keep(const struct users_ticket *ticket, struct user *user, struct sli
 /* A name that another user has now finds two, or the other one. */
 static void give_names_up(const struct directory_entry *entry)
 {
-    for (size_t i = 0; i < 3; i++) {
-        const struct directory_attribute *a = directory_entry_find(entry, users_attributes[i]);
-        for (size_t j = 0; a != NULL && j < a->count; j++) {
-            char lower[NAME_OCTETS];
-            struct slice folded;
-            struct known_name *known = fold(a->values[j], lower, &folded) ? map_get(&by_name, folded) : NULL;
-            if (known != NULL && strcmp(known->kept->record->uuid, entry->uuid) != 0)
-                forget_name(known);
-        }
+    struct slice name, folded;
+    char lower[USER_NAME_MAX];
+    for (size_t at = 0; user_names_next(entry, &at, &name);) {
+        struct known_name *known = user_name_fold(name, lower, &folded) ? map_get(&by_name, folded) : NULL;
+        if (known != NULL && strcmp(known->kept->record->uuid, entry->uuid) != 0)
+            forget_name(known);
     }
 }
 
@@ -475,7 +433,7 @@ void users_note(const struct directory_entry *entry, bool gone)
     memcpy(recent[notices++ % NOTICES], entry->uuid, DIRECTORY_UUID_SIZE);
     struct user_record *r = map_get(&by_uuid, slice_from_string(entry->uuid));
     bool was_user = r != NULL;
-    if (r != NULL && (gone || !is_user || r->kept == NULL || !is_same(r->kept->entry, entry)))
+    if (r != NULL && (gone || !is_user || r->kept == NULL || !user_entries_are_same(r->kept->entry, entry)))
         mark_changed(r, &garbage);
     if (!gone && is_user)
         give_names_up(entry);

@@ -9,9 +9,6 @@
 #include "postern/directory/entry.h"
 #include "postern/directory/pool.h"
 
-/* What a user and what a distribution list is asked for. Each ends with NULL. */
-extern const char *const users_attributes[];
-
 /* One of the lists that a user is in. */
 struct list_name {
     char *ndn;

@@ -1,18 +1,17 @@
 /* Passwords of users. A refusal is told only after the DN was asked for again, which is one search for each refused login; the refused bind is done a second time
  * only under another DN, since the directory's password policy counts. A bind on a loop cannot ask: it is handed over to a thread, and its
- * refusal waits here for it. Called by config.c. A password that nobody came
- * back for is wiped with the next login after REFUSED_MS. */
+ * refusal waits here for it, without the password: a keyed hash is enough to know it again. Called by config.c. */
 #include "verify.h"
 
 #include <pthread.h>
 #include <string.h>
 
 #include "lookup.h"
-#include "postern/base/buf.h"
 #include "postern/base/clock.h"
 #include "postern/base/list.h"
 #include "postern/base/memory.h"
 #include "postern/base/secret.h"
+#include "remembered.h"
 
 /* More refusals than these at a time are told without another question. */
 #define REFUSED_MAX 256
@@ -23,7 +22,7 @@ struct asked {
     struct list link;
     const struct directory_bind *bind;   /* under way; NULL: refused */
     char *dn;
-    struct buf password;
+    unsigned char hash[KEYED_HASH_SIZE];   /* of the password */
     struct fault fault;
     uint64_t refused_ms;
 };
@@ -37,7 +36,7 @@ static void free_asked(struct asked **asked)
     struct asked *a = *asked;
     if (a == NULL)
         return;
-    buf_wipe(&a->password);
+    secret_wipe(a->hash, sizeof(a->hash));
     mem_free(&a->dn);
     mem_free(asked);
 }
@@ -99,11 +98,13 @@ static bool hand_over(struct asked *a, const struct fault *fault)
 static bool was_refused(const struct user *user, struct slice password, struct fault *fault)
 {
     struct asked *found = NULL;
+    unsigned char hash[KEYED_HASH_SIZE];
+    remembered_hash(user->dn, password, hash);
     pthread_mutex_lock(&mutex);
     drop_old(clock_monotonic_ms());
     LIST_FOR_EACH (&refused, at) {
         struct asked *a = LIST_ITEM(at, struct asked, link);
-        if (found == NULL && strcmp(a->dn, user->dn) == 0 && secret_is_equal(a->password.data, a->password.len, password.data, password.len))
+        if (found == NULL && strcmp(a->dn, user->dn) == 0 && secret_is_equal(a->hash, sizeof(a->hash), hash, sizeof(hash)))
             found = a;
     }
     if (found != NULL) {
@@ -140,7 +141,7 @@ struct directory_bind *verify_begin(struct directory_pool *binds, const struct u
     struct asked *a = MEM_NEW(struct asked);
     a->bind = bind;
     a->dn = mem_strdup(user->dn);
-    buf_append(&a->password, password);
+    remembered_hash(user->dn, password, a->hash);
     put_back(a);
     return bind;
 }

@@ -156,11 +156,66 @@ authPassword: {scram_value(cls.password)}
         salts = {name: salt(name) for name in ("alice", "bob", "nobody", "nobody2")}
         self.assertEqual(len(set(salts.values())), 4)
         self.assertEqual(salt("NOBODY"), salts["nobody"])
+        # Other spellings that the directory takes for alice's name are nobody's too.
+        self.assertEqual(salt("Alice"), salts["alice"])
+        for spelling in (" alice", "alice ", "\uff41lice"):
+            found = self.site.ldap("ldapsearch", "-LLL", "-b", self.site.suffix, f"(uid={spelling})", "dn").stdout
+            self.assertEqual(found.count("dn:"), 1, spelling)
+            self.assertNotEqual(salt(spelling), salts["alice"], spelling)
         agent = self.site.agent_pid()
         kill(agent, signal.SIGKILL)
         poll(lambda: self.site.agent_pid() not in (agent, None), what="a new agent")
         poll(self.can_connect, what="the port")
         self.assertEqual({name: salt(name) for name in salts}, salts)
+
+    def test_scram_while_locked(self):
+        """Whoever guesses on while the name is locked does not learn when the guess was right."""
+        self.set(posternIntruderDetection="TRUE", posternIntruderAttempts="2")
+        try:
+            for _ in range(2):
+                self.assertIn(REFUSED, self.imap("SCRAM-SHA-256", Scram("alice", "wrong")))
+            for _ in range(2):
+                right = Scram("alice", self.password)
+                self.assertIn(REFUSED, self.imap("SCRAM-SHA-256", right))
+                self.assertFalse(right.verified, "the proof of the server tells that the password is right")
+            self.ctl("unlock", "alice")
+            right = Scram("alice", self.password)
+            self.assertIsNone(self.imap("SCRAM-SHA-256", right))
+            self.assertTrue(right.verified)
+        finally:
+            self.set(posternIntruderDetection="FALSE", posternIntruderAttempts="5")
+
+    def test_scram_is_given_up(self):
+        """After the server's proof only the empty line logs in; whoever says something else is not there any more, and leaves nothing behind."""
+        for last in (b"*", b"eA==", b"!" * 20000):
+            for port, command, more in ((self.site.imap, b"a AUTHENTICATE SCRAM-SHA-256 ", b"+ "), (self.site.pop3, b"AUTH SCRAM-SHA-256 ", b"+ "),
+                                        (self.site.submission, b"AUTH SCRAM-SHA-256 ", b"334 ")):
+                sock, reader, _ = self.site.raw(port)
+                with sock, reader:
+                    if more == b"334 ":
+                        sock.sendall(b"EHLO client.example\r\n")
+                        while reader.readline()[3:4] == b"-":
+                            pass
+                    client = Scram("alice", self.password)
+                    self.exchange(sock, reader, command, more, more, client, last=False)
+                    sock.sendall(last + b"\r\nSTAT\r\nb SELECT INBOX\r\n")
+                    rest = reader.read()
+                    self.assertNotIn(b"+OK", rest)
+                    self.assertNotIn(b"b OK", rest)
+        poll(lambda: not json.loads(self.ctl("sessions"))["sessions"], what="no session")
+        self.assertIsNone(self.imap("SCRAM-SHA-256", Scram("alice", self.password)))
+
+    def test_nul_in_a_password(self):
+        """A directory might take what begins with NUL for an empty password, and let anybody in."""
+        for port, text, answer in ((self.site.pop3, b"USER alice\r\nPASS \0x\r\n", b"-ERR"), (self.site.imap, b'a LOGIN alice {2+}\r\n\0x\r\n', b"a ")):
+            sock, reader, _ = self.site.raw(port)
+            with sock, reader:
+                sock.sendall(text)
+                lines = [reader.readline()]
+                while not lines[-1].startswith(answer):
+                    self.assertTrue(lines[-1])
+                    lines.append(reader.readline())
+                self.assertFalse(lines[-1].startswith((b"a OK", b"+OK")), lines)
 
     def can_connect(self):
         try:
@@ -184,11 +239,11 @@ authPassword: {scram_value(cls.password)}
             self.assertIn(b"250-AUTH PLAIN LOGIN SCRAM-SHA-256\r\n", lines)
             self.exchange(sock, reader, b"AUTH SCRAM-SHA-256 ", b"334 ", b"235", Scram("alice", self.password))
 
-    def exchange(self, sock, reader, command, more, done, client):
+    def exchange(self, sock, reader, command, more, done, client, last=True):
         sock.sendall(command + base64.b64encode(client(None)) + b"\r\n")
-        for _ in range(3):
+        for step in range(3):
             line = reader.readline()
-            if not line.startswith(more):
+            if not line.startswith(more) or (step == 1 and not last):
                 break
             sock.sendall(base64.b64encode(client(base64.b64decode(line[len(more):]))) + b"\r\n")
         self.assertTrue(line.startswith(done), line)

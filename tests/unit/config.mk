@@ -17,7 +17,7 @@ check_PROGRAMS += tests/unit/test_remembered
 TESTS += tests/unit/test_remembered
 tests_unit_test_remembered_SOURCES = tests/unit/test_remembered.c
 tests_unit_test_remembered_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
-tests_unit_test_remembered_LDADD = src/config/libconfig.a src/net/libnet.a src/base/libbase.a $(OPENSSL_LIBS) $(UNIT_LIBS)
+tests_unit_test_remembered_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/net/libnet.a src/base/libbase.a $(LDAP_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_rights
 TESTS += tests/unit/test_rights
