@@ -10,26 +10,11 @@ enum { NAME_WIDTH = 36, INDENT = 2 };
 
 /* --- JSON -------------------------------------------------------------------------------------------------------------------- */
 
-/* Length of the UTF-8 sequence at the front (RFC 3629, section 4), 0 if there is none. */
-static size_t utf8_length(struct slice s)
-{
-    const unsigned char *p = (const unsigned char *)s.data;
-    size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-    if (len == 0 || len > s.len)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return len;
-}
-
 void json_append_string(struct buf *out, struct slice text)
 {
     buf_append_byte(out, '"');
     while (text.len > 0) {
-        size_t len = utf8_length(text);
+        size_t len = slice_utf8_length(text);
         unsigned char c = (unsigned char)text.data[0];
         if (len == 0)
             buf_append_text(out, "\\ufffd");

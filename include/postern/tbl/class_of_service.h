@@ -20,4 +20,4 @@ AMOUNT(smtp_outgoing_max_size, "posternSmtpOutgoingMaxSize", 0, 4294967295, "Lar
 NAMES(smtp_outgoing_exceptions, "posternSmtpOutgoingException", "Exception from posternSmtpOutgoingAccess of the same class: a recipient who is refused if the class allows, and accepted if it prevents. An address (*@example.com), a domain (*.example.com), an IP address or range for recipients whose domain is an address literal.")
 WORD(smtp_outgoing_forwards, "posternSmtpOutgoingForwards", right, RIGHT_INHERIT, "Sending messages to the Internet that a rule forwarded (Auto-Submitted: auto-forwarded). Built in: prevent.")
 WORD(smtp_outgoing_replies, "posternSmtpOutgoingReplies", right, RIGHT_INHERIT, "Sending messages to the Internet that a rule wrote in reply (Auto-Submitted: auto-replied, or an empty sender). Built in: allow.")
-WORD(console_access, "posternConsoleAccess", right, RIGHT_INHERIT, "Use of the administration console. Built in: prevent.")
+WORD(console_access, "posternConsoleAccess", right, RIGHT_INHERIT, "Use of the administration console. Built in: prevent. There is no such console yet: posternctl access shows the value, and it opens nothing.")
