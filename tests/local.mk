@@ -22,7 +22,7 @@ endif
 
 # The layer rule, by include lines and by the linker.
 # Not the folder itself: a build folder would add its object files.
-EXTRA_DIST += tests/lint/layers tests/lint/link tests/e2e/run tests/e2e/crash_preload.c $(wildcard $(srcdir)/tests/e2e/*.py)
+EXTRA_DIST += tests/lint/layers tests/lint/link tests/e2e/run tests/e2e/schema-first.ldif tests/e2e/crash_preload.c $(wildcard $(srcdir)/tests/e2e/*.py)
 check-local: check-layers
 .PHONY: check-layers
 check-layers: $(noinst_LIBRARIES)

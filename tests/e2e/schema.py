@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The generated schema in real servers: loaded twice into a slapd and a 389 Directory Server, upgraded, used by entries, asked back and compared with what the
-generator says; the manual names every attribute; the access rules do what they say."""
+generator says; the manual names every attribute; the access rules do what they say; servers with the first schema that was published, and entries, are brought to the present one."""
+import os
 import re
 import sys
 
@@ -197,6 +198,67 @@ def test_389():
         server.close()
 
 
+def first_schema():
+    """(for cn=schema, for OpenLDAP)"""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "schema-first.ldif")) as file:
+        text = file.read()
+    openldap = "dn: cn=postern,cn=schema,cn=config\nobjectClass: olcSchemaConfig\ncn: postern\n"
+    for name, here in (("attributeTypes", "olcAttributeTypes"), ("objectClasses", "olcObjectClasses")):
+        openldap += "".join(f"{here}{value}\n" for value in re.findall(rf"^{name}(: \(.*)$", text, re.M))
+    return text, openldap
+
+
+def entries(server):
+    """All that is below the suffix, without what the server itself keeps."""
+    return sorted(tuple(sorted(entry.splitlines())) for entry in server.search("-b", SUFFIX).strip().split("\n\n"))
+
+
+def check_upgrade(server, kind, upgrade, wanted, schema_base, user=None):
+    code, said = server.ldap("ldapadd", text=ENTRIES)
+    check(f"{kind}: entries under the first schema", code == 0, said)
+    two = f"replace: posternHost\nposternHost: one.example.org\nposternHost: two.example.org"
+    code, said = modify(server, f"cn=POA,cn=Office,{SUFFIX}", two)
+    check(f"{kind}: the first schema has one host", code != 0, said)
+    before = entries(server)
+    check(f"{kind}: the entries are seen", len(before) > 8, before)
+    for run in ("first", "second"):
+        code, said = server.ldap("ldapmodify", text=upgrade, user=user)
+        check(f"{kind}: {run} upgrade from the first schema", code == 0, said)
+        check(f"{kind}: no entry changes by the {run} upgrade", entries(server) == before)
+    server.stop()
+    server.start()
+    got = definitions(server.search("-b", schema_base, "-s", "base", "attributeTypes", "objectClasses"))
+    check(f"{kind}: the present definitions after the upgrade and a restart", got == wanted, set(got.items()) ^ set(wanted.items()))
+    check(f"{kind}: no entry changes by the restart", entries(server) == before)
+    code, said = modify(server, f"cn=POA,cn=Office,{SUFFIX}", two)
+    check(f"{kind}: two hosts after the upgrade", code == 0, said)
+    code, said = modify(server, f"cn=POA,cn=Office,{SUFFIX}", "replace: posternPoaLogin\nposternPoaLogin: masterUser")
+    check(f"{kind}: an attribute that is new", code == 0, said)
+
+
+def test_slapd_upgrade():
+    server = Slapd()
+    try:
+        code, said = server.ldap("ldapadd", text=first_schema()[1], user=server.config_admin)
+        check("slapd: the first schema", code == 0, said)
+        server.ldap("ldapadd", text=f"dn: {SUFFIX}\nobjectClass: domain\ndc: example\n")
+        upgrade = re.sub(r"^dn: .*$", f"dn: {server.schema_dn()}", open(schema_file("postern-openldap-upgrade.ldif")).read(), count=1, flags=re.M)
+        check_upgrade(server, "slapd", upgrade, definitions(open(schema_file("postern-openldap.ldif")).read()), "cn=Subschema", server.config_admin)
+    finally:
+        server.close()
+
+
+def test_389_upgrade():
+    server = Ns389()
+    try:
+        code, said = server.ldap("ldapmodify", text=first_schema()[0])
+        check("389-ds: the first schema", code == 0, said)
+        upgrade = open(schema_file("postern-389ds.ldif")).read()
+        check_upgrade(server, "389-ds", upgrade, definitions(upgrade), "cn=schema")
+    finally:
+        server.close()
+
+
 def test_forms():
     """One table: program, schema files and manual say the same."""
     openldap = definitions(open(schema_file("postern-openldap.ldif")).read())
@@ -220,8 +282,10 @@ def main():
         sys.exit("slapd and ldap-utils are needed")
     test_forms()
     test_slapd()
+    test_slapd_upgrade()
     if directory.have("ns-slapd", "dscreate"):
         test_389()
+        test_389_upgrade()
     else:
         print("SKIP 389 Directory Server is not installed")
     checks.end()
