@@ -137,6 +137,7 @@ static void move(struct imap *imap)
     if (!remote->out_full && !remote->eof && !scan->logged_out)
         relay_scan_client(scan, &session->in, &remote->out);
     buf_shrink(&remote->in);
+    remote->waiting = relay_scan_is_owed(scan);
 }
 
 bool relay_run(struct imap *imap)

@@ -68,10 +68,13 @@ static void command_ended(struct relay_scan *scan, struct relay_command *command
     relay_forget(scan, command);
 }
 
-static void take_tagged(struct relay_scan *scan, struct slice line, struct buf *out)
+/* False: this is no answer. */
+static bool take_tagged(struct relay_scan *scan, struct slice line, struct buf *out)
 {
     struct slice rest = line, tag = relay_take_word(&rest), status = relay_take_word(&rest);
     struct relay_command *command = relay_find(scan, tag);
+    if (!slice_is_nocase(status, "OK") && !slice_is_nocase(status, "NO") && !slice_is_nocase(status, "BAD"))
+        return false;
     if (command == NULL || command->kind != RELAY_REFUSED)
         write_status(scan, line, out);
     else {
@@ -85,6 +88,7 @@ static void take_tagged(struct relay_scan *scan, struct slice line, struct buf *
     }
     if (command != NULL)
         command_ended(scan, command, status);
+    return true;
 }
 
 static void take_untagged(struct relay_scan *scan, struct slice line, struct buf *out)
@@ -159,8 +163,8 @@ static int take_start(struct relay_scan *scan, struct relay_pass *pass)
     relay_leave_out(pass, (size_t)end + 1);
     if (line.len > 0 && line.data[0] == '*')
         take_untagged(scan, line, pass->out);
-    else if (line.len > 0)
-        take_tagged(scan, line, pass->out);
+    else if (line.len > 0 && !take_tagged(scan, line, pass->out))
+        return -1;
     return 1;
 }
 

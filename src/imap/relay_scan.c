@@ -122,6 +122,12 @@ bool relay_scan_is_idling(const struct relay_scan *scan)
     return scan->up == UP_DONE && scan->pending_count <= 1;
 }
 
+bool relay_scan_is_owed(const struct relay_scan *scan)
+{
+    bool clients_turn = scan->current != NULL && scan->up != UP_AWAIT && scan->up != UP_COMMAND;
+    return scan->down != DOWN_START || scan->pending_count > (clients_turn ? 1 : 0);
+}
+
 /* --- bytes on their way --------------------------------------------------------------------------------------------------- */
 
 struct slice relay_rest(const struct relay_pass *pass)

@@ -70,6 +70,8 @@ bool relay_scan_is_between_responses(const struct relay_scan *scan);
 /* Every command has been answered, and no part of another was passed on. */
 bool relay_scan_is_quiet(const struct relay_scan *scan);
 bool relay_scan_is_idling(const struct relay_scan *scan);
+/* It is the POA's turn to say something. */
+bool relay_scan_is_owed(const struct relay_scan *scan);
 /* The words of a CAPABILITY response as the client may hear them, each with a space before it. */
 void relay_scan_capability(const struct relay_rules *rules, struct slice words, struct buf *out);
 

@@ -27,6 +27,9 @@ struct target {
     uint64_t until_ms;          /* AWAY: not asked before */
     uint64_t closed_ms;         /* when it came back */
     bool probing;
+    bool doubted;               /* somebody waits for it: to be probed now */
+    uint64_t proof_ms;          /* when it last showed that it is well */
+    bool proven;                /* since the last probe began */
     bool trial;                 /* ON_TRIAL: somebody is trying */
     char *suspect;              /* the user of the last failure that may be of a user */
     struct list waiters;
@@ -52,7 +55,7 @@ struct office {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct map offices;      /* uuid to struct office */
-static size_t troubled;         /* targets that are not closed */
+static size_t troubled;         /* targets that are not closed, and doubts */
 static bool has_prober;
 
 /* --- finding ---------------------------------------------------------------------------------------------------------------- */
@@ -94,10 +97,17 @@ static void set_state(struct target *t, enum state state)
     t->trial = false;
 }
 
+static void set_doubted(struct target *t, bool doubted)
+{
+    troubled += (size_t)doubted - (size_t)t->doubted;
+    t->doubted = doubted;
+}
+
 static void free_target(struct target *t)
 {
     CHECK(list_is_empty(&t->waiters));
     set_state(t, STATE_CLOSED);
+    set_doubted(t, false);
     list_remove(&t->link);
     mem_free(&t->host);
     mem_free(&t->suspect);
@@ -232,12 +242,26 @@ enum poa_path poa_fallback(const struct post_office *post_office)
     return path;
 }
 
+bool poa_is_away(const struct post_office *post_office, size_t agent, uint64_t since_ms)
+{
+    return circuit_doubt(post_office, agent, since_ms);
+}
+
 bool poa_is_used(const struct post_office *post_office)
 {
     return post_office->agent_count > 0;
 }
 
 /* --- failures --------------------------------------------------------------------------------------------------------------- */
+
+static void dismiss(struct target *t, int phase)
+{
+    LIST_FOR_EACH (&t->waiters, at) {
+        struct waiter *w = LIST_ITEM(at, struct waiter, link);
+        if (w->phase <= phase)
+            w->gone(w);
+    }
+}
 
 static void go_away(struct target *t, int phase)
 {
@@ -249,11 +273,7 @@ static void go_away(struct target *t, int phase)
     t->until_ms = now + t->back_off_s * 1000;
     set_state(t, STATE_AWAY);
     mem_free(&t->suspect);
-    LIST_FOR_EACH (&t->waiters, at) {
-        struct waiter *w = LIST_ITEM(at, struct waiter, link);
-        if (w->phase <= phase)
-            w->gone(w);
-    }
+    dismiss(t, phase);
 }
 
 static void note_failure(struct office *o, const struct fault *fault)
@@ -307,6 +327,8 @@ void circuit_ended(const struct post_office *office, size_t agent, struct waiter
         t->trial = false;
     if (outcome == OUTCOME_OPEN || outcome == OUTCOME_REFUSED) {
         *(outcome == OUTCOME_OPEN ? &o->opened : &o->refused) += 1;
+        t->proof_ms = clock_monotonic_ms();
+        t->proven = true;
         /* What began before it went away says nothing of now. */
         if (t->state == STATE_CLOSED || waiter->trial)
             come_back(t);
@@ -327,15 +349,32 @@ void circuit_set_prober(bool there)
     pthread_mutex_unlock(&lock);
 }
 
-static bool claim_probe(const struct post_office *po, const struct post_office_agent *agent)
+bool circuit_doubt(const struct post_office *office, size_t agent, uint64_t since_ms)
+{
+    pthread_mutex_lock(&lock);
+    struct target *t = target_of(office_of(office), &office->agents[agent]);
+    bool away = t->state == STATE_AWAY;
+    if (has_prober && t->proof_ms < since_ms)
+        set_doubted(t, true);
+    pthread_mutex_unlock(&lock);
+    return away;
+}
+
+static bool claim_probe(const struct post_office *po, const struct post_office_agent *agent, bool *doubted)
 {
     struct target *t = target_of(office_of(po), agent);
-    bool due = t->state == STATE_AWAY && !t->probing && clock_monotonic_ms() >= t->until_ms;
-    t->probing = t->probing || due;
+    uint64_t now = clock_monotonic_ms();
+    bool due = !t->probing && (t->doubted || (t->state == STATE_AWAY && now >= t->until_ms));
+    *doubted = t->doubted;
+    if (due) {
+        t->probing = true;
+        t->proven = false;
+    }
     return due;
 }
 
-void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const struct post_office *office, size_t agent, void *context), void *context)
+void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const struct post_office *office, size_t agent, bool doubted, void *context),
+                          void *context)
 {
     pthread_mutex_lock(&lock);
     size_t left = troubled;
@@ -344,10 +383,10 @@ void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const s
         const struct post_office *po = &snapshot->post_offices[i];
         for (size_t j = 0; j < po->agent_count; j++) {
             pthread_mutex_lock(&lock);
-            bool due = claim_probe(po, &po->agents[j]);
+            bool doubted, due = claim_probe(po, &po->agents[j], &doubted);
             pthread_mutex_unlock(&lock);
             if (due)
-                visit(po, j, context);
+                visit(po, j, doubted, context);
         }
     }
 }
@@ -357,14 +396,23 @@ void circuit_probed(const struct post_office *office, size_t agent, bool well, c
     pthread_mutex_lock(&lock);
     struct office *o = office_of(office);
     struct target *t = target_of(o, &office->agents[agent]);
+    uint64_t now = clock_monotonic_ms();
+    bool doubted = t->doubted, due = t->state == STATE_AWAY && now >= t->until_ms;
     t->probing = false;
-    if (t->state == STATE_AWAY) {
-        if (well)
+    set_doubted(t, false);
+    if (well) {
+        t->proof_ms = now;
+        if (due)
             set_state(t, STATE_ON_TRIAL);
-        else {
-            snprintf(o->failure, sizeof(o->failure), "%s", fault->text);
-            go_away(t, PHASE_GREETING);
-        }
+    } else if (due) {
+        snprintf(o->failure, sizeof(o->failure), "%s", fault->text);
+        go_away(t, doubted ? PHASE_LOGIN : PHASE_GREETING);
+    } else if (!t->proven) {
+        if (t->state != STATE_AWAY) {
+            note_failure(o, fault);
+            go_away(t, PHASE_LOGIN);
+        } else
+            dismiss(t, PHASE_LOGIN);
     }
     unlock_and_tell(note_path(o, office));
 }

@@ -31,8 +31,12 @@ enum circuit_outcome {
 void circuit_ended(const struct post_office *office, size_t agent, struct waiter *waiter, enum circuit_outcome outcome, struct slice user,
                    const struct fault *fault);
 
-/* Calls back with each host whose back-off is over and that nobody probes; it is marked as being probed. */
-void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const struct post_office *office, size_t agent, void *context), void *context);
+/* Somebody waits for an answer of it: unless it has shown since then that it is well, it is probed now, and who waits for it ends if it is not. True: it is
+ * away. */
+bool circuit_doubt(const struct post_office *office, size_t agent, uint64_t since_ms);
+/* Calls back with each host that is doubted, or whose back-off is over, and that nobody probes; it is marked as being probed. */
+void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const struct post_office *office, size_t agent, bool doubted, void *context),
+                          void *context);
 void circuit_probed(const struct post_office *office, size_t agent, bool well, const struct fault *fault);
 /* Whether somebody probes: without, a POA whose back-off is over is on trial at once. */
 void circuit_set_prober(bool there);

@@ -17,6 +17,7 @@ enum state {
     STATE_CONTINUE,        /* "a" AUTHENTICATE without an initial response: waits for "+" */
     STATE_LITERALS,        /* "a" LOGIN by literals: waits for "+" */
     STATE_LOGIN,           /* "a" */
+    STATE_LOGIN_PROBE,     /* "a": a login that is begun and given up when the POA asks for more */
     STATE_CAPABILITY_AFTER,   /* "b" */
     STATE_LOGOUT,          /* "l": of a probe */
 };
@@ -251,6 +252,27 @@ static enum dialogue_result begin_login(struct dialogue *d, struct buf *out)
     return begin_login_command(d, out);
 }
 
+static enum dialogue_result end_probe(struct dialogue *d, struct buf *out)
+{
+    buf_append_text(out, "l LOGOUT\r\n");
+    d->state = STATE_LOGOUT;
+    return DIALOGUE_OPEN;
+}
+
+/* A POA that greets may still be unable to log anybody in: does the part of it that looks at passwords answer? */
+static enum dialogue_result probe_login(struct dialogue *d, struct buf *out)
+{
+    bool external = d->agent->login == POA_LOGIN_EXTERNAL;
+    if (can(d, external ? "AUTH=EXTERNAL" : "AUTH=PLAIN"))
+        buf_append_text(out, external ? "a AUTHENTICATE EXTERNAL\r\n" : "a AUTHENTICATE PLAIN\r\n");
+    else if (!external && !can(d, "LOGINDISABLED"))
+        buf_append_text(out, "a LOGIN {1}\r\n");
+    else
+        return end_probe(d, out);
+    d->state = STATE_LOGIN_PROBE;
+    return DIALOGUE_MORE;
+}
+
 /* The capabilities are known: on to TLS, to the login, or to the end of a probe. */
 static enum dialogue_result go_on(struct dialogue *d, struct buf *out)
 {
@@ -267,11 +289,7 @@ static enum dialogue_result go_on(struct dialogue *d, struct buf *out)
     }
     if (d->agent->tls == POA_TLS_REQUIRED && !d->tls)
         return fail(d, FAULT_PROTOCOL, "the POA does not offer STARTTLS, which its object requires", SLICE_NONE);
-    if (!d->probe)
-        return begin_login(d, out);
-    buf_append_text(out, "l LOGOUT\r\n");
-    d->state = STATE_LOGOUT;
-    return DIALOGUE_OPEN;
+    return d->probe ? probe_login(d, out) : begin_login(d, out);
 }
 
 void dialogue_tls_up(struct dialogue *d, struct buf *out)
@@ -351,6 +369,12 @@ static enum dialogue_result take_tagged(struct dialogue *d, char tag, struct sli
         if (tag != 'a' || (ok && d->state != STATE_LOGIN))
             break;
         return login_answered(d, answer, out);
+    case STATE_LOGIN_PROBE:
+        if (tag != 'a' || ok)
+            break;
+        if (is_temporary(code_of(slice_trim(slice_from(answer, 2)))))
+            return fail(d, FAULT_UNREACHABLE, "the POA takes no logins", answer);
+        return end_probe(d, out);
     case STATE_CAPABILITY_AFTER:
         if (tag != 'b' || !ok || !d->has_capability)
             break;
@@ -374,6 +398,10 @@ static enum dialogue_result take_continuation(struct dialogue *d, struct buf *ou
         buf_append_text(out, "\r\n");
         d->state = STATE_LOGIN;
         return DIALOGUE_MORE;
+    }
+    if (d->state == STATE_LOGIN_PROBE) {
+        buf_append_text(out, "*\r\n");   /* gives AUTHENTICATE up (RFC 3501 section 6.2.2), and is no user name's end for LOGIN */
+        return end_probe(d, out);
     }
     if (d->state != STATE_LITERALS)
         return fail(d, FAULT_PROTOCOL, "the POA asks to go on where nothing follows", SLICE_NONE);

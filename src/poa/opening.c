@@ -2,8 +2,11 @@
  * prober on its own; must never wait, and never leave a password behind. */
 #include "opening.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "circuit.h"
 #include "dialogue.h"
@@ -15,7 +18,7 @@
 #include "postern/base/secret.h"
 #include "postern/net/connector.h"
 
-enum { MATERIAL_AGAIN_MS = 10 };
+enum { MATERIAL_AGAIN_MS = 10, DOUBT_PART = 4 };   /* the first quarter of the time for a login to be served */
 
 struct poa_opening {
     struct waiter waiter;
@@ -32,6 +35,7 @@ struct poa_opening {
     struct dialogue_who who;
     struct loop_timer limit;
     struct loop_timer again;               /* the files are not read yet */
+    struct loop_timer doubt;               /* no answer to the login yet: is the POA well? */
     struct loop_timer end;                 /* the answer is given from the loop, not from within a callback */
     enum poa_result result;
     struct fault fault;                    /* of the last host */
@@ -82,6 +86,7 @@ static void close_host(struct poa_opening *o)
     material_fini(&o->material);
     loop_timer_cancel(&o->limit);
     loop_timer_cancel(&o->again);
+    loop_timer_cancel(&o->doubt);
 }
 
 static void leave_circuit(struct poa_opening *o, enum circuit_outcome outcome)
@@ -97,6 +102,7 @@ static void end_with(struct poa_opening *o, enum poa_result result)
     o->ended = true;
     loop_timer_cancel(&o->limit);
     loop_timer_cancel(&o->again);
+    loop_timer_cancel(&o->doubt);
     if (o->stream.loop != NULL)
         stream_want_input(&o->stream, false);
     loop_timer_set(&o->end, 0);
@@ -190,12 +196,22 @@ static void describe(struct poa_opening *o, const struct fault *fault)
     fault_set(&o->fault, fault->class, fault->error, "%s port %u: %s", agent_of(o)->host, agent_of(o)->port, fault->text);
 }
 
+/* A POA that is well may take its time, to refuse a password for one; one that hangs is found by a probe, before the time for a login is over. */
+static void doubt(void *arg)
+{
+    struct poa_opening *o = arg;
+    if (o->listed && !o->ended && !o->failing)
+        circuit_doubt(o->request.post_office, o->agent, clock_monotonic_ms() - agent_of(o)->timeout_ms / DOUBT_PART);
+}
+
 /* The time for the answer begins when the login is sent. */
 static void note_phase(struct poa_opening *o)
 {
     enum dialogue_phase phase = dialogue_phase(&o->dialogue);
-    if (phase == PHASE_LOGIN && o->waiter.phase != PHASE_LOGIN && o->probed == NULL)
+    if (phase == PHASE_LOGIN && o->waiter.phase != PHASE_LOGIN && o->probed == NULL) {
         loop_timer_set(&o->limit, agent_of(o)->login_timeout_ms);
+        loop_timer_set(&o->doubt, agent_of(o)->timeout_ms / DOUBT_PART);
+    }
     o->waiter.phase = (int)phase;
 }
 
@@ -259,6 +275,17 @@ static void stream_news(struct stream *stream, enum stream_event event, void *co
     }
 }
 
+/* A host that vanished says nothing, not even that it is gone: idle sessions find out by this, in minutes. */
+static void notice_vanished(int fd)
+{
+    const int on = 1, idle = 60, interval = 15, probes = 4, unacknowledged_ms = 60 * 1000;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof(unacknowledged_ms));
+}
+
 /* --- connecting ---------------------------------------------------------------------------------------------------------------- */
 
 static void connected(void *context, int fd, const struct fault *fault)
@@ -270,6 +297,7 @@ static void connected(void *context, int fd, const struct fault *fault)
         host_failed(o, OUTCOME_FAILED);
         return;
     }
+    notice_vanished(fd);
     o->who = (struct dialogue_who){
         .user = slice_from_string(o->request.user), .password = o->request.password, .name = slice_from_string(o->material.name),
         .secret = slice_from_string(o->material.secret), .client = o->request.client, .client_port = o->request.client_port, .local = o->request.local,
@@ -359,6 +387,7 @@ static struct poa_opening *opening_new(const struct poa_open_request *request, s
     o->ready_ms = clock_monotonic_ms() + request->post_office->agents[agent].timeout_ms;
     loop_timer_init(&o->limit, request->loop, too_late, o);
     loop_timer_init(&o->again, request->loop, go_on, o);
+    loop_timer_init(&o->doubt, request->loop, doubt, o);
     loop_timer_init(&o->end, request->loop, give_answer, o);
     return o;
 }
@@ -370,12 +399,14 @@ struct poa_opening *poa_open(const struct poa_open_request *request)
     return o;
 }
 
-struct poa_opening *opening_probe(struct loop *loop, struct snapshot *snapshot, const struct post_office *office, size_t agent,
+struct poa_opening *opening_probe(struct loop *loop, struct snapshot *snapshot, const struct post_office *office, size_t agent, bool hurry,
                                   void (*done)(void *context, bool well, const struct fault *fault), void *context)
 {
     struct poa_open_request request = { .loop = loop, .snapshot = snapshot, .post_office = office, .user = "", .context = context };
     struct poa_opening *o = opening_new(&request, agent);
     o->probed = done;
+    if (hurry)
+        o->ready_ms -= agent_of(o)->timeout_ms / 10 * 3;
     ask_host(o);
     return o;
 }
@@ -392,6 +423,11 @@ void poa_open_cancel(struct poa_opening **opening)
     close_host(o);
     loop_timer_cancel(&o->end);
     release(o);
+}
+
+size_t poa_agent(const struct poa_opening *opening)
+{
+    return opening->agent;
 }
 
 void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in, struct buf *capability, stream_callback *callback, void *context)

@@ -49,7 +49,7 @@ static void probed(void *context, bool well, const struct fault *fault)
     free_probe(p);
 }
 
-static void begin_probe(const struct post_office *office, size_t agent, void *context)
+static void begin_probe(const struct post_office *office, size_t agent, bool doubted, void *context)
 {
     struct prober *prober = context;
     struct probe *p = MEM_NEW(struct probe);
@@ -58,7 +58,7 @@ static void begin_probe(const struct post_office *office, size_t agent, void *co
     p->office = office;
     p->agent = agent;
     list_append(&prober->probes, &p->link);
-    p->opening = opening_probe(prober->loop, p->snapshot, office, agent, probed, p);
+    p->opening = opening_probe(prober->loop, p->snapshot, office, agent, doubted, probed, p);
 }
 
 /* --- the thread ---------------------------------------------------------------------------------------------------------------- */

@@ -158,7 +158,7 @@ static uint64_t next_limit(const struct conn *c, enum close_reason *reason_out)
     if (c->session.user == NULL && c->room->service != SERVICE_SMTP)
         login = c->began_ms + c->session.snapshot->agent.login_seconds * 1000;
     *reason_out = login < limit ? CLOSE_LOGIN_TIMEOUT : CLOSE_IDLE;
-    return earlier(limit, login);
+    return earlier(earlier(limit, login), reach_silence_ms(c));
 }
 
 /* The timer is only ever moved forward; one that fires too early is set again: input costs no timer. */
@@ -178,7 +178,7 @@ static void watchdog_fired(void *arg)
     struct conn *c = arg;
     enum close_reason reason;
     uint64_t limit = next_limit(c, &reason);
-    if (limit > clock_monotonic_ms())
+    if (limit > clock_monotonic_ms() || (c->state == CONN_OPEN && reach_look(c)))
         set_watchdog(c);
     else if (c->state == CONN_OPEN && reason != CLOSE_WRITE_TIMEOUT && reason != CLOSE_TLS_FAILED)
         begin_close(c, reason);

@@ -11,6 +11,8 @@
 #include "postern/poa/poa.h"
 
 enum {
+    SILENCE_MS = 10 * 1000,    /* a POA that owes an answer and says nothing for that long is looked at */
+    LOOK_MS = 1000,
     OUT_FULL = 256 * 1024,
     OUT_LOW = 64 * 1024,
     END_MS = 10 * 1000,
@@ -23,6 +25,8 @@ struct reach {
     struct poa_opening *opening;    /* NULL: none under way */
     struct stream stream;
     uint64_t end_ms;
+    size_t agent;                   /* of the post office: the one that the session is open at */
+    uint64_t heard_ms;              /* when it last said something, or was asked about */
     bool stopped;
 };
 
@@ -118,6 +122,8 @@ static void poa_answered(void *context, enum poa_result result, const struct fau
     r->opening = NULL;
     c->under_way = false;
     if (result == POA_OPEN) {
+        r->agent = poa_agent(opening);
+        r->heard_ms = clock_monotonic_ms();
         poa_take(opening, &r->stream, &r->remote.in, &r->remote.capability, poa_news, r);
         r->remote.direct_too = has_both(c->look_up->user->post_office);
         c->session.remote = &r->remote;
@@ -137,9 +143,11 @@ static void poa_news(struct stream *stream, enum stream_event event, void *conte
         buf_fini(&remote->in);
         return;
     }
-    if (event == STREAM_INPUT && remote->in.len >= ACTIVITY)
-        c->input_ms = clock_monotonic_ms();
-    else if (event == STREAM_EOF || event == STREAM_FAILED)
+    if (event == STREAM_INPUT) {
+        r->heard_ms = clock_monotonic_ms();
+        if (remote->in.len >= ACTIVITY)
+            c->input_ms = r->heard_ms;
+    } else if (event == STREAM_EOF || event == STREAM_FAILED)
         remote->eof = true;
     else if (event == STREAM_WRITTEN) {
         if (!remote->out_full || stream_pending(stream) >= OUT_LOW)
@@ -183,6 +191,30 @@ bool reach_end(struct conn *conn, enum close_reason reason)
 uint64_t reach_end_ms(const struct conn *conn)
 {
     return conn->session.remote != NULL && conn->session.remote->end_wanted ? conn->reach->end_ms : UINT64_MAX;
+}
+
+/* A client that waits for nothing begins to wait at the command that it sends: the silence before that counts for nothing. */
+uint64_t reach_silence_ms(const struct conn *conn)
+{
+    const struct reach *r = conn->reach;
+    if (conn->session.remote == NULL || r->stopped || r->remote.eof || (!r->remote.waiting && stream_pending(&r->stream) == 0))
+        return UINT64_MAX;
+    return (r->heard_ms > conn->input_ms ? r->heard_ms : conn->input_ms) + SILENCE_MS;
+}
+
+bool reach_look(struct conn *conn)
+{
+    struct reach *r = conn->reach;
+    uint64_t now = clock_monotonic_ms();
+    if (reach_silence_ms(conn) > now)
+        return false;
+    r->heard_ms = now - SILENCE_MS + LOOK_MS;
+    if (!poa_is_away(conn->session.user->post_office, r->agent, now - SILENCE_MS))
+        return true;
+    log_normal("service", "session %llu: the post office agent owes an answer and is away", (unsigned long long)conn->session.id);
+    r->remote.eof = true;
+    conn_run(conn);
+    return true;
 }
 
 static bool is_same_text(const char *a, const char *b)

@@ -14,6 +14,10 @@ void reach_settle(struct conn *conn);
 bool reach_end(struct conn *conn, enum close_reason reason);
 /* When a session that was asked to end is closed all the same; UINT64_MAX: it was not asked. */
 uint64_t reach_end_ms(const struct conn *conn);
+/* When a POA that owes an answer has been silent for too long; UINT64_MAX: it owes none. */
+uint64_t reach_silence_ms(const struct conn *conn);
+/* If that time has come: a POA that is away now is lost to the session. False: it has not come. */
+bool reach_look(struct conn *conn);
 /* Must a session end because the link of its post office is another now? fresh: its user as of now. */
 bool reach_is_outdated(const struct conn *conn, const struct user *fresh);
 /* Nothing more is read or awaited from the POA. */

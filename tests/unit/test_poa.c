@@ -49,7 +49,15 @@ static const struct row rows[] = {
     { .name = "external", .agent = { .login = POA_LOGIN_EXTERNAL }, .said = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=EXTERNAL] x\r\n" OPENED, .result = DIALOGUE_OPEN,
       .wanted = "a AUTHENTICATE EXTERNAL am9l\r\n" },
     { .name = "external not offered", .agent = { .login = POA_LOGIN_EXTERNAL }, .said = GREETING, .result = DIALOGUE_FAILED, .wanted = "", .fault = "mechanism" },
-    { .name = "probe", .probe = true, .said = GREETING, .result = DIALOGUE_OPEN, .wanted = "l LOGOUT\r\n" },
+    { .name = "probe", .probe = true, .said = GREETING "+ \r\n", .result = DIALOGUE_OPEN, .wanted = "a AUTHENTICATE PLAIN\r\n*\r\nl LOGOUT\r\n" },
+    { .name = "probe without a mechanism", .probe = true, .said = "* OK [CAPABILITY IMAP4rev1] x\r\n+ go\r\n", .result = DIALOGUE_OPEN,
+      .wanted = "a LOGIN {1}\r\n*\r\nl LOGOUT\r\n" },
+    { .name = "probe of one that takes no logins in clear text", .probe = true, .said = "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] x\r\n", .result = DIALOGUE_OPEN,
+      .wanted = "l LOGOUT\r\n" },
+    { .name = "probe that is refused", .probe = true, .said = GREETING "a NO no\r\n", .result = DIALOGUE_OPEN, .wanted = "a AUTHENTICATE PLAIN\r\nl LOGOUT\r\n" },
+    { .name = "probe, and the passwords are away", .probe = true, .said = GREETING "a NO [UNAVAILABLE] x\r\n", .result = DIALOGUE_FAILED,
+      .wanted = "a AUTHENTICATE PLAIN\r\n", .fault = "takes no logins" },
+    { .name = "probe that logs in", .probe = true, .said = GREETING "a OK x\r\n", .result = DIALOGUE_FAILED, .wanted = "a AUTHENTICATE PLAIN\r\n", .fault = "not asked" },
     { .name = "starttls", .agent = { .tls = POA_TLS_REQUIRED }, .said = "* OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] x\r\ns OK go\r\n",
       .result = DIALOGUE_START_TLS, .wanted = "s STARTTLS\r\n" },
     { .name = "starttls with more behind it", .agent = { .tls = POA_TLS_ENABLED }, .said = "* OK [CAPABILITY IMAP4rev1 STARTTLS] x\r\ns OK go\r\na OK in\r\n",
@@ -228,8 +236,11 @@ static struct poa_report report(void)
     return out;
 }
 
-static void count_due(const struct post_office *po, size_t agent, void *context)
+static bool was_doubted;
+
+static void count_due(const struct post_office *po, size_t agent, bool doubted, void *context)
 {
+    was_doubted = doubted;
     CU_ASSERT(po == &office && agent == 0);
     ++*(int *)context;
 }
@@ -297,6 +308,43 @@ static void test_circuit(void)
     end(&a, OUTCOME_OPEN, "joe");
     CU_ASSERT_EQUAL(poa_choose(&office), PATH_POA);
     CU_ASSERT(report().switches == 2 && report().opened == 2 && strcmp(report().host, "poa") == 0);
+    circuit_clear();
+}
+
+/* Who waits for an answer has the POA probed, once for all who wait, and ends when it is not well. */
+static void test_doubt(void)
+{
+    struct test_waiter a, b;
+    struct fault fault;
+    uint64_t begun = clock_monotonic_ms();
+    fault_set(&fault, FAULT_UNREACHABLE, 0, "it failed");
+    circuit_set_compared(&office, circuit_fingerprint(&office), "");
+    CU_ASSERT_EQUAL(begin(&a, PHASE_LOGIN), CIRCUIT_GO);
+    CU_ASSERT_EQUAL(begin(&b, PHASE_LOGIN), CIRCUIT_GO);
+    CU_ASSERT_EQUAL(due(), 0);
+    CU_ASSERT(!circuit_doubt(&office, 0, begun) && !circuit_doubt(&office, 0, begun));
+    CU_ASSERT(due() == 1 && was_doubted && due() == 0);
+    circuit_probed(&office, 0, true, NULL);
+    CU_ASSERT(a.gone == 0 && poa_choose(&office) == PATH_POA && report().failures == 0);
+    /* It has shown that it is well since then; for one who waits since later that is no news. */
+    CU_ASSERT(!poa_is_away(&office, 0, begun) && due() == 0);
+    CU_ASSERT(!poa_is_away(&office, 0, clock_monotonic_ms() + 1) && due() == 1);
+    circuit_probed(&office, 0, false, &fault);
+    CU_ASSERT(a.gone == 1 && b.gone == 1 && poa_choose(&office) == PATH_DIRECT && report().failures == 1);
+    CU_ASSERT(poa_is_away(&office, 0, clock_monotonic_ms() + 1));
+    /* Doubted while it is away: no sooner on trial for that. */
+    CU_ASSERT_EQUAL(due(), 1);
+    circuit_probed(&office, 0, true, NULL);
+    CU_ASSERT_EQUAL(poa_choose(&office), PATH_DIRECT);
+    end(&a, OUTCOME_NONE, "joe");
+    end(&b, OUTCOME_NONE, "ann");
+    circuit_clear();
+    /* A probe that fails while logins succeed says nothing. */
+    CU_ASSERT_EQUAL(begin(&a, PHASE_LOGIN), CIRCUIT_GO);
+    CU_ASSERT(!circuit_doubt(&office, 0, clock_monotonic_ms()) && due() == 1);
+    end(&a, OUTCOME_OPEN, "joe");
+    circuit_probed(&office, 0, false, &fault);
+    CU_ASSERT_EQUAL(poa_choose(&office), PATH_POA);
     circuit_clear();
 }
 
@@ -435,6 +483,6 @@ static void test_pictures(void)
 
 static const struct unit_test tests[] = {
     { "dialogue", test_dialogue }, { "dialogue limits", test_dialogue_limits }, { "TLS and PROXY", test_tls_and_proxy }, { "circuit", test_circuit },
-    { "one user's failures", test_one_users_failures }, { "choices", test_choices }, { "lines", test_lines }, { "following", test_following }, { "pictures", test_pictures },
+    { "doubt", test_doubt }, { "one user's failures", test_one_users_failures }, { "choices", test_choices }, { "lines", test_lines }, { "following", test_following }, { "pictures", test_pictures },
 };
 UNIT_MAIN("poa", tests)

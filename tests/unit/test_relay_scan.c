@@ -177,6 +177,27 @@ static void test_selected(void)
     end();
 }
 
+/* Whose turn is it? */
+static void test_owed(void)
+{
+    static const struct { char from; const char *bytes; bool owed; } steps[] = {
+        { 'C', "a NOO", false },    { 'C', "P\r\n", true },       { 'P', "a OK\r\n", false },     { 'C', "b IDLE\r\n", true },
+        { 'P', "+ \r\n", false },   { 'C', "DONE\r\n", true },    { 'P', "b OK\r\n", false },     { 'C', "c APPEND x {3}\r\n", true },
+        { 'P', "+ \r\n", false },   { 'C', "ab", false },         { 'C', "c\r\n", true },         { 'P', "c OK\r\n", false },
+        { 'C', "d FETCH 1 BODY[]\r\ne APPEND x {3+}\r\na", true }, { 'P', "* 1 FETCH (BODY[] {2}\r\nx", true },
+        { 'P', "y)\r\nd OK\r\n", false }, { 'C', "bc\r\n", true }, { 'P', "* 1 EXISTS\r\n", true }, { 'P', "e NO\r\n", false },
+        { 'P', "* 2 EXISTS\r\n", false },   { 'P', "* 2 EXI", true }, { 'P', "STS\r\n", false },
+    };
+    begin();
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        (steps[i].from == 'C' ? client : poa)(steps[i].bytes);
+        CU_ASSERT_EQUAL(relay_scan_is_owed(&scan), steps[i].owed);
+        if (relay_scan_is_owed(&scan) != steps[i].owed)
+            printf("\nstep %zu\n", i);
+    }
+    end();
+}
+
 static void test_boundaries(void)
 {
     begin();
@@ -270,6 +291,13 @@ static void test_no_imap(void)
         buf_append_text(&in, "garbage.");
     CU_ASSERT(relay_scan_poa(&scan, &in, &out) < 0);
     CU_ASSERT(out.len == 0);
+    static const char *const lines[] = { "HTTP/1.1 400 Bad\r\n", "\001\377\r\n", "a\r\n", "a OKAY x\r\n" };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        buf_clear(&in);
+        buf_append_text(&in, lines[i]);
+        CU_ASSERT(relay_scan_poa(&scan, &in, &out) < 0);
+        CU_ASSERT(out.len == 0);
+    }
     buf_fini(&in);
     buf_fini(&out);
     end();
@@ -310,7 +338,7 @@ static void test_many_commands(void)
 }
 
 static const struct unit_test tests[] = {
-    { "conversations", test_conversations }, { "selected", test_selected },   { "boundaries", test_boundaries },
+    { "conversations", test_conversations }, { "selected", test_selected },   { "boundaries", test_boundaries }, { "owed", test_owed },
     { "sticky", test_sticky },               { "long lines", test_long_lines }, { "no imap", test_no_imap },
     { "long responses", test_long_responses }, { "many commands", test_many_commands },
 };

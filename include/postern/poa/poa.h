@@ -56,6 +56,10 @@ bool poa_is_used(const struct post_office *post_office);
 struct poa_opening *poa_open(const struct poa_open_request *request);
 /* answered will not be called. */
 void poa_open_cancel(struct poa_opening **opening);
+/* Which of the post office's agents it is: for poa_is_away. */
+size_t poa_agent(const struct poa_opening *opening);
+/* For one who has waited for an answer of it since then: is it away? Asks for a probe if nobody has heard of it since, and then tells later. [L] */
+bool poa_is_away(const struct post_office *post_office, size_t agent, uint64_t since_ms);
 /* The connection becomes the caller's, as if by stream_init; input is not wanted yet. in: what has come after the login; capability: what the
  * POA says of itself now, the words of CAPABILITY separated by spaces. */
 void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in, struct buf *capability, stream_callback *callback,

@@ -106,6 +106,7 @@ struct remote {
     bool eof;                  /* the POA sends no more, or is lost: what is in `in` is the last of it */
     bool out_full;             /* the POA does not keep up: put nothing more into out */
     bool direct_too;           /* the mailbox may also be opened directly: offer what both have; see session_may_go_directly */
+    bool waiting;              /* set by the protocol: the POA owes an answer. One that says nothing for long, and is found away, is lost */
     bool end_wanted;           /* the gateway wants to close the session: do so with end_reason as soon as the client is between two responses */
     enum close_reason end_reason;
 };
