@@ -70,17 +70,30 @@ bool logout_run(struct imap *imap, struct command *command)
     return true;
 }
 
-static bool parse_id_field(struct imap_parser *p)
+/* For whom a proxy speaks, in the fields that Dovecot's sends. */
+struct id {
+    struct slice address;
+    uint64_t port;
+};
+
+static bool parse_id_field(struct imap_parser *p, struct id *id)
 {
     struct slice field, value;
-    return parse_string(p, &field) && field.len <= ID_FIELD_LENGTH_MAX && parse_space(p) && parse_nstring(p, &value) &&
-           value.len <= ID_VALUE_LENGTH_MAX;
+    if (!parse_string(p, &field) || field.len > ID_FIELD_LENGTH_MAX || !parse_space(p) || !parse_nstring(p, &value) || value.len > ID_VALUE_LENGTH_MAX)
+        return false;
+    if (slice_is_nocase(field, "x-originating-ip"))
+        id->address = value;
+    else if (slice_is_nocase(field, "x-originating-port") && !slice_to_number(value, UINT16_MAX, &id->port))
+        id->port = 0;
+    return true;
 }
 
 bool id_parse(struct imap *imap, struct command *command)
 {
     (void)imap;
     struct imap_parser *p = &command->parser;
+    struct id *id = ARENA_NEW(&command->arena, struct id);
+    command->data = id;
     if (!parse_space(p))
         return false;
     if (parse_keyword(p, "NIL"))
@@ -88,14 +101,17 @@ bool id_parse(struct imap *imap, struct command *command)
     if (!parse_byte(p, '('))
         return false;
     for (unsigned i = 0; !parse_byte(p, ')'); i++)
-        if (i >= ID_FIELDS_MAX || (i > 0 && !parse_space(p)) || !parse_id_field(p))
+        if (i >= ID_FIELDS_MAX || (i > 0 && !parse_space(p)) || !parse_id_field(p, id))
             return false;
     return parse_end(p);
 }
 
 bool id_run(struct imap *imap, struct command *command)
 {
+    const struct id *id = command->data;
     bool hidden = imap->session->snapshot->agent.imap4_hide_version;
+    if (id->address.len > 0 && imap->state == STATE_NOT_AUTHENTICATED)
+        session_claim_peer(imap->session, id->address, (uint16_t)id->port);
     buf_append_text(&imap->session->out,
                     hidden ? "* ID NIL\r\n" : "* ID (\"name\" \"Postern\" \"version\" \"" PACKAGE_VERSION "\")\r\n");
     imap_reply(command, REPLY_OK, "Completed.");

@@ -26,9 +26,13 @@ static int take_credentials(struct sasl_server *server, Gsasl_session *session)
     const char *password = gsasl_property_fast(session, GSASL_PASSWORD);
     if (name != NULL && server->name == NULL)
         server->name = mem_strdup(name);
-    server->refused = name == NULL || *name == '\0' || password == NULL || *password == '\0' || (as != NULL && *as != '\0' && strcmp(as, name) != 0);
+    server->refused = name == NULL || *name == '\0' || password == NULL || *password == '\0';
+    bool acts = !server->refused && as != NULL && *as != '\0' && strcmp(as, name) != 0;
+    server->refused = server->refused || (acts && !server->offer.acting);
     if (server->refused)
         return GSASL_AUTHENTICATION_ERROR;
+    if (acts && server->acts_as == NULL)
+        server->acts_as = mem_strdup(as);
     server->password = mem_strdup(password);
     sasl_wipe_property(session, GSASL_PASSWORD);
     return GSASL_OK;
@@ -271,6 +275,11 @@ struct slice sasl_server_password(const struct sasl_server *server)
     return slice_from_string(server->password);
 }
 
+struct slice sasl_server_acts_as(const struct sasl_server *server)
+{
+    return slice_from_string(server->acts_as);
+}
+
 void sasl_server_free(struct sasl_server **server)
 {
     if (*server == NULL)
@@ -280,5 +289,6 @@ void sasl_server_free(struct sasl_server **server)
     secret_free(&(*server)->name);
     secret_free(&(*server)->password);
     secret_free(&(*server)->held);
+    mem_free(&(*server)->acts_as);
     mem_free(server);
 }

@@ -14,6 +14,7 @@ struct sasl_server {
     Gsasl_session *session;     /* NULL: a mechanism of our own */
     char *name;
     char *password;             /* or token */
+    char *acts_as;              /* PLAIN; NULL: the name itself */
     char *held;                 /* SCRAM: the client's first message, while its keys are asked for */
     bool started;
     bool over;                  /* DONE, BAD or REFUSED was said */

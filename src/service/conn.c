@@ -54,6 +54,7 @@ static void free_if_unused(struct conn *c)
     snapshot_unref(&c->session.snapshot);
     look_up_free(&c->look_up);
     mechanisms_free(c);
+    mem_free(&c->claim);
     if (c->home->look_at == &c->link)
         c->home->look_at = c->link.next;
     list_remove(&c->link);
@@ -552,7 +553,7 @@ static void begin(void *arg)
                 s->peer, s->peer_port);
     if (!conn_take(c))
         return;
-    bool tls = s->listener == LISTENER_TLS || s->listener == LISTENER_SUBMISSIONS;
+    bool tls = listener_begins_with_tls(s->listener);
     bool refused = is_too_many(c);
     if (tls && (refused || atomic_load(&c->gateway->stopping)))
         drop(c, refused ? CLOSE_TOO_MANY_CONNECTIONS : CLOSE_SHUTDOWN);
@@ -574,7 +575,7 @@ static void turn_down(struct room *room, enum listener_kind kind, int fd)
 {
     struct session s = { .busy = true };
     struct slice words = room->protocol->farewell(&s, CLOSE_TOO_MANY_CONNECTIONS);
-    if (kind != LISTENER_TLS && kind != LISTENER_SUBMISSIONS && words.len > 0)
+    if (!listener_begins_with_tls(kind) && words.len > 0)
         (void)!send(fd, words.data, words.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
     counter_add(&room->counters, COUNTER_SESSIONS, 1);

@@ -30,12 +30,14 @@ struct look_up {
     char *keys_dn;                /* whose they are; NULL: nobody's */
     struct buf name;
     struct buf password;          /* or token */
+    struct buf gateway;           /* after PROOF_GATEWAY: whose password it is */
     struct user *user;
     enum action_result result;
 };
 
 struct reach;
 struct tls_facts;
+struct claim;
 
 struct conn {
     struct session session;       /* first */
@@ -49,6 +51,7 @@ struct conn {
     struct look_up *look_up;
     struct reach *reach;          /* a POA is asked, or the session is relayed to it; else NULL */
     struct tls_facts *tls_facts;  /* mechanisms.c; or NULL */
+    struct claim *claim;          /* claims.c: made and not yet believed; or NULL */
     struct loop_timer watchdog;   /* idle, login, write and closing limits: the nearest of them */
     struct loop_timer later;      /* wake_after; the answer of a failed login */
     uint64_t began_ms;
@@ -68,6 +71,7 @@ struct conn {
     bool in_run;
     bool finished;                /* the protocol's fini was called */
     bool counted;                 /* in room->sessions */
+    bool claimed;
     bool waits;                   /* in a list of revoke.c, by wait_link */
     struct list wait_link;
     struct user *fresh;           /* takes the place of session.user when no action is under way; or NULL */

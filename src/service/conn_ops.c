@@ -2,6 +2,7 @@
  * thread); only notes what is wanted, the connection acts when the protocol has returned. */
 #include "conn.h"
 
+#include "claims.h"
 #include "mechanisms.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
@@ -46,6 +47,11 @@ static void ask_look_up(struct conn *c, enum conn_action action, enum session_pr
     c->arrived_ms = clock_monotonic_ms();
     if (name.len > NAME_MAX_OCTETS || password.len > most)
         return;
+    if (proof == PROOF_GATEWAY) {
+        ptrdiff_t end = slice_find(password, '\0');
+        buf_append(&c->look_up->gateway, slice_part(password, 0, end < 0 ? 0 : (size_t)end));
+        password = slice_from(password, end < 0 ? 0 : (size_t)end + 1);
+    }
     /* Room at once: a buffer that grows leaves unwiped copies behind. */
     buf_reserve(&c->look_up->password, most);
     buf_append(&c->look_up->name, name);
@@ -149,5 +155,6 @@ const struct session_ops conn_ops = {
     .wake_after = op_wake_after,
     .refresh = op_refresh,
     .drop_remote = reach_drop,
+    .claim_peer = claims_take,
     .may_go_directly = reach_may_go_directly,
 };

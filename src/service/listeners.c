@@ -135,7 +135,7 @@ static void want_port(struct listeners *l, const struct snapshot *snapshot, uint
 {
     struct service_settings settings;
     service_settings_of(snapshot, service, &settings);
-    bool tls = kind == LISTENER_TLS || kind == LISTENER_SUBMISSIONS;
+    bool tls = listener_begins_with_tls(kind);
     if (!settings.enabled || port == 0 || l->gateway->rooms[service].protocol == NULL ||
         (tls && (settings.tls == TLS_DISABLED || !atomic_load(&l->gateway->tls_ready))))
         return;
@@ -163,6 +163,8 @@ void listeners_follow(struct listeners *listeners, const struct snapshot *snapsh
     want_port(listeners, snapshot, a->smtp_port, SERVICE_SMTP, LISTENER_PLAIN);
     want_port(listeners, snapshot, a->submission_port, SERVICE_SMTP, LISTENER_SUBMISSION);
     want_port(listeners, snapshot, a->submissions_port, SERVICE_SMTP, LISTENER_SUBMISSIONS);
+    want_port(listeners, snapshot, a->lmtp_port, SERVICE_SMTP, LISTENER_LMTP);
+    want_port(listeners, snapshot, a->lmtps_port, SERVICE_SMTP, LISTENER_LMTPS);
     LIST_FOR_EACH (&listeners->openings, at) {
         struct opening *o = LIST_ITEM(at, struct opening, link);
         if (!o->wanted)

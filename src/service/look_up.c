@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "claims.h"
 #include "crash_notes.h"
 #include "intruders.h"
 #include "mechanisms.h"
@@ -13,6 +14,7 @@
 #include "postern/base/memory.h"
 #include "postern/base/secret.h"
 #include "postern/config/config.h"
+#include "postern/config/gateways.h"
 #include "postern/directory/policy.h"
 #include "reach.h"
 #include "revoke.h"
@@ -33,6 +35,7 @@ void look_up_free(struct look_up **look_up)
     secret_wipe(&l->keys, sizeof(l->keys));
     mem_free(&l->keys_dn);
     buf_fini(&l->name);
+    buf_fini(&l->gateway);
     user_unref(&l->user);
     mem_free(look_up);
 }
@@ -54,10 +57,10 @@ static bool is_locked_out(const struct conn *c, struct slice name)
     return true;
 }
 
-/* Tokens and certificates cannot be guessed: they neither lock a name nor are kept out by its lock. */
+/* Tokens and certificates cannot be guessed: they neither lock a name nor are kept out by its lock. Nor is a gateway, whose own password it is. */
 static bool is_guess(const struct look_up *l)
 {
-    return l->proof != PROOF_TOKEN && l->proof != PROOF_CERTIFICATE;
+    return l->proof != PROOF_TOKEN && l->proof != PROOF_CERTIFICATE && l->proof != PROOF_GATEWAY;
 }
 
 static void note_intruder(const struct conn *c)
@@ -107,7 +110,7 @@ static enum action_result fault_result(struct conn *c, const struct fault *fault
 /* The password is right. */
 static enum action_result admit(const struct conn *c, const struct look_up *l, const struct fault *policy)
 {
-    if (!intruder_note_success(c->gateway->options->intruders, &c->session.snapshot->agent, slice_from_string(l->user->id), clock_monotonic_ms())) {
+    if (is_guess(l) && !intruder_note_success(c->gateway->options->intruders, &c->session.snapshot->agent, slice_from_string(l->user->id), clock_monotonic_ms())) {
         note_login(c, COUNTER_INTRUDER, "the name was locked while this password was verified", "");
         return ACTION_REFUSED;
     }
@@ -124,6 +127,11 @@ static enum action_result admit(const struct conn *c, const struct look_up *l, c
         note_login(c, COUNTER_STORE_LOGIN_ERROR, "this mailbox made the gateway abort twice", "refused for ten minutes");
         return ACTION_UNAVAILABLE;
     }
+    const struct snapshot *snapshot = c->session.snapshot;
+    if (l->user->post_office == NULL && snapshot->is_post_office_agent && snapshot->post_office_count > 0) {
+        note_login(c, COUNTER_ACCESS_DENIED, "a user of another post office", "");
+        return ACTION_REFUSED;
+    }
     if (l->user->post_office == NULL) {
         note_login(c, COUNTER_STORE_LOGIN_ERROR, "post office unknown", "");
         return ACTION_UNAVAILABLE;
@@ -134,7 +142,7 @@ static enum action_result admit(const struct conn *c, const struct look_up *l, c
 static bool is_complete(const struct look_up *l)
 {
     bool nameless = l->proof == PROOF_TOKEN || l->proof == PROOF_CERTIFICATE;
-    bool secret = l->proof == PROOF_PASSWORD || l->proof == PROOF_TOKEN;
+    bool secret = l->proof == PROOF_PASSWORD || l->proof == PROOF_TOKEN || l->proof == PROOF_GATEWAY;
     return (l->name.len > 0 || nameless) && (l->password.len > 0 || !secret) && !slice_has_nul(buf_slice(&l->name));
 }
 
@@ -194,6 +202,31 @@ static enum action_result take_proof(struct conn *c, struct look_up *l)
     return fault_result(c, &fault);
 }
 
+/* A gateway's password opens every mailbox. Whoever guesses at it is kept out where he guesses from, and no gateway that is known by its address. */
+static int verify_gateway(struct conn *c, struct look_up *l, struct fault *fault)
+{
+    const struct agent_settings *agent = &c->session.snapshot->agent;
+    struct intruders *intruders = c->gateway->options->intruders;
+    struct slice peer = slice_from_string(c->session.peer);
+    const char *dn = agent_find_gateway(agent, buf_slice(&l->gateway));
+    bool known = agent_trusts_address(agent, peer);
+    struct buf guesser = { .cap = 0 };
+    buf_printf(&guesser, "gateway from %s", c->session.peer);
+    int rc = 0;
+    if (dn == NULL)
+        rc = fault_set(fault, FAULT_AUTHENTICATION, 0, "\"%.*s\" is no gateway that is trusted", SLICE_ARG(buf_slice(&l->gateway)));
+    else if (!known && intruder_is_locked(intruders, agent, buf_slice(&guesser), clock_monotonic_ms()))
+        rc = fault_set(fault, FAULT_AUTHENTICATION, 0, "too many guesses at the password of a gateway from there");
+    else
+        rc = config_verify_gateway(dn, buf_slice(&l->password), fault);
+    if (rc < 0 && fault->class == FAULT_AUTHENTICATION && !known &&
+        intruder_note_failure(intruders, agent, buf_slice(&guesser), false, clock_monotonic_ms()))
+        log_warning("login", "the password of a gateway was guessed at from %s: no gateway is let in from there for some time", c->session.peer);
+    buf_fini(&guesser);
+    buf_wipe(&l->password);   /* it is no password for a POA */
+    return rc;
+}
+
 static enum action_result log_in(struct conn *c, struct look_up *l)
 {
     struct fault fault = { .class = FAULT_NONE };
@@ -203,6 +236,8 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
     }
     if (l->proof == PROOF_KEYS)
         return find_keys(c, l);
+    if (l->proof == PROOF_GATEWAY && verify_gateway(c, l, &fault) < 0)
+        return fault_result(c, &fault);
     user_unref(&l->user);
     if (mechanisms_find_user(c, &fault) < 0)
         return is_away(&fault) ? recall(c, l, &fault) : fault_result(c, &fault);
@@ -215,8 +250,13 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
     return password_result(c, l, rc, &fault);
 }
 
-static bool is_ours(struct slice address)
+/* LMTP is for users of this directory, whatever their domain, and by user ID too. */
+static bool is_ours(const struct look_up *l)
 {
+    struct slice address = buf_slice(&l->name);
+    enum listener_kind kind = l->conn->session.listener;
+    if (kind == LISTENER_LMTP || kind == LISTENER_LMTPS)
+        return true;
     ptrdiff_t at = slice_find_last(address, '@');
     struct snapshot *snapshot = snapshot_current();
     bool ours = at > 0 && snapshot_domain(snapshot, slice_from(address, (size_t)at + 1)) != NULL;
@@ -236,7 +276,7 @@ static enum action_result recipient_result(const struct user *user)
 static bool resolve_at_once(struct look_up *l)
 {
     struct slice address = buf_slice(&l->name);
-    if (!is_ours(address))
+    if (!is_ours(l))
         l->result = slice_find_last(address, '@') > 0 ? ACTION_REMOTE : ACTION_REFUSED;
     else if (config_find_kept_user(address, &l->user))
         l->result = recipient_result(l->user);
@@ -288,6 +328,8 @@ void look_up_finish(struct conn *conn)
         c->session.user = l->user;
         l->user = NULL;
         c->session.fair_key = fair_key_of(c->session.user->post_office);
+        if (l->proof == PROOF_GATEWAY)
+            claims_believe(c);
         log_verbose("login", "%s session %llu: %s from %s logged in", service_word(c->room->service),
                     (unsigned long long)c->session.id, c->session.user->id, c->session.peer);
         revoke_logged_in(c);

@@ -55,7 +55,8 @@ void mechanisms_refresh(struct conn *conn, enum tls_mode mode)
     const struct agent_settings *agent = &s->snapshot->agent;
     const struct tls_facts *facts = conn->tls_facts;
     s->sasl = (struct sasl_offer){ .scram = agent->scram && (s->tls || mode != TLS_REQUIRED),
-                                   .token = agent->token_key != NULL && agent->token_issuer != NULL && agent->token_audience != NULL };
+                                   .token = agent->token_key != NULL && agent->token_issuer != NULL && agent->token_audience != NULL,
+                                   .acting = agent->trusted_gateways.count > 0 };
     if (facts == NULL)
         return;
     s->sasl.certificate = agent->tls_client_ca != NULL && facts->names.len > 0;

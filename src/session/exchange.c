@@ -26,16 +26,30 @@ bool exchange_begin(struct exchange *exchange, const struct session *session, st
     return exchange->sasl != NULL;
 }
 
+static void ask_for_gateway(struct exchange *exchange, struct session *session, struct slice user)
+{
+    struct slice name = sasl_server_name(exchange->sasl), password = sasl_server_password(exchange->sasl);
+    struct buf secret = { .cap = 0 };
+    buf_reserve(&secret, name.len + 1 + password.len);
+    buf_append(&secret, name);
+    buf_append_byte(&secret, '\0');
+    buf_append(&secret, password);
+    session_authenticate(session, PROOF_GATEWAY, user, buf_slice(&secret));
+    buf_wipe(&secret);
+}
+
 static enum exchange_result ask(struct exchange *exchange, struct session *session, enum session_proof proof)
 {
-    struct slice name = sasl_server_name(exchange->sasl);
+    struct slice acts_as = sasl_server_acts_as(exchange->sasl), name = acts_as.len > 0 ? acts_as : sasl_server_name(exchange->sasl);
     if (exchange->take_name != NULL && !exchange->take_name(session, name, &name)) {
         exchange_end(exchange);
         return EXCHANGE_NAME;
     }
     exchange->keys_wanted = proof == PROOF_KEYS;
     exchange->proven = proof == PROOF_SHOWN;
-    if (proof == PROOF_PASSWORD)
+    if (acts_as.len > 0)
+        ask_for_gateway(exchange, session, name);
+    else if (proof == PROOF_PASSWORD)
         session_login(session, name, sasl_server_password(exchange->sasl));
     else
         session_authenticate(session, proof, name, sasl_server_password(exchange->sasl));

@@ -222,6 +222,12 @@ static void op_drop_remote(struct session *s)
     s->fallback = true;
 }
 
+static void op_claim_peer(struct session *s, struct slice address, uint16_t port)
+{
+    struct client *client = client_of(s);
+    snprintf(client->claimed, sizeof(client->claimed), "%.*s %u", (int)(address.len < 60 ? address.len : 60), address.data, (unsigned)port);
+}
+
 static bool op_may_go_directly(const struct session *s)
 {
     return !((const struct client *)s)->uncompared;
@@ -230,7 +236,7 @@ static bool op_may_go_directly(const struct session *s)
 static const struct session_ops ops = {
     .step = op_step, .login = op_login, .start_tls = op_start_tls, .close = op_close, .wake = op_wake,
     .wake_after = op_wake_after, .refresh = op_refresh, .drop_remote = op_drop_remote,
-    .may_go_directly = op_may_go_directly,
+    .may_go_directly = op_may_go_directly, .claim_peer = op_claim_peer,
 };
 
 void client_init(struct client *client)

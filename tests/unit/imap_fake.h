@@ -20,6 +20,7 @@ struct client {
     size_t most_out;          /* the fullest that the output ever was */
     enum close_reason reason;
     struct buf sent;
+    char claimed[80];         /* for whom it says that it speaks: address, blank, port */
 };
 
 /* The post office with joe's Maildir: three messages in INBOX. */

@@ -25,11 +25,14 @@ static void fake_authenticate(struct session *session, enum session_proof proof,
 {
     static const char *const words[] = {
         [PROOF_PASSWORD] = "password", [PROOF_KEYS] = "keys", [PROOF_SHOWN] = "shown", [PROOF_WRONG] = "wrong", [PROOF_TOKEN] = "token",
-        [PROOF_CERTIFICATE] = "certificate",
+        [PROOF_CERTIFICATE] = "certificate", [PROOF_GATEWAY] = "gateway",
     };
     (void)session;
     service.count++;
-    snprintf(service.asked, sizeof(service.asked), "%s %.*s/%.*s", words[proof], SLICE_ARG(name), SLICE_ARG(secret));
+    ptrdiff_t nul = slice_find(secret, '\0');
+    struct slice password = slice_from(secret, (size_t)(nul + 1));
+    snprintf(service.asked, sizeof(service.asked), "%s %.*s/%.*s%s%.*s", words[proof], SLICE_ARG(name), nul < 0 ? 0 : (int)nul, secret.data,
+             nul < 0 ? "" : "|", SLICE_ARG(password));
 }
 
 static void fake_close(struct session *session, enum close_reason reason)
@@ -84,6 +87,30 @@ static void test_mechanisms(void)
         /* nothing stays but what waits for keys */
         CU_ASSERT_EQUAL(e.sasl != NULL, strncmp(service.asked, "keys", 4) == 0);
         exchange_end(&e);
+        exchange_end(&e);
+    }
+}
+
+/* Where gateways are trusted, the identity to act as makes a gateway of the name; else it is a wrong password. */
+static void test_acting(void)
+{
+    static const struct { const char *line, *asked, *without; } rows[] = {
+        { "YW5uAGpvZQBzZWNyZXQ=", "gateway ann/joe|secret", "login joe/" },        /* ann\0joe\0secret */
+        { "YW5uOnY9MQBqb2UAc2VjcmV0", "gateway ann/joe|secret", "login joe/" },     /* ann:v=1\0joe\0secret */
+        { "am9lAGpvZQBzZWNyZXQ=", "login joe/secret", "login joe/secret" },        /* joe\0joe\0secret */
+        { "AGpvZQBzZWNyZXQ=", "login joe/secret", "login joe/secret" },
+        { "YW5uAGpvZQA=", "login joe/", "login joe/" },                            /* ann\0joe\0 */
+        { "YW5uAABzZWNyZXQ=", "login /", "login /" },                              /* ann\0\0secret */
+    };
+    for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+        struct session s = new_session();
+        struct exchange e = { .take_name = cut_at_colon };
+        s.sasl.acting = i % 2 == 0;
+        CU_ASSERT_TRUE_FATAL(exchange_begin(&e, &s, SLICE_LITERAL("PLAIN")));
+        CU_ASSERT_EQUAL(exchange_line(&e, &s, slice_from_string(rows[i / 2].line)), EXCHANGE_WAIT);
+        CU_ASSERT_STRING_EQUAL(service.asked, i % 2 == 0 ? rows[i / 2].asked : rows[i / 2].without);
+        CU_ASSERT_PTR_NULL(e.sasl);
+        CU_ASSERT_EQUAL(exchange_resume(&e, &s, ACTION_REFUSED), EXCHANGE_LOGIN);
         exchange_end(&e);
     }
 }
@@ -217,7 +244,7 @@ static void test_let_in(void)
 
 static const struct unit_test tests[] = {
     { "mechanisms", test_mechanisms },
-    { "offers", test_offers },
+    { "acting", test_acting }, { "offers", test_offers },
     { "scram", test_scram },
     { "let in", test_let_in },
 };

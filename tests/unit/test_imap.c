@@ -650,8 +650,34 @@ static void test_idle_memory(void)
     fake_tear_down();
 }
 
+/* The fields of a proxy count before the login only; what they are worth is the service's to say. */
+static void test_id_of_a_proxy(void)
+{
+    static const struct { const char *line, *claimed; } rows[] = {
+        { "a ID (\"x-originating-ip\" \"192.0.2.7\" \"x-originating-port\" \"4711\" \"x-session-id\" \"p-1\")\r\n", "192.0.2.7 4711" },
+        { "a ID (\"X-Originating-Port\" \"99999\" \"X-ORIGINATING-IP\" \"2001:db8::1\")\r\n", "2001:db8::1 0" },
+        { "a ID (\"x-originating-ip\" {9}\r\n192.0.2.7)\r\n", "192.0.2.7 0" },
+        { "a ID (\"x-originating-ip\" NIL)\r\n", "" },
+        { "a ID (\"x-originating-ip\" \"\")\r\n", "" },
+        { "a ID (\"x-originating-ip\" \"192.0.2.7\" \"x\")\r\n", "" },
+        { "a ID NIL\r\n", "" },
+        { LOGIN "b ID (\"x-originating-ip\" \"192.0.2.7\")\r\n", "" },
+    };
+    fake_set_up();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (size_t split = 0; split < strlen(rows[i].line); split++) {
+            struct client client;
+            client_init(&client);
+            client_feed(&client, rows[i].line, split);
+            client_say(&client, rows[i].line + split);
+            expect(rows[i].line, client.claimed, rows[i].claimed);
+            client_fini(&client);
+        }
+    fake_tear_down();
+}
+
 static const struct unit_test tests[] = {
-    { "before login", test_before_login }, { "NUL", test_nul }, { "too long", test_too_long }, { "greeting", test_greeting },
+    { "ID of a proxy", test_id_of_a_proxy }, { "before login", test_before_login }, { "NUL", test_nul }, { "too long", test_too_long }, { "greeting", test_greeting },
     { "STARTTLS", test_starttls }, { "logged in", test_logged_in }, { "two sessions", test_two_sessions }, { "new mail", test_new_mail },
     { "idle time", test_idle_time }, { "mailbox gone", test_mailbox_gone }, { "unavailable", test_unavailable }, { "no post office", test_no_post_office },
     { "locked", test_locked }, { "bounded", test_bounded }, { "append limit", test_append_limit }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },

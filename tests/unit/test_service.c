@@ -23,6 +23,7 @@
 #include "postern/base/memory.h"
 #include "postern/config/changes.h"
 #include "postern/config/config.h"
+#include "postern/config/gateways.h"
 #include "postern/config/links.h"
 #include "postern/config/report.h"
 #include "postern/config/rights.h"
@@ -266,6 +267,27 @@ int config_verify_user(const struct user *user, struct slice password, struct fa
     if (slice_starts_with(password, "slow"))
         wait_for_gate();
     return slice_ends_with(password, "good") ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "invalid credentials");
+}
+
+static _Atomic bool address_is_trusted;
+
+bool agent_trusts_address(const struct agent_settings *agent, struct slice ip)
+{
+    (void)agent;
+    return slice_is(ip, "127.0.0.1") && atomic_load(&address_is_trusted);
+}
+
+const char *agent_find_gateway(const struct agent_settings *agent, struct slice name)
+{
+    return slice_is(name, "gate") && agent->trusted_gateways.count > 0 ? "cn=gate" : NULL;
+}
+
+int config_verify_gateway(const char *dn, struct slice password, struct fault *fault)
+{
+    CU_ASSERT_STRING_EQUAL(dn, "cn=gate");
+    if (slice_is(password, "away"))
+        return fault_set(fault, FAULT_UNREACHABLE, 0, "away");
+    return slice_is(password, "open") ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "invalid credentials");
 }
 
 int config_find_keys(struct slice name, struct sasl_keys *out, char **dn_out, struct fault *fault)
@@ -702,6 +724,19 @@ static enum step_result echo_stuck(struct session *s)
     return STEP_DONE;
 }
 
+/* "USER GATEWAY PASSWORD" */
+static void echo_gateway(struct session *s, struct slice rest)
+{
+    struct slice user;
+    char secret[64] = "";
+    CU_ASSERT_FATAL(slice_split(&rest, ' ', &user) && rest.len < sizeof(secret));
+    memcpy(secret, rest.data, rest.len);
+    char *blank = strchr(secret, ' ');
+    if (blank != NULL)
+        *blank = '\0';
+    session_authenticate(s, PROOF_GATEWAY, user, slice_make(secret, rest.len));
+}
+
 static void echo_line(struct session *s, struct slice line)
 {
     struct echo *e = s->state;
@@ -721,6 +756,12 @@ static void echo_line(struct session *s, struct slice line)
         session_authenticate(s, PROOF_WRONG, rest, SLICE_NONE);
     else if (slice_is(word, "certificate"))
         session_authenticate(s, PROOF_CERTIFICATE, rest, SLICE_NONE);
+    else if (slice_is(word, "gateway"))
+        echo_gateway(s, rest);
+    else if (slice_is(word, "claim"))
+        session_claim_peer(s, rest, 99);
+    else if (slice_is(word, "who"))
+        buf_printf(&s->out, "%s %s\r\n", s->peer, s->sasl.acting ? "acting" : "-");
     else if (slice_is(word, "resolve"))
         session_resolve(s, rest);
     else if (slice_is(word, "step"))
@@ -869,11 +910,15 @@ static uint16_t free_port(void)
 
 static char *loopback_only[] = { (char *)"127.0.0.1" };
 
+static bool serves_one_office;
+
 /* change may be NULL: edits the next snapshot before it is published. */
 static void publish(struct site *site, void (*change)(struct agent_settings *a))
 {
     struct snapshot *s = MEM_NEW(struct snapshot);
     s->serial = ++site->serial;
+    s->is_post_office_agent = serves_one_office;
+    s->post_office_count = serves_one_office;
     s->references = 1;
     s->agent = (struct agent_settings){
         .pop3_enabled = true, .pop3_threads = 2, .pop3_port = site->pop3_port,
@@ -1689,6 +1734,119 @@ static void test_intruders_at_a_time(void)
     stop_with_intruders(&site);
 }
 
+static uint16_t lmtp_port;
+
+static void believe_gateways(struct agent_settings *a)
+{
+    static char *gateways[] = { (char *)"cn=gate" };
+    detect_intruders(a);
+    a->trusted_gateways = (struct text_list){ gateways, 1 };
+    a->lmtp_port = lmtp_port;
+}
+
+static bool answers(int fd, const char *line, const char *answer)
+{
+    char got[256];
+    say(fd, line);
+    get_line(fd, got);
+    if (strcmp(got, answer) != 0)
+        fprintf(stderr, "%s: %s\n", line, got);
+    return strcmp(got, answer) == 0;
+}
+
+static int greeted(uint16_t port)
+{
+    int fd = open_session(port);
+    EXPECT(fd, "hello");
+    return fd;
+}
+
+/* Nobody acts for another who is not named as a gateway and knows its password; failures of a gateway lock no user. */
+static void test_acting(void)
+{
+    static const struct { const char *line, *answer; } rows[] = {
+        { "gateway joe other open\r\n", "gateway refused" },   { "gateway joe gate\r\n", "gateway refused" },     { "gateway nobody gate open\r\n", "gateway refused" },
+        { "gateway off gate open\r\n", "gateway refused" },    { "gateway joe gate away\r\n", "gateway unavailable" },
+        { "gateway lost gate open\r\n", "gateway refused" },   { "gateway joe gate good\r\n", "gateway refused" },  { "gateway joe other open\r\n", "gateway refused" },
+        { "gateway joe gate open\r\n", "gateway refused" },    /* three wrong ones came from here */
+    };
+    struct site site;
+    serves_one_office = true;
+    start_with_intruders(&site);
+    int fd = greeted(site.pop3_port);
+    CU_ASSERT(answers(fd, "who\r\n", "127.0.0.1 -"));
+    CU_ASSERT(answers(fd, "gateway joe gate open\r\n", "gateway refused"));
+    CU_ASSERT(control_says(&site, "json lockouts\n", "ok", "[]"));
+    publish(&site, believe_gateways);
+    close(fd);
+    fd = greeted(site.pop3_port);
+    intruder_unlock(site.options.intruders, SLICE_LITERAL("gateway from 127.0.0.1"));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t before = clock_monotonic_ms();
+        CU_ASSERT(answers(fd, rows[i].line, rows[i].answer));
+        CU_ASSERT(clock_monotonic_ms() - before >= 140);
+    }
+    CU_ASSERT(answers(fd, "who\r\n", "127.0.0.1 acting"));
+    CU_ASSERT(answers(fd, "login lost good\r\n", "login refused"));
+    CU_ASSERT(answers(fd, "login joe good\r\n", "login ok"));
+    close(fd);
+    /* A gateway that is known by its address is never kept out. */
+    atomic_store(&address_is_trusted, true);
+    fd = greeted(site.pop3_port);
+    for (int i = 0; i < 4; i++)
+        CU_ASSERT(answers(fd, "gateway joe gate bad\r\n", "gateway refused"));
+    CU_ASSERT(answers(fd, "gateway joe gate open\r\n", "gateway ok"));
+    atomic_store(&address_is_trusted, false);
+    close(fd);
+    serves_one_office = false;
+    stop_with_intruders(&site);
+}
+
+/* For whom a connection speaks: believed at once of an address that is trusted, after the login of a gateway, and never else. */
+static void test_claims(void)
+{
+    struct site site;
+    site_start(&site, believe_gateways);
+    int fd = greeted(site.pop3_port);
+    say(fd, "claim 192.0.2.7\r\n");
+    CU_ASSERT(answers(fd, "who\r\n", "127.0.0.1 acting"));
+    say(fd, "claim 192.0.2.8\r\n");
+    CU_ASSERT(answers(fd, "gateway joe gate open\r\n", "gateway ok"));
+    CU_ASSERT(answers(fd, "who\r\n", "192.0.2.7 acting"));
+    close(fd);
+    fd = greeted(site.pop3_port);
+    say(fd, "claim 192.0.2.7\r\n");
+    CU_ASSERT(answers(fd, "login joe good\r\n", "login ok"));
+    CU_ASSERT(answers(fd, "who\r\n", "127.0.0.1 acting"));
+    close(fd);
+    atomic_store(&address_is_trusted, true);
+    fd = greeted(site.pop3_port);
+    say(fd, "claim nobody\r\nclaim\r\nclaim *\r\nclaim 2001:DB8::1\r\nclaim 192.0.2.9\r\n");
+    CU_ASSERT(answers(fd, "who\r\n", "2001:db8::1 acting"));
+    close(fd);
+    atomic_store(&address_is_trusted, false);
+    site_stop(&site);
+}
+
+/* Whatever the domain: the directory says whose address it is. */
+static void test_lmtp_recipients(void)
+{
+    struct site site;
+    lmtp_port = free_port();
+    site_start(&site, believe_gateways);
+    int fd = greeted(lmtp_port);
+    CU_ASSERT(answers(fd, "resolve joe@elsewhere.example\r\n", "resolve ok"));
+    CU_ASSERT(answers(fd, "resolve joe\r\n", "resolve ok"));
+    CU_ASSERT(answers(fd, "resolve nobody@elsewhere.example\r\n", "resolve refused"));
+    CU_ASSERT(answers(fd, "resolve lost@here.example\r\n", "resolve unavailable"));
+    close(fd);
+    fd = greeted(site.smtp_port);
+    CU_ASSERT(answers(fd, "resolve joe@elsewhere.example\r\n", "resolve remote"));
+    close(fd);
+    lmtp_port = 0;
+    site_stop(&site);
+}
+
 /* The first line of each event, until one with these words. */
 static bool follower_hears(int control, const char *words)
 {
@@ -1855,6 +2013,9 @@ static const struct unit_test tests[] = {
     { "guessers", test_guessers },
     { "intruders", test_intruders },
     { "intruders at a time", test_intruders_at_a_time },
+    { "acting", test_acting },
+    { "claims", test_claims },
+    { "lmtp recipients", test_lmtp_recipients },
     { "big answer", test_big_answer },
     { "disable", test_disable },
     { "too many", test_too_many },

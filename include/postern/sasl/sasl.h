@@ -35,6 +35,7 @@ struct sasl_offer {
     bool scram;
     bool certificate;        /* EXTERNAL */
     bool token;
+    bool acting;             /* PLAIN with an authorization identity that is not the name: a gateway that acts for a user */
     struct slice exporter;   /* channel binding tls-exporter (RFC 9266); empty: none */
     struct slice unique;     /* tls-unique (RFC 5929), TLS 1.2 only; empty: none */
 };
@@ -64,6 +65,8 @@ enum sasl_proof sasl_server_proof(const struct sasl_server *server);
 /* After SASL_DONE and SASL_KEYS, and with SASL_REFUSED as far as they are known; owned by the server. Neither holds NUL. */
 struct slice sasl_server_name(const struct sasl_server *server);
 struct slice sasl_server_password(const struct sasl_server *server);
+/* Whom the name wants to act as, by its own password, where that is offered; empty: itself. */
+struct slice sasl_server_acts_as(const struct sasl_server *server);
 /* Wipes name and password. NULL inside is accepted. */
 void sasl_server_free(struct sasl_server **server);
 

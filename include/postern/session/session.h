@@ -47,6 +47,11 @@ enum step_result {
     STEP_AGAIN,     /* a lock is held (FAULT_BUSY): the same work is called again in a few milliseconds and goes on */
 };
 
+static inline bool listener_begins_with_tls(enum listener_kind kind)
+{
+    return kind == LISTENER_TLS || kind == LISTENER_SUBMISSIONS || kind == LISTENER_LMTPS;
+}
+
 /* How the last step, login or look-up ended; valid when run is called after it. */
 enum action_result {
     ACTION_NONE,         /* no action has ended since run was last called */
@@ -78,6 +83,7 @@ enum session_proof {
     PROOF_WRONG,         /* it has proven that it does not: REFUSED, counted as a wrong password */
     PROOF_TOKEN,         /* the secret is a bearer token; name: the user that it must speak of, or empty */
     PROOF_CERTIFICATE,   /* the one of the connection; name likewise */
+    PROOF_GATEWAY,       /* name: the user to act as; the secret: the name of a gateway that is trusted, NUL, its password */
 };
 
 struct session_ops {
@@ -91,6 +97,7 @@ struct session_ops {
     void (*wake_after)(struct session *session, unsigned milliseconds);
     void (*refresh)(struct session *session);
     void (*drop_remote)(struct session *session);
+    void (*claim_peer)(struct session *session, struct slice address, uint16_t port);
     bool (*may_go_directly)(const struct session *session);
 };
 
@@ -214,6 +221,12 @@ static inline void session_drop_remote(struct session *s)
 static inline bool session_may_go_directly(const struct session *s)
 {
     return s->remote->direct_too && s->ops->may_go_directly(s);
+}
+
+/* The client says that it speaks for a client at that address: believed, now or after the login, if it is a gateway that is trusted; peer changes then. */
+static inline void session_claim_peer(struct session *s, struct slice address, uint16_t port)
+{
+    s->ops->claim_peer(s, address, port);
 }
 
 static inline bool session_out_has_room(const struct session *s)
