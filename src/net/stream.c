@@ -48,7 +48,7 @@ static void update_interest(struct stream *s, bool exact)
     }
     if (events != now) {
         ev_io_stop(loop_ev(s->loop), watcher(s));
-        ev_io_set(watcher(s), s->fd, events);
+        ev_io_modify(watcher(s), events);   /* it is the same descriptor: libev need not add it again */
         if (events != 0)
             ev_io_start(loop_ev(s->loop), watcher(s));
     }
@@ -122,10 +122,10 @@ static void take_input(struct stream *s)
         if (n <= 0)
             break;
         got += (size_t)n;
-        if (s->ssl == NULL)
-            break;
+        if (s->ssl == NULL || SSL_has_pending(s->ssl) == 0)
+            break;   /* what the kernel still has makes the descriptor readable */
     }
-    s->input_left = n > 0;
+    s->input_left = n > 0 && s->ssl != NULL && SSL_has_pending(s->ssl) != 0;
     if (got > 0) {
         count(s, COUNTER_BYTES_IN, got);
         CHECK(buf_append(s->in, slice_make(scratch, got)));
@@ -354,7 +354,7 @@ void stream_move(struct stream *to, struct stream *from, struct buf *in, size_t 
     to->callback = callback;
     to->context = context;
     to->input_wanted = false;
-    ev_io_init(watcher(to), happened, to->fd, 0);
+    ev_io_modify(watcher(to), 0);   /* a copy of one that is not active: libev need not add the descriptor again */
     watcher(to)->data = to;
     memset(from, 0, sizeof(*from));
     from->fd = -1;
@@ -366,6 +366,8 @@ void stream_fini(struct stream *stream)
         return;
     ev_clear_pending(loop_ev(stream->loop), watcher(stream));
     ev_io_stop(loop_ev(stream->loop), watcher(stream));
+    if (stream->ssl != NULL)
+        SSL_set_shutdown(stream->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);   /* else its session could not be resumed */
     SSL_free(stream->ssl);
     close(stream->fd);
     buf_fini(&stream->out);

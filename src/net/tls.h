@@ -14,5 +14,9 @@ int tls_fault(struct fault *fault, enum fault_class class, const char *what);
 SSL *tls_context_accept(struct tls_context *context);
 /* A new client side towards that host. The caller frees it. */
 SSL *tls_client_connect(struct tls_client *client, const char *host);
+/* The context's client sides keep the sessions that peers offer. */
+void tls_sessions_keep(SSL_CTX *context);
+/* Before the handshake: the peer of that name may be reminded of a session. */
+void tls_sessions_use(SSL *ssl, const char *name);
 
 #endif

@@ -49,7 +49,7 @@ int tls_client_new(const char *ca_file, bool verify, const char *certificate_fil
     SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
     SSL_CTX_set_options(c, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+    tls_sessions_keep(c);
     SSL_CTX_set_default_passwd_cb(c, no_passphrase);
     if ((verify && trust(c, ca_file, fault) < 0) || (certificate_file != NULL && show(c, certificate_file, key_file, fault) < 0)) {
         SSL_CTX_free(c);
@@ -94,5 +94,6 @@ SSL *tls_client_connect(struct tls_client *client, const char *host)
             CHECK(SSL_set1_host(ssl, host) == 1);
         }
     }
+    tls_sessions_use(ssl, host);
     return ssl;
 }

@@ -1,6 +1,7 @@
 /* Unit tests of src/net: addresses, messages and timers, streams in clear text and TLS, certificates exchanged, the blocking client. */
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -164,7 +165,7 @@ struct server {
     struct counters counters;
     size_t limit;
     _Atomic bool paused;
-    _Atomic int eofs, failures, tls_ups, drained, failure;
+    _Atomic int eofs, failures, tls_ups, resumed, drained, failure;
     _Atomic size_t pending, kept;
 };
 
@@ -203,9 +204,10 @@ static void news(struct stream *stream, enum stream_event event, void *context)
     struct server *s = context;
     if (event == STREAM_INPUT)
         echo(s);
-    else if (event == STREAM_TLS_UP)
+    else if (event == STREAM_TLS_UP) {
         atomic_fetch_add(&s->tls_ups, 1);
-    else if (event == STREAM_WRITTEN) {
+        atomic_fetch_add(&s->resumed, SSL_session_reused(stream->ssl));
+    } else if (event == STREAM_WRITTEN) {
         atomic_store(&s->pending, stream_pending(stream));
         atomic_fetch_add(&s->drained, 1);
     } else if (event == STREAM_EOF) {
@@ -501,6 +503,46 @@ static void test_tls(void)
     pair_fini(&p);
 }
 
+static void test_tls_resumed(void)
+{
+    static const struct { const char *host; int result, resumed; } rows[] = {
+        { "127.0.0.1", 0, 0 },
+        { "127.0.0.1", 0, 1 },
+        { "other.example", -1, 1 },   /* what is kept for a host counts for no other */
+        { "127.0.0.1", 0, 2 },
+        { "127.0.0.1", 0, 3 },
+    };
+    struct server s;
+    struct pair p;
+    struct fault fault;
+    struct tls_client *tls = NULL;
+    pair_init(&p);
+    server_start(&s);
+    s.tls_first = true;
+    CU_ASSERT_EQUAL(tls_context_load(s.tls, p.certificate, p.key, false, &fault), 1);
+    CU_ASSERT_EQUAL_FATAL(tls_client_new(p.certificate, true, NULL, NULL, &tls, &fault), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct client *c = dial(&s);
+        CU_ASSERT_EQUAL(client_start_tls(c, tls, rows[i].host, DEADLINE_MS, &fault), rows[i].result);
+        if (rows[i].result == 0)
+            exchange_line(c, "hidden\n");
+        client_free(&c);
+        EVENTUALLY(atomic_load(&s.failures) + atomic_load(&s.eofs) == (int)i + 1);
+        CU_ASSERT_EQUAL(atomic_load(&s.resumed), rows[i].resumed);
+    }
+    /* A server with another key knows none of them: the handshake is a whole one, and the certificate is looked at. */
+    unlink(p.key);
+    unlink(p.certificate);
+    write_pair(&p, true);
+    CU_ASSERT_EQUAL(tls_context_load(s.tls, p.certificate, p.key, true, &fault), 1);
+    struct client *c = dial(&s);
+    CU_ASSERT_EQUAL(client_start_tls(c, tls, "127.0.0.1", DEADLINE_MS, &fault), -1);
+    client_free(&c);
+    tls_client_unref(&tls);
+    server_stop(&s);
+    pair_fini(&p);
+}
+
 static void test_tls_files(void)
 {
     struct pair p;
@@ -537,6 +579,7 @@ static const struct unit_test tests[] = {
     { "backpressure", test_backpressure },
     { "input limit", test_input_limit },
     { "tls", test_tls },
+    { "tls resumed", test_tls_resumed },
     { "tls files", test_tls_files },
 };
 
