@@ -92,7 +92,7 @@ static int schema(const struct arguments *a)
 
 static int check(const struct arguments *a)
 {
-    static const uint16_t usual_ports[] = { 25, 110, 143, 465, 587, 993, 995 };
+    static const uint16_t usual_ports[] = { 24, 25, 110, 143, 465, 587, 993, 995 };
     struct check_options options = a->check;
     if (options.directory.uri_count == 0 || options.agent_dn == NULL || (options.directory.external && options.directory.bind_dn != NULL) ||
         (options.directory.password_file != NULL && options.directory.bind_dn == NULL))

@@ -11,7 +11,7 @@
 #include "postern/base/buf.h"
 #include "postern/base/memory.h"
 
-static const uint16_t usual_ports[] = { 25, 110, 143, 465, 587, 993, 995 };
+static const uint16_t usual_ports[] = { 24, 25, 110, 143, 465, 587, 993, 995 };
 
 enum option_code {
     OPTION_URI = 256, OPTION_AGENT_DN, OPTION_BIND_DN, OPTION_PASSWORD_FILE, OPTION_EXTERNAL, OPTION_START_TLS, OPTION_CA_FILE,
@@ -27,7 +27,7 @@ static const struct {
     const char *doc;
 } table[] = {
     { "uri", OPTION_URI, "URI", "directory server: ldap://, ldaps:// or ldapi://; may be repeated" },
-    { "agent-dn", OPTION_AGENT_DN, "DN", "the Internet Agent object that holds the settings" },
+    { "agent-dn", OPTION_AGENT_DN, "DN", "the Internet Agent object that holds the settings, or the Post Office Agent to serve as" },
     { "bind-dn", OPTION_BIND_DN, "DN", "whom to bind as" },
     { "password-file", OPTION_PASSWORD_FILE, "FILE", "file whose first line is the password of --bind-dn" },
     { "external", OPTION_EXTERNAL, NULL, "bind by SASL EXTERNAL (ldapi:// or client certificate)" },
@@ -41,7 +41,7 @@ static const struct {
     { "mail-root", OPTION_MAIL_ROOT, "DIR", "post offices must lie below it; default /srv/mail" },
     { "tls-dir", OPTION_TLS_DIR, "DIR", "certificates and keys must lie below it; default /etc/postern/tls" },
     { "credentials-dir", OPTION_CREDENTIALS_DIR, "DIR", "the gateway's credentials at Post Office Agents; default /etc/postern/credentials" },
-    { "allow-port", OPTION_ALLOW_PORT, "N", "a port below 1024 that may be bound; may be repeated; default 25 110 143 465 587 993 995" },
+    { "allow-port", OPTION_ALLOW_PORT, "N", "a port below 1024 that may be bound; may be repeated; default 24 25 110 143 465 587 993 995" },
     { "control", OPTION_CONTROL, "SOCKET", "socket of posternctl; default STATE-DIR/control" },
     { "pid-file", OPTION_PID_FILE, "FILE", "where the process ID is written" },
     { "log-level", OPTION_LOG_LEVEL, "WORD", "error, warning, normal, verbose or debug, until the directory has been read" },
