@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "system_calls.h"
+
 static int drop_capabilities(struct fault *fault)
 {
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);   /* kernels before 4.3 have none */
@@ -34,5 +36,5 @@ int agent_confine(struct fault *fault)
         return -1;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return fault_set_errno(fault, errno, "prctl");
-    return 0;
+    return system_calls_deny(fault);
 }

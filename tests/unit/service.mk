@@ -14,3 +14,8 @@ check_PROGRAMS += tests/unit/test_intruders
 TESTS += tests/unit/test_intruders
 tests_unit_test_intruders_SOURCES = tests/unit/test_intruders.c
 tests_unit_test_intruders_LDADD = src/service/libservice.a src/base/libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_confine
+TESTS += tests/unit/test_confine
+tests_unit_test_confine_SOURCES = tests/unit/test_confine.c
+tests_unit_test_confine_LDADD = src/service/libservice.a src/base/libbase.a $(UNIT_LIBS)
