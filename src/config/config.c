@@ -142,10 +142,11 @@ static void publish(struct config *c)
     snapshot_unref(&snapshot);
 }
 
-static void on_refresh_begin(void *context, const char *base)
+static void on_refresh_begin(void *context, const char *base, enum directory_vendor vendor)
 {
     struct config *c = context;
     pthread_mutex_lock(&c->mutex);
+    c->objects.bounds.vendor = vendor;
     objects_refresh_begin(&c->objects);
     if (c->base == NULL || strcmp(c->base, base) != 0) {
         mem_free(&c->base);
@@ -308,7 +309,8 @@ static void copy_options(struct config *c, const struct config_options *options)
         c->mail_root[len - 1] = '\0';
     memcpy(c->ports, options->allowed_ports, sizeof(c->ports));
     c->overlay = overlay_new(options->switches, options->switch_count);
-    struct parse_bounds bounds = { c->mail_root, c->ports, options->allowed_port_count, c->overlay, c->agent_ndn };
+    struct parse_bounds bounds = { .mail_root = c->mail_root, .allowed_ports = c->ports, .allowed_port_count = options->allowed_port_count, .overlay = c->overlay,
+                                   .agent_ndn = c->agent_ndn };
     objects_init(&c->objects, &bounds);
 }
 

@@ -84,7 +84,7 @@ int config_check_switches(const struct config_switch *switches, size_t count, co
                           struct fault *fault)
 {
     struct overlay *overlay = overlay_new(switches, count);
-    struct parse_bounds bounds = { "", allowed_ports, allowed_port_count, overlay, NULL };
+    struct parse_bounds bounds = { .mail_root = "", .allowed_ports = allowed_ports, .allowed_port_count = allowed_port_count, .overlay = overlay };
     struct version *version = version_new(bare_agent(), &bounds);
     int result = 0;
     CHECK(version != NULL);

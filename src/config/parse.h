@@ -6,6 +6,7 @@
 #include "overlay.h"
 #include "postern/base/arena.h"
 #include "postern/base/map.h"
+#include "postern/directory/directory.h"
 #include "postern/directory/entry.h"
 
 struct complaint {
@@ -19,6 +20,7 @@ struct parse_bounds {
     const char *mail_root;     /* normal form: no trailing slash, "" for none */
     const uint16_t *allowed_ports;
     size_t allowed_port_count;
+    enum directory_vendor vendor;    /* of the directory */
     const struct overlay *overlay;   /* stands over every agent object's own values; NULL: no switches */
     const char *agent_ndn;     /* the object that this process serves as; NULL: none */
 };

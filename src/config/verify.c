@@ -119,23 +119,30 @@ static bool was_refused(const struct user *user, struct slice password, struct f
     return was;
 }
 
+static int ask(struct directory_pool *binds, struct directory_pool *look_ups, const struct user *user, const char *dn, struct slice password, struct fault *fault)
+{
+    return user->snapshot->agent.login_method == LOGIN_COMPARE ? directory_pool_compare(look_ups, dn, password, fault)
+                                                               : directory_pool_bind(binds, dn, password, fault);
+}
+
 int verify_user(struct directory_pool *binds, struct directory_pool *look_ups, const struct user *user, struct slice password, struct fault *fault)
 {
     struct fault own;
     fault = fault != NULL ? fault : &own;
-    int rc = was_refused(user, password, fault) ? -1 : directory_pool_bind(binds, user->dn, password, fault);
+    int rc = was_refused(user, password, fault) ? -1 : ask(binds, look_ups, user, user->dn, password, fault);
     if (rc == 0 || fault->class != FAULT_AUTHENTICATION || user->record == NULL || password.len == 0)
         return rc;
     char *dn = lookup_moved(look_ups, user);
     if (dn != NULL)
-        rc = directory_pool_bind(binds, dn, password, fault);
+        rc = ask(binds, look_ups, user, dn, password, fault);
     mem_free(&dn);
     return rc;
 }
 
 struct directory_bind *verify_begin(struct directory_pool *binds, const struct user *user, struct slice password)
 {
-    struct directory_bind *bind = directory_bind_begin(binds, user->dn, password);
+    bool binding = user->snapshot->agent.login_method == LOGIN_BIND;
+    struct directory_bind *bind = binding ? directory_bind_begin(binds, user->dn, password) : NULL;
     if (bind == NULL || user->record == NULL)
         return bind;
     struct asked *a = MEM_NEW(struct asked);

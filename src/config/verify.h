@@ -1,4 +1,4 @@
-/* verify: passwords of users, by bind. A user kept in memory may bear a DN of before, since nothing tells of what lies below an entry that was renamed: before a
+/* verify: passwords of users, by bind or compare. A user kept in memory may bear a DN of before, since nothing tells of what lies below an entry that was renamed: before a
  * password is refused, the DN is asked for once more. Internal to src/config; any thread. */
 #ifndef CONFIG_VERIFY_H
 #define CONFIG_VERIFY_H

@@ -122,6 +122,9 @@ static void check_agent(struct version *v, const struct parse_bounds *bounds)
         add_complaint(v, "posternDeferMinutes", "not numbers from 1 to 43200 separated by blanks");
     check_file(v, "posternTlsCertificate", agent->tls_certificate);
     check_file(v, "posternTlsKey", agent->tls_key);
+    if (agent->login_method == LOGIN_COMPARE && bounds->vendor != DIRECTORY_OTHER)
+        add_complaint(v, "posternLoginMethod", arena_printf(&v->arena, "compare is for directories that verify hashes by it, %s does not",
+                                                            directory_vendor_word(bounds->vendor)));
 }
 
 static void check_path(struct version *v, const char *attribute, const char *path, const struct parse_bounds *bounds)

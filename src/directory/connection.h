@@ -15,6 +15,8 @@ struct connection {
     int fd;
     unsigned at;                        /* which of the options' URIs */
     struct directory_choice *choice;    /* the options' */
+    enum directory_vendor vendor;       /* if it is known: compare.c asks */
+    bool vendor_known;
 };
 
 /* Connects to one URI within about `ms` milliseconds, with TLS as the options say. Not bound: anonymous. */

@@ -62,7 +62,7 @@ int following_send(struct directory_watch *w, struct fault *fault)
     w->doubt_ms = 0;
     w->batch = 0;
     w->heard_ms = w->searched_ms = clock_monotonic_ms();
-    w->events.refresh_begin(w->context, w->server.base);
+    w->events.refresh_begin(w->context, w->server.base, w->server.vendor);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "choice.h"
+#include "compare.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 
@@ -108,7 +109,8 @@ static void give_back(struct directory_pool *pool, struct member *m)
 }
 
 struct request {
-    const struct directory_search *search;   /* or a bind: */
+    const struct directory_search *search;   /* or a bind or a compare: */
+    bool compare;
     const char *dn;
     struct slice password;
     struct directory_entry **entries;
@@ -170,6 +172,8 @@ static int attempt(struct directory_pool *pool, struct member *m, const struct r
         *request->search->server = m->connection.at;
     if (request->search != NULL)
         return run_search(&m->connection, request, deadline, fault);
+    if (request->compare)
+        return connection_compare(&m->connection, request->dn, request->password, deadline, fault);
     return connection_bind(&m->connection, request->dn, request->password, true, left_ms(deadline), fault);
 }
 
@@ -216,6 +220,13 @@ int directory_pool_bind(struct directory_pool *pool, const char *dn, struct slic
     if (!is_askable(dn, password))
         return fault_set(fault, FAULT_AUTHENTICATION, 0, "empty password, or one with NUL");
     return run(pool, &(struct request){ .dn = dn, .password = password }, fault);
+}
+
+int directory_pool_compare(struct directory_pool *pool, const char *dn, struct slice password, struct fault *fault)
+{
+    if (!is_askable(dn, password))
+        return fault_set(fault, FAULT_AUTHENTICATION, 0, "empty password, or one with NUL");
+    return run(pool, &(struct request){ .compare = true, .dn = dn, .password = password }, fault);
 }
 
 /* Only where nothing has to be opened first. */

@@ -27,15 +27,44 @@ static bool choose_base(const struct directory_entry *root, const char *inside, 
     return out->base != NULL;
 }
 
+const char *directory_vendor_word(enum directory_vendor vendor)
+{
+    static const char *const words[] = { [DIRECTORY_OTHER] = "another directory", [DIRECTORY_OPEN_LDAP] = "OpenLDAP", [DIRECTORY_389] = "389 Directory Server" };
+    return words[vendor];
+}
+
+/* vendorName and vendorVersion are those of RFC 3045. */
+static enum directory_vendor vendor_of(const struct directory_entry *root)
+{
+    const struct directory_attribute *version = directory_entry_find(root, "vendorVersion");
+    if (directory_entry_has(root, "objectClass", "OpenLDAProotDSE"))
+        return DIRECTORY_OPEN_LDAP;
+    if (directory_entry_has(root, "vendorName", "389 Project") || (version != NULL && version->count > 0 && slice_starts_with_nocase(version->values[0], "389-")))
+        return DIRECTORY_389;
+    return DIRECTORY_OTHER;
+}
+
+int server_read_vendor(struct connection *c, uint64_t ms, enum directory_vendor *out, struct fault *fault)
+{
+    static const char *const attributes[] = { "objectClass", "vendorName", "vendorVersion", NULL };
+    struct directory_entry *root = connection_read(c, "", attributes, ms, fault);
+    if (root == NULL)
+        return -1;
+    *out = vendor_of(root);
+    directory_entry_free(&root);
+    return 0;
+}
+
 int server_read(struct connection *c, const char *inside, struct server *out, struct fault *fault)
 {
-    static const char *const attributes[] = { "objectClass", "namingContexts", "supportedControl", NULL };
+    static const char *const attributes[] = { "objectClass", "vendorName", "vendorVersion", "namingContexts", "supportedControl", NULL };
     memset(out, 0, sizeof(*out));
     struct directory_entry *root = connection_read(c, "", attributes, READ_MS, fault);
     if (root == NULL)
         return -1;
     out->has_sync = directory_entry_has(root, "supportedControl", SYNC_REQUEST_OID);
-    out->is_open_ldap = directory_entry_has(root, "objectClass", "OpenLDAProotDSE");
+    out->vendor = vendor_of(root);
+    out->is_open_ldap = out->vendor == DIRECTORY_OPEN_LDAP;
     out->has_bell = directory_entry_has(root, "supportedControl", BELL_REQUEST_OID);
     bool found = choose_base(root, inside, out);
     directory_entry_free(&root);

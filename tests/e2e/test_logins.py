@@ -217,6 +217,15 @@ authPassword: {scram_value(cls.password)}
                     lines.append(reader.readline())
                 self.assertFalse(lines[-1].startswith((b"a OK", b"+OK")), lines)
 
+    def test_compare_is_a_fault_here(self):
+        """OpenLDAP compares hashes as texts: the edit is refused, and the next one heals it."""
+        dn, told = self.site.agent_dn, "posternLoginMethod: compare is for directories that verify hashes by it, OpenLDAP does not"
+        self.set(posternLoginMethod="compare")
+        poll(lambda: told in self.site.log(), what="the fault in the log")
+        self.assertIsNone(self.imap("PLAIN", lambda _: f"\0alice\0{self.password}".encode()), dn)
+        self.set(posternLoginMethod=None)
+        poll(lambda: "no longer: " in self.site.log().split(told)[-1] or f"no longer: {dn}: {told}" in self.site.log(), what="the end of the fault")
+
     def can_connect(self):
         try:
             self.site.imap_client(login=False).shutdown()

@@ -17,7 +17,7 @@
 #define OFFICE "cn=office,dc=x"
 
 static const uint16_t ports[] = { 25, 110, 143, 465, 587, 993, 995 };
-static const struct parse_bounds bounds = { "/srv/mail", ports, 7, NULL, NULL };
+static const struct parse_bounds bounds = { .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 7 };
 
 /* An entry from lines "name: value" separated by LF; values of one name stand together. */
 static struct directory_entry *entry_of(const char *dn, unsigned number, const char *lines)
@@ -294,6 +294,32 @@ static void test_refusal(void)
     CU_ASSERT_EQUAL(s->fault_count, 1);
     snapshot_unref(&s);
     objects_fini(&o);
+}
+
+/* What verifies passwords depends on the directory. */
+static void test_login_method(void)
+{
+    static const struct { enum directory_vendor vendor; const char *value; bool good; } rows[] = {
+        { DIRECTORY_OTHER, "compare", true }, { DIRECTORY_OPEN_LDAP, "compare", false }, { DIRECTORY_389, "compare", false },
+        { DIRECTORY_OPEN_LDAP, "bind", true }, { DIRECTORY_389, "bind", true }, { DIRECTORY_OTHER, "guess", false },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct objects o;
+        char lines[200];
+        put_site(&o);
+        o.bounds.vendor = rows[i].vendor;
+        snprintf(lines, sizeof(lines), "objectClass: posternInternetAgent\nposternPop3Threads: 9\nposternLoginMethod: %s", rows[i].value);
+        objects_put(&o, entry_of("cn=Agent,dc=x", 1, lines));
+        struct snapshot *s = build(&o);
+        CU_ASSERT_EQUAL(s->agent.pop3_threads == 9, rows[i].good);   /* else the last good version goes on */
+        CU_ASSERT_EQUAL(s->agent.login_method == LOGIN_COMPARE, rows[i].good && strcmp(rows[i].value, "compare") == 0);
+        bool blamed = false;
+        for (size_t j = 0; j < s->fault_count; j++)
+            blamed = blamed || (s->faults[j].attribute != NULL && strcmp(s->faults[j].attribute, "posternLoginMethod") == 0);
+        CU_ASSERT_EQUAL(blamed, !rows[i].good);
+        snapshot_unref(&s);
+        objects_fini(&o);
+    }
 }
 
 static void test_sweep(void)
@@ -697,7 +723,7 @@ static void test_tables(void)
 
 static const struct unit_test tests[] = {
     { "validation", test_validation }, { "ranges", test_ranges }, { "time", test_time }, { "template", test_template },
-    { "snapshot", test_snapshot }, { "refusal", test_refusal }, { "sweep", test_sweep }, { "links", test_links }, { "access modes", test_access_modes }, { "agents of an office", test_agents_of_an_office },
+    { "snapshot", test_snapshot }, { "refusal", test_refusal }, { "sweep", test_sweep }, { "login method", test_login_method }, { "links", test_links }, { "access modes", test_access_modes }, { "agents of an office", test_agents_of_an_office },
     { "pointers", test_pointers }, { "users", test_users }, { "rights", test_rights }, { "cache", test_cache },
     { "cache hostile", test_cache_hostile }, { "cache file", test_cache_file }, { "publication", test_publication }, { "tables", test_tables },
 };

@@ -1,5 +1,6 @@
 /* Unit tests of src/directory that need no server: names, filters, entries, the messages of RFC 4533, and servers that are mute or gone. */
 #include <arpa/inet.h>
+#include <ldap.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -361,6 +362,113 @@ static void test_mute_first(void)
     directory_choice_free(&options.choice);
 }
 
+/* --- a directory that compares ------------------------------------------------------------------------------------------------- */
+
+/* What it answers: a root DSE, a result of compare, and whether the account is disabled. */
+struct comparing {
+    int fd;
+    const char *class, *vendor;
+    int result;
+    bool disabled;
+    char compared[64];
+    unsigned compares;
+};
+
+static void put_result(BerElement *out, int id, ber_tag_t tag, int code)
+{
+    ber_printf(out, "{it{ess}}", id, tag, code, "", "");
+}
+
+static void answer_search(struct comparing *d, BerElement *out, int id, struct berval *base)
+{
+    if (base->bv_len == 0)
+        ber_printf(out, "{it{s{{s[s]}{s[s]}}}}", id, LDAP_RES_SEARCH_ENTRY, "", "objectClass", d->class, "vendorName", d->vendor);
+    else if (d->disabled)
+        ber_printf(out, "{it{s{}}}", id, LDAP_RES_SEARCH_ENTRY, base->bv_val);
+    put_result(out, id, LDAP_RES_SEARCH_RESULT, 0);
+}
+
+static void answer_request(struct comparing *d, BerElement *in, BerElement *out)
+{
+    ber_int_t id = 0;
+    ber_tag_t tag = 0;
+    struct berval base = { 0, NULL }, attribute = { 0, NULL }, value = { 0, NULL };
+    ber_scanf(in, "it", &id, &tag);
+    if (tag == LDAP_REQ_SEARCH) {
+        ber_scanf(in, "{m", &base);
+        answer_search(d, out, id, &base);
+    } else if (tag == LDAP_REQ_COMPARE) {
+        ber_scanf(in, "{m{mm}}", &base, &attribute, &value);
+        snprintf(d->compared, sizeof(d->compared), "%.*s %.*s %.*s", (int)base.bv_len, base.bv_val, (int)attribute.bv_len, attribute.bv_val, (int)value.bv_len,
+                 value.bv_val);
+        d->compares++;
+        put_result(out, id, LDAP_RES_COMPARE, d->result);
+    } else if (tag == LDAP_REQ_BIND)
+        put_result(out, id, LDAP_RES_BIND, 0);
+}
+
+static void *serve_compares(void *argument)
+{
+    struct comparing *d = argument;
+    Sockbuf *socket = ber_sockbuf_alloc();
+    int fd = accept(d->fd, NULL, NULL);
+    ber_sockbuf_add_io(socket, &ber_sockbuf_io_tcp, LBER_SBIOD_LEVEL_PROVIDER, &fd);
+    for (;;) {
+        BerElement *in = ber_alloc_t(LBER_USE_DER), *out = ber_alloc_t(LBER_USE_DER);
+        ber_len_t len;
+        bool got = ber_get_next(socket, &len, in) == LDAP_TAG_MESSAGE;
+        if (got) {
+            answer_request(d, in, out);
+            got = ber_flush2(socket, out, LBER_FLUSH_FREE_NEVER) == 0;
+        }
+        ber_free(in, 1);
+        ber_free(out, 1);
+        if (!got)
+            break;
+    }
+    ber_sockbuf_free(socket);
+    return NULL;
+}
+
+static void test_compare(void)
+{
+    static const struct { const char *class, *vendor; int result; bool disabled; int rc; enum fault_class fault; unsigned compares; } rows[] = {
+        { "top", "Novell, Inc.", LDAP_COMPARE_TRUE, false, 0, FAULT_NONE, 1 },
+        { "top", "Novell, Inc.", LDAP_COMPARE_TRUE, true, -1, FAULT_AUTHENTICATION, 1 },
+        { "top", "Novell, Inc.", LDAP_COMPARE_FALSE, false, -1, FAULT_AUTHENTICATION, 1 },
+        { "top", "Novell, Inc.", LDAP_NO_SUCH_OBJECT, false, -1, FAULT_AUTHENTICATION, 1 },
+        { "top", "Novell, Inc.", LDAP_NO_SUCH_ATTRIBUTE, false, -1, FAULT_AUTHENTICATION, 1 },
+        { "top", "Novell, Inc.", LDAP_SUCCESS, false, -1, FAULT_UNREACHABLE, 1 },
+        { "top", "Novell, Inc.", LDAP_INSUFFICIENT_ACCESS, false, -1, FAULT_UNREACHABLE, 1 },
+        { "top", "Novell, Inc.", LDAP_REFERRAL, false, -1, FAULT_UNREACHABLE, 1 },
+        { "OpenLDAProotDSE", "x", LDAP_COMPARE_TRUE, false, -1, FAULT_UNREACHABLE, 0 },
+        { "top", "389 Project", LDAP_COMPARE_TRUE, false, -1, FAULT_UNREACHABLE, 0 },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char uri[64];
+        char *uris[] = { uri };
+        struct comparing d = { .class = rows[i].class, .vendor = rows[i].vendor, .result = rows[i].result, .disabled = rows[i].disabled };
+        d.fd = mute_server(uri, sizeof(uri));
+        struct directory_options options = { .uris = uris, .uri_count = 1 };
+        struct directory_pool *pool = directory_pool_new(&options, DIRECTORY_POOL_LOOK_UPS, 1);
+        struct fault fault = { .class = FAULT_NONE };
+        pthread_t thread;
+        CU_ASSERT_EQUAL(directory_pool_compare(pool, "cn=a", SLICE_LITERAL(""), &fault), -1);
+        CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
+        CU_ASSERT_FATAL(pthread_create(&thread, NULL, serve_compares, &d) == 0);
+        CU_ASSERT_EQUAL(directory_pool_compare(pool, "cn=a,dc=x", SLICE_LITERAL("p w"), &fault), rows[i].rc);
+        if (rows[i].rc != 0 && fault.class != rows[i].fault)
+            fprintf(stderr, "row %zu: %s\n", i, fault.text);
+        if (rows[i].rc != 0)
+            CU_ASSERT_EQUAL(fault.class, rows[i].fault);
+        directory_pool_free(&pool);
+        close(d.fd);
+        pthread_join(thread, NULL);
+        CU_ASSERT(d.compares == 0 || strcmp(d.compared, "cn=a,dc=x userPassword p w") == 0);
+        CU_ASSERT_EQUAL(d.compares > 0, rows[i].compares > 0);
+    }
+}
+
 static void test_environment(void)
 {
     directory_init();
@@ -372,6 +480,7 @@ static const struct unit_test tests[] = {
     { "sync request", test_sync_request }, { "sync state", test_sync_state }, { "sync info", test_sync_info }, { "mute", test_mute },
     { "refused", test_refused }, { "write", test_write }, { "environment", test_environment },
     { "bell request", test_bell_request }, { "csn", test_csn }, { "choice", test_choice }, { "mute first", test_mute_first },
+    { "compare", test_compare },
 };
 
 UNIT_MAIN("directory", tests)

@@ -38,7 +38,7 @@ static struct directory_entry *entry_of(const char *dn, unsigned number, const c
 
 static void begin(struct objects *o, const char *lines)
 {
-    static const struct parse_bounds bounds = { "/srv/mail", ports, 3, NULL, AGENT };
+    static const struct parse_bounds bounds = { .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 3, .agent_ndn = AGENT };
     char text[1024];
     objects_init(o, &bounds);
     snprintf(text, sizeof(text), "objectClass: posternPostOfficeAgent\nposternHost: poa%s%s", *lines != '\0' ? "\n" : "", lines);

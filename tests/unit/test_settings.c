@@ -43,7 +43,7 @@ struct made {
 static void make(struct made *m, const struct config_switch *switches, size_t count, const char *first, const char *second)
 {
     m->overlay = overlay_new(switches, count);
-    objects_init(&m->objects, &(struct parse_bounds){ "/srv/mail", ports, 7, m->overlay, NULL });
+    objects_init(&m->objects, &(struct parse_bounds){ .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 7, .overlay = m->overlay });
     objects_put(&m->objects, agent_of(first));
     if (second != NULL)
         objects_put(&m->objects, agent_of(second));

@@ -8,6 +8,10 @@
 
 struct directory_choice;
 
+/* By the root DSE: those whose compare does not verify hashes. */
+enum directory_vendor { DIRECTORY_OTHER, DIRECTORY_OPEN_LDAP, DIRECTORY_389 };
+const char *directory_vendor_word(enum directory_vendor vendor);
+
 struct directory_options {
     char **uris;                /* ldap://, ldaps:// or ldapi:// (percent-encoded path), tried in turn */
     size_t uri_count;

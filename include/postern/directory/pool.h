@@ -32,6 +32,10 @@ int directory_pool_search(struct directory_pool *pool, const struct directory_se
  * only: it tells users that exist from those that do not. An empty DN or password, or one with NUL, is refused without asking. */
 int directory_pool_bind(struct directory_pool *pool, const char *dn, struct slice password, struct fault *fault);
 
+/* The same by compare with userPassword, over a pool for look-ups; a server that would not verify a hash is not asked: FAULT_UNREACHABLE. An account that
+ * eDirectory has disabled or locked is refused. */
+int directory_pool_compare(struct directory_pool *pool, const char *dn, struct slice password, struct fault *fault);
+
 /* A bind under way, for who has a loop: nothing here waits. */
 struct directory_bind;
 /* Sends it on an open connection that is free. NULL: there is none, or the question is not to be asked: directory_pool_bind says what it is. */

@@ -15,7 +15,7 @@
 /* All called from the watch's thread only. */
 struct directory_watch_events {
     /* A full refresh begins: base is the naming context that holds the agent. */
-    void (*refresh_begin)(void *context, const char *base);
+    void (*refresh_begin)(void *context, const char *base, enum directory_vendor vendor);
     /* An object is new or may have changed. The entry is the receiver's. True: it was known under another DN, and since the objects
      * below it get no notice of their own, everything is to be read again. */
     bool (*entry)(void *context, struct directory_entry *entry);
