@@ -138,7 +138,9 @@ static void settle_user(struct user *user, const struct mail_user_settings *s, c
     user->expiration = s->expiration;
     user->post_office = s->post_office != NULL ? snapshot_post_office(user->snapshot, s->post_office) : NULL;
     if (user->post_office == NULL)
-        log_warning("config", "%s: the post office %s is unknown", user->dn, s->post_office != NULL ? s->post_office : "(none)");
+        /* A Post Office Agent knows no other one, and users of others are no news to it. */
+        log_write(user->snapshot->is_post_office_agent ? LOG_VERBOSE : LOG_WARNING, "config", "%s: the post office %s is unknown", user->dn,
+                  s->post_office != NULL ? s->post_office : "(none)");
     apply_complaints(user, complaints);
     if (user->post_office != NULL)
         find_mailbox(user, s);
