@@ -1,12 +1,13 @@
-/* APPEND (RFC 3501 6.3.11) with APPENDUID (RFC 4315) and a limit (RFC 7889). The message never stands in memory: its bytes go from
- * the input to a file of the store in steps. Once its bytes are on their way they are read to the end, whatever has gone wrong. */
+/* APPEND (RFC 3501 6.3.11) with APPENDUID (RFC 4315) and a limit (RFC 7889). A message that fits into the input is stored in one step when all of
+ * it is there; of a larger one the bytes go from the input to a file of the store in steps, and it never stands in memory. Once its bytes
+ * are on their way they are read to the end, whatever has gone wrong. */
 #include "handlers.h"
 
 #include <string.h>
 
 #include "postern/base/log.h"
 
-enum { INPUT_WHILE_APPENDING = 64 * 1024, LINE_MAX_AFTER = 256 };
+enum { INPUT_WHILE_APPENDING = 64 * 1024, LINE_MAX_AFTER = 256, AT_ONCE_MAX = 60 * 1024 };
 enum { STAGE_BEGIN, STAGE_OPEN, STAGE_MESSAGE, STAGE_WRITE, STAGE_LINE, STAGE_END };
 
 struct append {
@@ -15,6 +16,7 @@ struct append {
     int64_t date;                       /* 0: now */
     struct mailbox *mailbox;
     struct message_writer *writer;
+    bool at_once;                       /* waits for all of the message */
     uint64_t left;                      /* bytes of the message still to come */
     size_t taken;                       /* of the input, by the step under way */
     bool piece_written;                 /* what was taken is in the file: the step is run again for the end alone */
@@ -73,6 +75,8 @@ static enum step_result open_work(struct imap *imap, struct command *command)
 {
     struct append *append = command->data;
     struct fault fault;
+    if (append->writer != NULL)
+        return STEP_DONE;
     if (append->mailbox == NULL && account_mailbox(imap->account, append->name, &append->mailbox, &fault) < 0) {
         if (fault.class == FAULT_NOT_FOUND) {
             fail(append, REPLY_NO, "[TRYCREATE] No such mailbox.");
@@ -89,6 +93,9 @@ static enum step_result end_work(struct imap *imap, struct command *command)
 {
     struct append *append = command->data;
     struct fault fault;
+    enum step_result opened = open_work(imap, command);
+    if (append->writer == NULL)
+        return opened;
     if (message_writer_append(append->writer, append->flags.flags, append->flags.keywords, append->flags.keyword_count,
                               (time_t)append->date, &append->uid, &append->uid_validity, &fault) < 0)
         return fail_step(imap, command, &fault);
@@ -106,6 +113,9 @@ static enum step_result write_work(struct imap *imap, struct command *command)
     struct append *append = command->data;
     struct slice in = buf_slice(&imap->session->in);
     struct fault fault;
+    enum step_result opened = open_work(imap, command);
+    if (append->writer == NULL)
+        return opened;
     if (!append->piece_written && message_writer_write(append->writer, slice_part(in, 0, append->taken), &fault) < 0)
         return fail_step(imap, command, &fault);
     append->piece_written = true;
@@ -120,21 +130,35 @@ uint64_t imap_append_limit(const struct session *session)
     return own != 0 && own < limit ? own : limit;
 }
 
+/* The client is told to go on. */
+static bool await_message(struct imap *imap, struct command *command)
+{
+    struct append *append = command->data;
+    if (!command->literal.unasked)
+        buf_append_text(&imap->session->out, "+ OK\r\n");
+    append->in_limit = imap->session->in_limit;
+    imap->session->in_limit = INPUT_WHILE_APPENDING;
+    command->stage = STAGE_MESSAGE;
+    return true;
+}
+
+/* Whether there is a file to write to is looked at before the client is told to go on, unless the mailbox was there a moment ago. */
 static bool begin(struct imap *imap, struct command *command)
 {
     struct append *append = command->data;
     command->release = release;
+    command->stage = STAGE_OPEN;
     append->left = command->literal.size;
+    append->at_once = append->left <= AT_ONCE_MAX;
     if (append->left > imap_append_limit(imap->session)) {
         fail(append, REPLY_NO, "[TOOBIG] The message is too large.");
-        command->stage = STAGE_OPEN;
         return true;
     }
-    command->stage = STAGE_OPEN;
+    if (append->at_once && (command->literal.unasked || account_has_mailbox(imap->account, append->name)))
+        return await_message(imap, command);
     return imap_step(imap, open_work);
 }
 
-/* The client is told to go on only when there is a file to write to. */
 static bool opened(struct imap *imap, struct command *command)
 {
     struct append *append = command->data;
@@ -142,12 +166,13 @@ static bool opened(struct imap *imap, struct command *command)
         imap_reply(command, append->reply, append->text);
         return true;
     }
-    if (!command->literal.unasked)
-        buf_append_text(&imap->session->out, "+ OK\r\n");
-    append->in_limit = imap->session->in_limit;
-    imap->session->in_limit = INPUT_WHILE_APPENDING;
-    command->stage = STAGE_MESSAGE;
-    return true;
+    return await_message(imap, command);
+}
+
+/* The message and the line's end behind it. */
+static bool is_all_here(const struct append *append, struct slice in)
+{
+    return slice_find(slice_from(in, (size_t)append->left), '\n') >= 0 || in.len >= append->left + LINE_MAX_AFTER;
 }
 
 static bool take_message(struct imap *imap, struct command *command)
@@ -158,7 +183,7 @@ static bool take_message(struct imap *imap, struct command *command)
         command->stage = STAGE_LINE;
         return true;
     }
-    if (in->len == 0)
+    if (in->len == 0 || (append->at_once && !is_all_here(append, buf_slice(in))))
         return imap_wait_input(imap);
     append->taken = append->left < in->len ? (size_t)append->left : in->len;
     command->stage = STAGE_WRITE;

@@ -459,3 +459,9 @@ struct mailbox *account_mailbox_settled(struct account *account, struct slice na
         return NULL;
     return mailbox_find_settled(account, disk);
 }
+
+bool account_has_mailbox(struct account *account, struct slice name)
+{
+    char disk[TREE_NAME_SIZE];
+    return folder_name_to_disk(account_namespace(account), name, disk, NULL) == 0 && mailbox_is_known(account, disk);
+}

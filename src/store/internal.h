@@ -23,6 +23,9 @@ int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, stru
 /* [L] The object of that owner and name, if a sync would find nothing in it; else NULL. Counted. */
 struct mailbox *mailbox_find_settled(const void *owner, const char *disk);
 
+/* [L] Whether there is an object of that owner and name, settled or not. */
+bool mailbox_is_known(const void *owner, const char *disk);
+
 /* [L] store_keep_idle for mailboxes alone. */
 void mailbox_keep_idle(uint64_t milliseconds);
 

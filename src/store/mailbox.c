@@ -94,23 +94,37 @@ int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, stru
     return 0;
 }
 
-struct mailbox *mailbox_find_settled(const void *owner, const char *disk)
+/* Under the registry's mutex. */
+static struct mailbox *registry_find_name(const void *owner, const char *disk)
 {
-    struct mailbox *found = NULL;
-    pthread_mutex_lock(&registry_mutex);
     LIST_FOR_EACH(&registry, at) {
         struct mailbox *mailbox = LIST_ITEM(at, struct mailbox, link);
-        if (mailbox->place.owner == owner && mailbox->place.disk != NULL && strcmp(mailbox->place.disk, disk) == 0) {
-            leave_idle(mailbox);
-            mailbox->refs++;
-            found = mailbox;
-            break;
-        }
+        if (mailbox->place.owner == owner && mailbox->place.disk != NULL && strcmp(mailbox->place.disk, disk) == 0)
+            return mailbox;
+    }
+    return NULL;
+}
+
+struct mailbox *mailbox_find_settled(const void *owner, const char *disk)
+{
+    pthread_mutex_lock(&registry_mutex);
+    struct mailbox *found = registry_find_name(owner, disk);
+    if (found != NULL) {
+        leave_idle(found);
+        found->refs++;
     }
     pthread_mutex_unlock(&registry_mutex);
     if (found != NULL && !watch_is_settled(found, true))
         mailbox_unref(&found);
     return found;
+}
+
+bool mailbox_is_known(const void *owner, const char *disk)
+{
+    pthread_mutex_lock(&registry_mutex);
+    bool known = registry_find_name(owner, disk) != NULL;
+    pthread_mutex_unlock(&registry_mutex);
+    return known;
 }
 
 struct mailbox *mailbox_ref(struct mailbox *mailbox)

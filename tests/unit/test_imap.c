@@ -3,6 +3,7 @@
 #include "postern/imap/imap.h"
 #include "run.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -539,6 +540,49 @@ static void test_append_limit(void)
     fake_tear_down();
 }
 
+static size_t count_files(const char *directory)
+{
+    char pattern[256];
+    glob_t found = { 0 };
+    snprintf(pattern, sizeof(pattern), "%s/joe/Maildir/%s/*", fake_root(), directory);
+    size_t count = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+    globfree(&found);
+    return count;
+}
+
+/* A small message waits for its last byte and is stored in one step; its mailbox may go while it is on its way. */
+static void test_append_at_once(void)
+{
+    static const char message[] = "Subject: x\r\n\r\nbody\r\n";
+    char from[256], to[256];
+    struct client a;
+    fake_set_up();
+    start(&a);
+    client_say(&a, "1 CREATE Box\r\n1 SELECT Box\r\n2 APPEND Box {20}\r\n");
+    client_heard(&a);
+    for (size_t at = 0; at < strlen(message); at++) {
+        /* Nothing is in the mailbox, nor half of it in tmp/, while the message is not whole. */
+        CU_ASSERT_EQUAL(count_files(".Box/tmp"), 0);
+        client_feed(&a, message + at, 1);
+    }
+    client_feed(&a, "\r", 1);
+    CU_ASSERT_EQUAL(count_files(".Box/cur"), 0);
+    client_feed(&a, "\n", 1);
+    expect("in pieces", client_heard(&a), "* 1 EXISTS\r\n* 1 RECENT\r\n2 OK [APPENDUID V 1] Completed.\r\n");
+    CU_ASSERT_EQUAL(count_files(".Box/cur"), 1);
+    client_say(&a, "3 APPEND Box {20}\r\n");
+    client_heard(&a);
+    snprintf(from, sizeof(from), "%s/joe/Maildir/.Box", fake_root());
+    snprintf(to, sizeof(to), "%s/joe/Maildir/.Other", fake_root());
+    CU_ASSERT_EQUAL(rename(from, to), 0);
+    client_say(&a, message);
+    client_say(&a, "\r\n");
+    expect("gone meanwhile", client_heard(&a), "3 NO [TRYCREATE] No such mailbox.\r\n");
+    CU_ASSERT_EQUAL(count_files(".Other/cur"), 1);
+    client_fini(&a);
+    fake_tear_down();
+}
+
 /* Memory stays bounded while the client reads nothing and while a large message comes in; both go on afterwards. */
 static void test_bounded(void)
 {
@@ -680,7 +724,7 @@ static const struct unit_test tests[] = {
     { "ID of a proxy", test_id_of_a_proxy }, { "before login", test_before_login }, { "NUL", test_nul }, { "too long", test_too_long }, { "greeting", test_greeting },
     { "STARTTLS", test_starttls }, { "logged in", test_logged_in }, { "two sessions", test_two_sessions }, { "new mail", test_new_mail },
     { "idle time", test_idle_time }, { "mailbox gone", test_mailbox_gone }, { "unavailable", test_unavailable }, { "no post office", test_no_post_office },
-    { "locked", test_locked }, { "bounded", test_bounded }, { "append limit", test_append_limit }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
+    { "locked", test_locked }, { "append at once", test_append_at_once }, { "bounded", test_bounded }, { "append limit", test_append_limit }, { "ends", test_ends }, { "second message", test_second_message }, { "idle memory", test_idle_memory },
     { "read limit", test_read_limit },
 };
 

@@ -61,6 +61,8 @@ int account_mailbox(struct account *account, struct slice name, struct mailbox *
 
 /* [L] The same, counted, if it is in memory and mailbox_is_settled; else NULL: account_mailbox and mailbox_sync tell. */
 struct mailbox *account_mailbox_settled(struct account *account, struct slice name);
+/* [L] Whether the process has it in memory, settled or not: it was there a moment ago. */
+bool account_has_mailbox(struct account *account, struct slice name);
 
 /* [T] `posternctl postoffice init`: writes PATH/postern-postoffice with the uuid; FAULT_EXISTS if another uuid is there. */
 int postoffice_init(const char *path, struct slice uuid, struct fault *fault);
