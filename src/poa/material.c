@@ -73,6 +73,23 @@ enum material_state material_get(const struct post_office_agent *agent, struct m
     return state;
 }
 
+int poa_tls(const struct post_office_agent *agent, struct tls_client **out, struct fault *fault)
+{
+    struct material material;
+    *out = NULL;
+    switch (material_get(agent, &material, fault)) {
+    case MATERIAL_UNKNOWN:
+        return fault_set(fault, FAULT_BUSY, 0, "the CA file or the credentials are not read yet");
+    case MATERIAL_BROKEN:
+        return -1;
+    default:
+        if (material.tls != NULL)
+            *out = tls_client_ref(material.tls);
+        material_fini(&material);
+        return 0;
+    }
+}
+
 /* --- reading ------------------------------------------------------------------------------------------------------------------ */
 
 static char *path_in(const char *dir, const char *file)

@@ -6,6 +6,7 @@
 
 #include "circuit.h"
 #include "compare.h"
+#include "look.h"
 #include "material.h"
 #include "opening.h"
 #include "postern/base/memory.h"
@@ -31,7 +32,7 @@ struct probe {
     struct poa_opening *opening;
 };
 
-static struct prober *running;
+static struct prober *_Atomic running;
 
 /* --- probes ------------------------------------------------------------------------------------------------------------------- */
 
@@ -128,6 +129,7 @@ void poa_stop(void)
         poa_open_cancel(&probe->opening);
         free_probe(probe);
     }
+    look_cancel_all();
     comparer_free(&p->comparer);
     loop_timer_cancel(&p->tick);
     snapshot_unref(&p->snapshot);
@@ -136,4 +138,10 @@ void poa_stop(void)
     material_stop();
     loop_free(&p->loop);
     mem_free(&p);
+}
+
+enum poa_looked poa_look_for(const struct poa_look *look)
+{
+    struct prober *p = running;
+    return look_for(p != NULL ? p->loop : NULL, look);
 }

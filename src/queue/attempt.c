@@ -1,40 +1,43 @@
-/* One go at one message: recipients here into their INBOX, those elsewhere to the relay host; then notices for what failed for good, and the
- * envelope is rewritten. Called by queue.c's threads. Order matters: a notice is safe before the failed recipient is forgotten. */
+/* One go at one message: recipients here into their INBOX, directly or through the agents of their post office, those elsewhere to the relay host; then notices for what
+ * failed for good, and the envelope is rewritten. Called by queue.c's threads. Order matters: a notice is safe before the failed recipient is forgotten; a message that an
+ * agent may have is looked for before it is given again. */
 #include "attempt.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "agents.h"
+#include "lane.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "postern/poa/poa.h"
 #include "postern/queue/inbox.h"
 #include "relay.h"
+#include "seek.h"
 
 enum {
     TROUBLE_SECONDS = 300,   /* until the next go when our own disk makes trouble */
-    DOWN_MS = 10000,         /* a relay host that cannot be reached is left alone */
+    SETTLE_SECONDS = 20,     /* an agent that was given a message may still be at work on it: until then "not there" says nothing */
+    LOOKS_MAX = 5,           /* goes in which a look did not work, before it is given again all the same (RFC 1047 prefers two copies to none) */
 };
-
-static struct {
-    pthread_mutex_t lock;
-    char *host;              /* as the directory writes it */
-    uint64_t until;
-} down = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct attempt {
     struct spool *spool;
     const struct snapshot *snapshot;
     const atomic_bool *stopping;
     struct envelope envelope;
+    struct user **users;      /* by recipient: of a post office that is reached by LMTP, and not served yet */
     int message;
     char host[256];
     bool soon;
-    bool poa_waits;   /* a Post Office Agent was not there or did not take it: it may be back soon */
+    bool tried;               /* something was done about some recipient */
+    time_t settled;           /* when a look that was too early can be made again; 0: none was */
+    bool poa_waits;           /* a Post Office Agent was not there or did not take it: it may be back soon */
+    struct attempt_result *result;
 };
 
 static void set_result(struct envelope_recipient *to, enum outcome outcome, const char *status, const char *text)
@@ -98,46 +101,12 @@ static int write_copy(struct attempt *a, struct inbox_writer *writer, struct fau
     return result == 0 ? inbox_writer_deliver(writer, fault) : -1;
 }
 
-static void give_to_agents(struct attempt *a, const struct post_office *office, struct envelope_recipient *to)
-{
-    const struct agent_settings *settings = &a->snapshot->agent;
-    bool unreachable = true;
-    for (size_t i = 0; i < office->agent_count && unreachable && !atomic_load(a->stopping); i++) {
-        const struct post_office_agent *agent = &office->agents[i];
-        struct relay_job job = {
-            .host = agent->host, .port = agent->lmtp_port, .helo = a->host, .lmtp = true, .clear_text = agent->tls == POA_TLS_DISABLED,
-            .envelope = &a->envelope, .message = a->message, .recipients = &to, .count = 1, .stopping = a->stopping,
-            .connect_ms = agent->timeout_ms, .greeting_ms = agent->timeout_ms, .read_ms = (unsigned)settings->smtp_read_minutes * 60000,
-        };
-        to->other_way = false;
-        if (agent->tls >= POA_TLS_REQUIRED || agent->ca_file != NULL) {
-            set_result(to, OUTCOME_WAITING, "4.7.0", "LMTP with verified TLS is not possible");
-            to->other_way = true;
-            continue;
-        }
-        relay_send(&job);
-        unreachable = job.unreachable;
-    }
-}
-
-static void deliver_to(struct attempt *a, const struct user *user, struct envelope_recipient *to)
+/* Into the Maildir itself. */
+static void deliver_directly(struct attempt *a, const struct user *user, struct envelope_recipient *to)
 {
     struct fault fault;
     struct inbox_writer *writer = NULL;
-    const struct post_office *office = user->post_office;
-    bool allowed = !user->disabled && user->smtp_incoming_allowed;
-    if (allowed && office != NULL && office->agent_count > 0) {
-        give_to_agents(a, office, to);
-        a->poa_waits = a->poa_waits || to->outcome == OUTCOME_WAITING;
-        /* What a server may have is not given elsewhere: it would be there twice. */
-        if (to->outcome != OUTCOME_WAITING || !to->other_way || to->unknown || office->path == NULL || atomic_load(a->stopping))
-            return;
-    }
-    if (user->disabled) {
-        set_result(to, OUTCOME_FAILED, "5.2.1", "mailbox disabled");
-    } else if (!user->smtp_incoming_allowed) {
-        set_result(to, OUTCOME_FAILED, "5.7.1", "recipient may not receive mail");
-    } else if (inbox_writer_open(user, &writer, &fault) < 0 || write_copy(a, writer, &fault) < 0) {
+    if (inbox_writer_open(user, &writer, &fault) < 0 || write_copy(a, writer, &fault) < 0) {
         log_warning("queue", "%s: to %s: %s", a->envelope.id, to->address, fault.text);
         set_result(to, OUTCOME_WAITING, "4.3.0", "mailbox not reachable");
     } else {
@@ -146,81 +115,173 @@ static void deliver_to(struct attempt *a, const struct user *user, struct envelo
     inbox_writer_free(&writer);
 }
 
-static void deliver_local(struct attempt *a, struct envelope_recipient *to)
+/* --- recipients here, through an agent ------------------------------------------------------------------------------------ */
+
+/* A message that an agent may have is looked for. True: it is to be given. */
+static bool may_be_given(struct attempt *a, const struct user *user, struct envelope_recipient *to)
 {
+    if (!to->unknown)
+        return true;
+    enum seek_result result = seek_message(user, &a->envelope, a->message);
+    time_t settled = a->envelope.given + SETTLE_SECONDS;
+    if (result == SEEK_FOUND) {
+        set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
+    } else if (result == SEEK_ABSENT && settled > clock_wall().tv_sec) {
+        set_result(to, OUTCOME_WAITING, "4.4.2", "the agent has it and has not answered");
+        a->settled = settled;
+    } else if (result == SEEK_LATER && a->envelope.attempts < LOOKS_MAX) {
+        set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it, and the mailbox cannot be looked into");
+    } else {
+        to->unknown = result != SEEK_ABSENT;
+        return true;
+    }
+    return false;
+}
+
+/* After the agents have been asked. */
+static void follow_up(struct attempt *a, const struct user *user, struct envelope_recipient *to)
+{
+    if (to->outcome == OUTCOME_WAITING && to->unknown && !to->other_way && seek_message(user, &a->envelope, a->message) == SEEK_FOUND)
+        set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
+    /* What a server may have is not given elsewhere: it would be there twice. */
+    if (to->outcome == OUTCOME_WAITING && to->other_way && !to->unknown && poa_fallback(user->post_office) == PATH_DIRECT)
+        deliver_directly(a, user, to);
+}
+
+static void note_waiting(struct attempt *a, const struct post_office *office, const struct envelope_recipient *to)
+{
+    if (to->outcome != OUTCOME_WAITING)
+        return;
+    a->poa_waits = true;
+    snprintf(a->result->office, sizeof(a->result->office), "%s", office->uuid);
+}
+
+/* Recipients of one post office: `at` holds their places. */
+static void give_to_office(struct attempt *a, const struct post_office *office, const size_t *at, size_t count)
+{
+    struct envelope_recipient **to = MEM_NEW_ARRAY(struct envelope_recipient *, count);
+    bool *asked = MEM_NEW_ARRAY(bool, count);
+    struct agents_job job = {
+        .spool = a->spool, .envelope = &a->envelope, .message = a->message, .helo = a->host, .stopping = a->stopping, .office = office, .recipients = to,
+    };
+    for (size_t i = 0; i < count; i++) {
+        asked[i] = may_be_given(a, a->users[at[i]], &a->envelope.recipients[at[i]]);
+        if (asked[i])
+            to[job.count++] = &a->envelope.recipients[at[i]];
+    }
+    if (job.count != 0)
+        agents_give(&job);
+    for (size_t i = 0; i < count && !atomic_load(a->stopping); i++) {
+        if (asked[i])
+            follow_up(a, a->users[at[i]], &a->envelope.recipients[at[i]]);
+        note_waiting(a, office, &a->envelope.recipients[at[i]]);
+    }
+    if (job.came_back)
+        snprintf(a->result->back, sizeof(a->result->back), "%s", office->uuid);
+    mem_release(asked);
+    mem_release(to);
+}
+
+/* Half of the threads at most are at work for one post office. */
+static size_t lane_width(const struct attempt *a)
+{
+    size_t threads = a->snapshot->agent.smtp_send_threads;
+    return threads > 1 ? threads / 2 : 1;
+}
+
+/* The first recipient's post office, with all of its others. */
+static void serve_office(struct attempt *a, size_t first)
+{
+    const struct post_office *office = a->users[first]->post_office;
+    size_t *at = MEM_NEW_ARRAY(size_t, a->envelope.count), count = 0;
+    bool room = lane_enter(office->uuid, lane_width(a));
+    for (size_t i = first; i < a->envelope.count; i++)
+        if (a->users[i] != NULL && strcmp(a->users[i]->post_office->uuid, office->uuid) == 0)
+            at[count++] = i;
+    if (room) {
+        a->tried = true;
+        give_to_office(a, office, at, count);
+        lane_leave(office->uuid);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            set_result(&a->envelope.recipients[at[i]], OUTCOME_WAITING, "4.3.2", "other mail for the post office comes first");
+        snprintf(a->result->office, sizeof(a->result->office), "%s", office->uuid);
+        a->result->lane_width = lane_width(a);
+        a->result->waits_for_lane = true;
+    }
+    struct user *kept = a->users[first];   /* office is its */
+    for (size_t i = 1; i < count; i++)
+        user_unref(&a->users[at[i]]);
+    a->users[first] = NULL;
+    user_unref(&kept);
+    mem_release(at);
+}
+
+/* --- recipients here ------------------------------------------------------------------------------------------------------ */
+
+static void deliver_to(struct attempt *a, size_t at, struct user **user)
+{
+    struct envelope_recipient *to = &a->envelope.recipients[at];
+    const struct post_office *office = (*user)->post_office;
+    if ((*user)->disabled) {
+        set_result(to, OUTCOME_FAILED, "5.2.1", "mailbox disabled");
+    } else if (!(*user)->smtp_incoming_allowed) {
+        set_result(to, OUTCOME_FAILED, "5.7.1", "recipient may not receive mail");
+    } else if (office != NULL && office->agent_count > 0) {
+        a->users[at] = *user;
+        *user = NULL;
+        return;
+    } else {
+        deliver_directly(a, *user, to);
+    }
+    a->tried = true;
+}
+
+static void deliver_local(struct attempt *a, size_t at)
+{
+    struct envelope_recipient *to = &a->envelope.recipients[at];
     struct user *user = NULL;
     struct fault fault;
     if (config_find_user(slice_from_string(to->address), &user, &fault) == 0) {
-        deliver_to(a, user, to);
+        deliver_to(a, at, &user);
         user_unref(&user);
-    } else if (fault.class == FAULT_NOT_FOUND) {
-        set_result(to, OUTCOME_FAILED, "5.1.1", "no such user here");
-    } else {
-        set_result(to, OUTCOME_WAITING, "4.3.0", "directory not reachable");
+        return;
     }
-}
-
-/* --- recipients elsewhere ----------------------------------------------------------------------------------------------- */
-
-static bool is_known_down(const char *host)
-{
-    pthread_mutex_lock(&down.lock);
-    bool known = down.host != NULL && strcmp(down.host, host) == 0 && clock_monotonic_ms() < down.until;
-    pthread_mutex_unlock(&down.lock);
-    return known;
-}
-
-static void note_down(const char *host)
-{
-    pthread_mutex_lock(&down.lock);
-    mem_free(&down.host);
-    down.host = mem_strdup(host);
-    down.until = clock_monotonic_ms() + DOWN_MS;
-    pthread_mutex_unlock(&down.lock);
-}
-
-static void defer_remote(struct envelope_recipient **to, size_t count, const char *text)
-{
-    for (size_t i = 0; i < count; i++)
-        set_result(to[i], OUTCOME_WAITING, "4.4.1", text);
+    a->tried = true;
+    if (fault.class == FAULT_NOT_FOUND)
+        set_result(to, OUTCOME_FAILED, "5.1.1", "no such user here");
+    else
+        set_result(to, OUTCOME_WAITING, "4.3.0", "directory not reachable");
 }
 
 static void send_remote(struct attempt *a, struct envelope_recipient **to, size_t count)
 {
-    const struct agent_settings *agent = &a->snapshot->agent;
-    char *host = NULL;
-    struct relay_job job = {
-        .helo = a->host, .envelope = &a->envelope, .message = a->message, .recipients = to, .count = count, .stopping = a->stopping,
-        .connect_ms = (unsigned)agent->smtp_connect_minutes * 60000, .greeting_ms = (unsigned)agent->smtp_greeting_minutes * 60000,
-        .read_ms = (unsigned)agent->smtp_read_minutes * 60000,
-    };
-    if (agent->relay_host == NULL || !relay_parse_host(agent->relay_host, &host, &job.port)) {
-        defer_remote(to, count, "there is no relay host");
-    } else if (is_known_down(agent->relay_host)) {
-        defer_remote(to, count, "the relay host could not be reached a moment ago");
-    } else {
-        job.host = host;
-        relay_send(&job);
-        a->soon = job.try_again_soon;
-        if (job.unreachable)
-            note_down(agent->relay_host);
-    }
-    mem_free(&host);
+    struct give_job job = { .envelope = &a->envelope, .message = a->message, .recipients = to, .count = count };
+    a->tried = true;
+    relay_send(&a->snapshot->agent, a->host, &job, a->stopping);
+    a->soon = job.try_again_soon;
 }
 
 static void deliver_all(struct attempt *a)
 {
     struct envelope_recipient **remote = MEM_NEW_ARRAY(struct envelope_recipient *, a->envelope.count);
     size_t count = 0;
+    a->users = MEM_NEW_ARRAY(struct user *, a->envelope.count);
     for (size_t i = 0; i < a->envelope.count && !atomic_load(a->stopping); i++) {
         struct envelope_recipient *to = &a->envelope.recipients[i];
         if (is_local(a->snapshot, to->address))
-            deliver_local(a, to);
+            deliver_local(a, i);
         else
             remote[count++] = to;
     }
+    for (size_t i = 0; i < a->envelope.count; i++)
+        if (a->users[i] != NULL && !atomic_load(a->stopping))
+            serve_office(a, i);
+    for (size_t i = 0; i < a->envelope.count; i++)
+        user_unref(&a->users[i]);
     if (count != 0 && !atomic_load(a->stopping))
         send_remote(a, remote, count);
+    mem_free(&a->users);
     mem_release(remote);
 }
 
@@ -288,6 +349,9 @@ unsigned attempt_delay_minutes(const struct snapshot *snapshot, uint64_t attempt
 static time_t delay_seconds(const struct attempt *a)
 {
     time_t delay = (time_t)attempt_delay_minutes(a->snapshot, a->envelope.attempts) * 60;
+    time_t now = clock_wall().tv_sec;
+    if (a->settled > now)
+        return a->settled - now;
     time_t quick = a->poa_waits && a->envelope.attempts < 10 ? (time_t)10 << a->envelope.attempts : delay;
     return quick < delay ? quick : delay;
 }
@@ -301,7 +365,7 @@ static time_t conclude(struct attempt *a)
     bool stopped = atomic_load(a->stopping);
     if (!stopped) {
         give_up(a, now);
-        envelope->attempts++;
+        envelope->attempts += a->settled <= now;
     }
     log_outcomes(envelope);
     if (count_outcome(envelope, OUTCOME_FAILED) != 0 && report_failed(a, &fault) < 0) {
@@ -342,22 +406,23 @@ static void take_host_name(struct attempt *a)
         snprintf(a->host, sizeof(a->host), "localhost");
 }
 
-time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping, bool *away_out)
+void attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping, struct attempt_result *result)
 {
-    struct attempt a = { .spool = spool, .snapshot = snapshot, .stopping = stopping, .message = -1 };
+    struct attempt a = { .spool = spool, .snapshot = snapshot, .stopping = stopping, .message = -1, .result = result };
     struct fault fault;
-    if (spool_load(spool, id, &a.envelope, &fault) < 0)
-        return handle_unreadable(spool, id, &fault);
-    time_t next;
+    if (spool_load(spool, id, &a.envelope, &fault) < 0) {
+        result->next = handle_unreadable(spool, id, &fault);
+        return;
+    }
     if (spool_open_message(spool, id, &a.message, &fault) < 0) {
-        next = handle_unreadable(spool, id, &fault);
+        result->next = handle_unreadable(spool, id, &fault);
     } else {
         take_host_name(&a);
         deliver_all(&a);
-        next = conclude(&a);
-        *away_out = attempt_is_away(&a.envelope, snapshot);
+        /* One that has only come to wait for its turn is as it was. */
+        result->next = a.tried || !result->waits_for_lane ? conclude(&a) : clock_wall().tv_sec;
+        result->away = attempt_is_away(&a.envelope, snapshot);
         close(a.message);
     }
     queue_envelope_fini(&a.envelope);
-    return next;
 }

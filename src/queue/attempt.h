@@ -8,8 +8,15 @@
 
 struct snapshot;
 
-/* When the message is due again; 0: it is done and gone. *away_out: whether what waits is (also) for elsewhere; kept if nothing is known. */
-time_t attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping, bool *away_out);
+struct attempt_result {
+    time_t next;          /* when the message is due again; 0: it is done and gone */
+    bool away;            /* whether what waits is (also) for elsewhere, or for an agent; kept if nothing is known */
+    char office[37];      /* entryUUID of a post office whose agent it waits for; "": none */
+    bool waits_for_lane;  /* it waits until one of at most lane_width threads has left that post office: see lane.h */
+    size_t lane_width;
+    char back[37];        /* of one whose agent answers again, after it had been away; "": none */
+};
+void attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping, struct attempt_result *result);
 /* True if a recipient that waits is for elsewhere. */
 bool attempt_is_away(const struct envelope *envelope, const struct snapshot *snapshot);
 

@@ -38,9 +38,13 @@ void queue_envelope_write(const struct envelope *envelope, struct buf *out)
     buf_printf(out, "postern-queue 1\nsender %s\narrived %lld\nattempts %llu\nnext %lld\nbody %s\n", envelope->sender,
                (long long)envelope->arrived, (unsigned long long)envelope->attempts, (long long)envelope->next,
                envelope->eight_bit ? "8bit" : "7bit");
-    for (size_t i = 0; i < envelope->count; i++)
-        if (envelope->recipients[i].outcome == OUTCOME_WAITING)
-            buf_printf(out, "%s %s\n", envelope->recipients[i].unknown ? "unknown" : "recipient", envelope->recipients[i].address);
+    if (envelope->given != 0)
+        buf_printf(out, "given %lld\n", (long long)envelope->given);
+    for (size_t i = 0; i < envelope->count; i++) {
+        const struct envelope_recipient *to = &envelope->recipients[i];
+        if (to->outcome == OUTCOME_WAITING || (envelope->under_way && to->outcome == OUTCOME_FAILED))
+            buf_printf(out, "%s %s\n", to->unknown ? "unknown" : "recipient", to->address);
+    }
     buf_append_text(out, "end\n");
 }
 
@@ -65,6 +69,8 @@ static bool parse_line(struct slice word, struct slice value, struct envelope *o
         return slice_to_number(value, UINT64_MAX, &out->attempts);
     if (slice_is(word, "next"))
         return parse_time(value, &out->next);
+    if (slice_is(word, "given"))
+        return parse_time(value, &out->given);
     if (slice_is(word, "body")) {
         out->eight_bit = slice_is(value, "8bit");
         return true;

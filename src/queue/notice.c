@@ -23,6 +23,9 @@ static void write_date(struct buf *out, time_t when)
 static void write_head(struct buf *out, const struct envelope *envelope, const struct snapshot *snapshot, const char *host, const char *boundary)
 {
     const char *postmaster = snapshot->agent.postmaster;
+    /* RFC 5321 4.4 wants none of a message's author; it is what tells this one from all others (seek.h). */
+    buf_printf(out, "Received: by %s id %s;\r\n\t", host, boundary);
+    write_date(out, clock_wall().tv_sec);
     buf_printf(out, "From: Mail Delivery System <%s%s>\r\n", postmaster != NULL ? postmaster : "postmaster@", postmaster != NULL ? "" : host);
     buf_printf(out, "To: <%s>\r\nSubject: Undelivered mail returned to sender\r\nDate: ", envelope->sender);
     write_date(out, clock_wall().tv_sec);

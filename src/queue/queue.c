@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "attempt.h"
+#include "gate.h"
+#include "lane.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
@@ -48,55 +50,99 @@ struct queue_message {
 
 /* --- threads ------------------------------------------------------------------------------------------------------------ */
 
+/* What is to be done next, and when; NULL: nothing. */
+static const struct schedule_item *first_to_do(void)
+{
+    const struct schedule_item *here = schedule_first(&queue.here);
+    const struct schedule_item *away = queue.busy_away < queue.wanted ? schedule_first(&queue.away) : NULL;
+    return here == NULL || (away != NULL && away->due < here->due) ? away : here;
+}
+
+static bool has_due(void)
+{
+    const struct schedule_item *first = first_to_do();
+    return first != NULL && first->due <= clock_wall().tv_sec;
+}
+
+static void put(const char *id, bool away, uint32_t mark, time_t due)
+{
+    schedule_put(away ? &queue.away : &queue.here, id, mark, due);
+}
+
+static void put_ready(void)
+{
+    char id[SPOOL_ID_MAX];
+    while (lane_take_ready(id))
+        put(id, true, 0, clock_wall().tv_sec);
+}
+
 static void wait_until(time_t due)
 {
     struct timespec until = clock_wall();
-    time_t latest = until.tv_sec + LOOK_SECONDS;   /* the wall clock may be set */
+    pthread_mutex_unlock(&queue.lock);
+    bool connections = gate_close_idle();
+    pthread_mutex_lock(&queue.lock);
+    put_ready();
+    time_t latest = until.tv_sec + (connections ? GATE_IDLE_MS / 1000 : LOOK_SECONDS);   /* the wall clock may be set */
     until.tv_sec = due < latest ? due : latest;
     until.tv_nsec = 0;
-    pthread_cond_timedwait(&queue.changed, &queue.lock, &until);
-}
-
-static void put(const char *id, bool away, time_t due)
-{
-    schedule_put(away ? &queue.away : &queue.here, id, due);
+    if (!atomic_load(&queue.stopping) && !has_due())
+        pthread_cond_timedwait(&queue.changed, &queue.lock, &until);
 }
 
 /* Takes the first due ID out of a schedule; false after a wait. */
 static bool take_due(char *id, bool *away_out)
 {
-    const struct schedule_item *here = schedule_first(&queue.here);
-    const struct schedule_item *away = queue.busy_away < queue.wanted ? schedule_first(&queue.away) : NULL;
-    const struct schedule_item *first = here == NULL || (away != NULL && away->due < here->due) ? away : here;
+    const struct schedule_item *first = first_to_do();
     time_t now = clock_wall().tv_sec;
     if (first == NULL || first->due > now) {
         wait_until(first != NULL ? first->due : now + LOOK_SECONDS);
         return false;
     }
-    *away_out = first == away;
+    *away_out = first == schedule_first(&queue.away);
     memcpy(id, first->id, SPOOL_ID_MAX);
     schedule_remove_first(*away_out ? &queue.away : &queue.here);
     return true;
 }
 
+/* A post office as a mark in the schedule: one that it shares with another costs a go in vain. */
+static uint32_t mark_of(const char *uuid)
+{
+    uint32_t hash = 2166136261u;
+    for (; *uuid != '\0'; uuid++)
+        hash = (hash ^ (unsigned char)*uuid) * 16777619u;
+    return hash | 1;
+}
+
+/* Under the lock, after an attempt: back into a schedule, or to those that wait for their turn. */
+static void put_back(const char *id, const struct attempt_result *result, bool hurried)
+{
+    time_t now = clock_wall().tv_sec;
+    uint32_t mark = result->office[0] != '\0' ? mark_of(result->office) : 0;
+    if (result->back[0] != '\0')
+        schedule_hurry_marked(&queue.away, mark_of(result->back), now);
+    if (result->next == 0 || (result->waits_for_lane && lane_wait(result->office, result->lane_width, id)))
+        return;
+    put(id, result->away, mark, hurried || result->waits_for_lane ? now : result->next);
+}
+
 static void work_on(const char *id, bool away)
 {
     uint64_t hurry = queue.hurry;
-    bool still_away = away;
     queue.busy++;
     queue.busy_away += away;
     pthread_mutex_unlock(&queue.lock);
     struct snapshot *snapshot = snapshot_current();
-    time_t next = clock_wall().tv_sec + NO_SNAPSHOT_SECONDS;
+    struct attempt_result result = { .next = clock_wall().tv_sec + NO_SNAPSHOT_SECONDS, .away = away };
     if (snapshot != NULL)
-        next = attempt_run(&queue.spool, id, snapshot, &queue.stopping, &still_away);
+        attempt_run(&queue.spool, id, snapshot, &queue.stopping, &result);
     if (snapshot != NULL)
         snapshot_unref(&snapshot);
     pthread_mutex_lock(&queue.lock);
     queue.busy--;
     queue.busy_away -= away;
-    if (next != 0)
-        put(id, still_away, hurry != queue.hurry ? clock_wall().tv_sec : next);
+    put_back(id, &result, hurry != queue.hurry);
+    put_ready();
     /* The place for elsewhere that is free now may be another thread's to take. */
     if (away)
         pthread_cond_signal(&queue.changed);
@@ -184,7 +230,7 @@ static void take_up(const char *id, void *context)
         away = is_away(&envelope);
         queue_envelope_fini(&envelope);
     }
-    put(id, away, due);
+    put(id, away, 0, due);
 }
 
 int queue_start(const char *state_dir, struct fault *fault)
@@ -230,6 +276,8 @@ bool queue_stop(void)
         spool_fini(&queue.spool);
         schedule_fini(&queue.here);
         schedule_fini(&queue.away);
+        lane_clear();
+        gate_clear();
         mem_free(&queue.relay_host);
     } else {
         /* What is on disk is right at every moment; what these threads need stays. */
@@ -242,7 +290,7 @@ bool queue_stop(void)
 size_t queue_length(void)
 {
     pthread_mutex_lock(&queue.lock);
-    size_t length = queue.here.count + queue.away.count + queue.busy;
+    size_t length = queue.here.count + queue.away.count + queue.busy + lane_count();
     pthread_mutex_unlock(&queue.lock);
     return length;
 }
@@ -298,7 +346,7 @@ int queue_message_commit(struct queue_message *message, struct fault *fault)
     message->committed = true;
     bool away = is_away(envelope);
     pthread_mutex_lock(&queue.lock);
-    put(envelope->id, away, envelope->next);
+    put(envelope->id, away, 0, envelope->next);
     pthread_cond_broadcast(&queue.changed);
     pthread_mutex_unlock(&queue.lock);
     return 0;

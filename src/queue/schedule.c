@@ -19,7 +19,13 @@ static void exchange(struct schedule *s, size_t a, size_t b)
     s->items[b] = other;
 }
 
-void schedule_put(struct schedule *s, const char *id, time_t due)
+static void rise(struct schedule *s, size_t at)
+{
+    for (; at > 0 && s->items[at].due < s->items[(at - 1) / 2].due; at = (at - 1) / 2)
+        exchange(s, at, (at - 1) / 2);
+}
+
+void schedule_put(struct schedule *s, const char *id, uint32_t mark, time_t due)
 {
     if (s->count == s->size) {
         s->size = s->size ? s->size * 2 : 16;
@@ -27,9 +33,9 @@ void schedule_put(struct schedule *s, const char *id, time_t due)
     }
     size_t at = s->count++;
     s->items[at].due = due;
+    s->items[at].mark = mark;
     snprintf(s->items[at].id, sizeof(s->items[at].id), "%s", id);
-    for (; at > 0 && s->items[at].due < s->items[(at - 1) / 2].due; at = (at - 1) / 2)
-        exchange(s, at, (at - 1) / 2);
+    rise(s, at);
 }
 
 const struct schedule_item *schedule_first(const struct schedule *s)
@@ -56,4 +62,14 @@ void schedule_hurry(struct schedule *s, time_t now)
     for (size_t i = 0; i < s->count; i++)
         if (s->items[i].due > now)
             s->items[i].due = now;
+}
+
+void schedule_hurry_marked(struct schedule *s, uint32_t mark, time_t now)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->items[i].mark == mark && s->items[i].due > now)
+            s->items[i].due = now;
+        s->items[i].mark = s->items[i].mark == mark ? 0 : s->items[i].mark;
+        rise(s, i);   /* those before it are a heap */
+    }
 }

@@ -19,7 +19,7 @@ enum outcome { OUTCOME_WAITING, OUTCOME_SENT, OUTCOME_FAILED };
 
 struct envelope_recipient {
     char *address;
-    bool unknown;         /* given to a server that took all of it and did not answer (RFC 1047); stored */
+    bool unknown;         /* a server may have it: it did not answer, or has not yet (RFC 1047); stored */
     /* Of the attempt under way, not stored. */
     enum outcome outcome;
     char status[12];      /* RFC 3463; empty: none yet */
@@ -34,6 +34,8 @@ struct envelope {
     bool eight_bit;
     time_t arrived, next;
     uint64_t attempts;
+    time_t given;         /* when the last of those that are unknown was given to its server */
+    bool under_way;       /* in the middle of an attempt: those who FAILED have not been told of */
     struct envelope_recipient *recipients;
     size_t count, size;
 };
@@ -51,7 +53,7 @@ void queue_envelope_write(const struct envelope *envelope, struct buf *out);
 int queue_envelope_parse(struct slice text, struct envelope *out, struct fault *fault);
 
 int spool_load(struct spool *spool, const char *id, struct envelope *out, struct fault *fault);
-/* Replaces the envelope: recipients that are WAITING stay, the others are gone. */
+/* Replaces the envelope: recipients that are WAITING stay, the others are gone, but those who FAILED stay while it is under way. */
 int spool_store(struct spool *spool, const struct envelope *envelope, struct fault *fault);
 int spool_remove(struct spool *spool, const char *id, struct fault *fault);
 int spool_open_message(struct spool *spool, const char *id, int *fd_out, struct fault *fault);

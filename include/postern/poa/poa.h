@@ -65,6 +65,28 @@ bool poa_is_away(const struct post_office *post_office, size_t agent, uint64_t s
 void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in, struct buf *capability, stream_callback *callback,
               void *context);
 
+/* The TLS that connections to the POA other than for IMAP are to use, by its object: CA, own certificate. *out: the caller's; NULL: none. A fault: the files
+ * are not read yet, or cannot be. Any thread. */
+int poa_tls(const struct post_office_agent *agent, struct tls_client **out, struct fault *fault);
+
+/* Is a message in a user's INBOX? */
+struct poa_look {
+    struct snapshot *snapshot;
+    const struct post_office *post_office;
+    const char *user;
+    int64_t since;              /* seconds: of the messages that are older, only those among the newest 100 are looked at */
+    struct slice wanted;
+    bool (*is_it)(struct slice received, struct slice wanted);   /* the Received fields of one message; on poa's thread */
+};
+enum poa_looked {
+    POA_LOOK_FOUND,
+    POA_LOOK_ABSENT,
+    POA_LOOK_FAILED,    /* there is a way to look, and it did not work now */
+    POA_LOOK_NO_WAY,    /* the gateway has no credentials of its own at the POA */
+};
+/* [T] By IMAP, with the gateway's own credentials. Waits, at most 45 seconds. */
+enum poa_looked poa_look_for(const struct poa_look *look);
+
 /* How one post office is reached. Texts live until the visit returns. */
 struct poa_report {
     const struct post_office *post_office;   /* mode, path and agents, each with the DN that it came from */

@@ -1,0 +1,625 @@
+/* Unit tests of src/queue's way to Post Office Agents, against a small LMTP server: results by recipient, what is written down before the end of the data, the look into
+ * the mailbox before a second try, back-off, connections that are used again, and turns. */
+#include "queue_world.h"
+
+/* --- a small agent ------------------------------------------------------------------------------------------------------ */
+
+enum { CONNECTIONS_MAX = 32 };
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t thread;
+    int listener, fds[CONNECTIONS_MAX];
+    int connections, active;
+    const char *greeting, *lhlo, *mail, *data;
+    const char *end;          /* to the end of the data, once for each recipient; NULL: hangs up */
+    bool hang;                /* at the end of the data, until it is cleared */
+    bool one_each;            /* closes after a message */
+    bool written;             /* at the end of the data the envelope said that the outcome is unknown */
+    int messages;
+    struct buf seen;
+    struct post_office_agent agent;
+} host = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static const char full[] = "250-agent\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 SIZE";
+static const char plain[] = "250 agent";
+static const char pipelining[] = "250-agent\r\n250 PIPELINING";
+
+static const char *reply_to(const char *line)
+{
+    if (strncmp(line, "LHLO", 4) == 0)
+        return host.lhlo;
+    if (strncmp(line, "MAIL", 4) == 0)
+        return host.mail;
+    if (strncmp(line, "RCPT", 4) == 0)
+        return strstr(line, "<no@") ? "550 5.1.1 no such user" : strstr(line, "<later@") ? "450 4.2.1 later" : "250 ok";
+    if (strncmp(line, "DATA", 4) == 0)
+        return host.data;
+    return strncmp(line, "QUIT", 4) == 0 ? "221 bye" : "250 ok";
+}
+
+/* The bytes of a message in one of the two ways; false: hung up. */
+static bool take_message(FILE *in, const char *line)
+{
+    char text[4096];
+    unsigned long size = strncmp(line, "BDAT ", 5) == 0 ? strtoul(line + 5, NULL, 10) : 0;
+    for (unsigned long at = 0; at < size; at++) {
+        int c = fgetc(in);
+        if (c == EOF)
+            return false;
+        pthread_mutex_lock(&host.lock);
+        buf_append_byte(&host.seen, (char)c);
+        pthread_mutex_unlock(&host.lock);
+    }
+    while (size == 0) {
+        if (fgets(text, sizeof(text), in) == NULL)
+            return false;
+        pthread_mutex_lock(&host.lock);
+        buf_append_text(&host.seen, text);
+        pthread_mutex_unlock(&host.lock);
+        if (strcmp(text, ".\r\n") == 0)
+            break;
+    }
+    return true;
+}
+
+static bool end_message(FILE *out, int accepted)
+{
+    bool written = envelope_holds("\nunknown ");
+    pthread_mutex_lock(&host.lock);
+    host.written = written;
+    host.messages++;
+    pthread_cond_broadcast(&host.changed);
+    while (host.hang)
+        pthread_cond_wait(&host.changed, &host.lock);
+    const char *reply = host.end;
+    bool last = host.one_each;
+    pthread_mutex_unlock(&host.lock);
+    for (int i = 0; reply != NULL && i < accepted; i++)
+        fprintf(out, "%s\r\n", reply);
+    fflush(out);
+    return reply != NULL && !last;
+}
+
+static void serve(FILE *in, FILE *out)
+{
+    char line[4096];
+    int accepted = 0;
+    fprintf(out, "%s\r\n", host.greeting);
+    fflush(out);
+    while (fgets(line, sizeof(line), in) != NULL) {
+        pthread_mutex_lock(&host.lock);
+        buf_append_text(&host.seen, line);
+        const char *reply = reply_to(line);
+        pthread_mutex_unlock(&host.lock);
+        bool chunk = strncmp(line, "BDAT", 4) == 0;
+        if (reply == NULL)
+            return;
+        if (strncmp(line, "MAIL", 4) == 0)
+            accepted = 0;
+        accepted += strncmp(line, "RCPT", 4) == 0 && reply[0] == '2';
+        if (!chunk)
+            fprintf(out, "%s\r\n", reply);
+        fflush(out);
+        if ((chunk || strncmp(reply, "354", 3) == 0) && (!take_message(in, line) || !end_message(out, accepted)))
+            return;
+    }
+}
+
+static void *run_connection(void *arg)
+{
+    int at = (int)(intptr_t)arg;
+    FILE *in = fdopen(dup(host.fds[at]), "r"), *out = fdopen(dup(host.fds[at]), "w");
+    serve(in, out);
+    fclose(in);
+    fclose(out);
+    shutdown(host.fds[at], SHUT_RDWR);
+    pthread_mutex_lock(&host.lock);
+    host.active--;
+    pthread_cond_broadcast(&host.changed);
+    pthread_mutex_unlock(&host.lock);
+    return NULL;
+}
+
+static void *run_host(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        pthread_t thread;
+        int fd = accept(host.listener, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        pthread_mutex_lock(&host.lock);
+        host.fds[host.connections] = fd;
+        host.active++;
+        pthread_create(&thread, NULL, run_connection, (void *)(intptr_t)host.connections++);
+        pthread_detach(thread);
+        pthread_mutex_unlock(&host.lock);
+    }
+}
+
+static void listen_at(uint16_t port)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port) };
+    socklen_t len = sizeof(address);
+    int on = 1;
+    host.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(host.listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    CU_ASSERT_EQUAL_FATAL(bind(host.listener, (struct sockaddr *)&address, len), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(host.listener, 8), 0);
+    getsockname(host.listener, (struct sockaddr *)&address, &len);
+    host.agent.lmtp_port = ntohs(address.sin_port);
+    pthread_create(&host.thread, NULL, run_host, NULL);
+}
+
+static void stop_listening(void)
+{
+    shutdown(host.listener, SHUT_RDWR);
+    pthread_join(host.thread, NULL);
+    close(host.listener);
+}
+
+static void begin_agent(void)
+{
+    static char address[] = "127.0.0.1", office_name[] = "sales";
+    begin();
+    host.agent = (struct post_office_agent){ .host = address, .timeout_ms = 5000, .login_timeout_ms = 5000 };
+    listen_at(0);
+    host.greeting = "220 agent";
+    host.lhlo = full;
+    host.mail = "250 ok";
+    host.data = "354 go";
+    host.end = "250 2.0.0 saved";
+    host.connections = host.messages = 0;
+    host.hang = host.one_each = host.written = false;
+    office.name = office_name;
+    snprintf(office.uuid, sizeof(office.uuid), "00000000-0000-0000-0000-000000000001");
+    office.agents = &host.agent;
+    office.agent_count = 1;
+}
+
+static void end_agent(void)
+{
+    stop_listening();
+    pthread_mutex_lock(&host.lock);
+    for (int i = 0; i < host.connections; i++)
+        shutdown(host.fds[i], SHUT_RDWR);
+    while (host.active != 0)
+        pthread_cond_wait(&host.changed, &host.lock);
+    for (int i = 0; i < host.connections; i++)
+        close(host.fds[i]);
+    buf_fini(&host.seen);
+    pthread_mutex_unlock(&host.lock);
+    office.agents = NULL;
+    office.agent_count = 0;
+    office.path = path_text;
+    end();
+}
+
+static bool host_saw(const char *text)
+{
+    pthread_mutex_lock(&host.lock);
+    bool saw = slice_find_text(buf_slice(&host.seen), slice_from_string(text)) >= 0;
+    pthread_mutex_unlock(&host.lock);
+    return saw;
+}
+
+static int count_of(const int *number)
+{
+    pthread_mutex_lock(&host.lock);
+    int value = *number;
+    pthread_mutex_unlock(&host.lock);
+    return value;
+}
+
+static bool until(const int *number, int wanted)
+{
+    for (uint64_t deadline = clock_monotonic_ms() + 10000; clock_monotonic_ms() < deadline; poll(NULL, 0, 2))
+        if (count_of(number) >= wanted)
+            return true;
+    return false;
+}
+
+static void let_go(void)
+{
+    pthread_mutex_lock(&host.lock);
+    host.hang = false;
+    pthread_cond_broadcast(&host.changed);
+    pthread_mutex_unlock(&host.lock);
+}
+
+static const char *const to_joe[] = { "joe@example.com" };
+static const char a_message[] = "Received: from c by mx.example.com\r\n\twith ESMTP id abc;\r\n\tMon, 1 Jan 2024 00:00:00 +0000\r\nSubject: x\r\n\r\n.\r\n..dots\r\nend\r\n";
+
+/* --- results ------------------------------------------------------------------------------------------------------------ */
+
+/* An agent that takes, refuses or hangs up, before and after the end of the data: only before it the mailbox is opened directly, and only where the path may stand in. */
+static void test_outcomes(void)
+{
+    static const struct { const char *greeting, *lhlo, *mail, *data, *end; bool path; size_t left; int delivered; size_t bad; const char *kept; } rows[] = {
+        { "220 hi", full, "250 ok", "354 go", "250 2.0.0 saved", true, 0, 0, 0, NULL },
+        { "220 hi", plain, "250 ok", "354 go", "250 2.0.0 saved", true, 0, 0, 0, NULL },
+        { "220 hi", pipelining, "250 ok", "354 go", "250 2.0.0 saved", true, 0, 0, 0, NULL },
+        { "220 hi", full, "451 later", "354 go", "250 ok", true, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "220 hi", full, "421 4.3.2 closing", "354 go", "250 ok", true, 0, 1, 0, NULL },
+        { "220 hi", full, "530 5.7.0 TLS first", "354 go", "250 ok", true, 0, 1, 0, NULL },
+        { "220 hi", full, "530 5.7.0 TLS first", "354 go", "250 ok", false, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "220 hi", full, NULL, "354 go", "250 ok", true, 0, 1, 0, NULL },
+        { "220 hi", full, NULL, "354 go", "250 ok", false, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "220 hi", full, "552 5.3.4 too big", "354 go", "250 ok", true, 0, 0, 2, NULL },
+        { "421 busy", full, "250 ok", "354 go", "250 ok", true, 0, 1, 0, NULL },
+        { "554 no", full, "250 ok", "354 go", "250 ok", false, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "* OK this is IMAP", full, "250 ok", "354 go", "250 ok", true, 0, 1, 0, NULL },
+        { "220 hi", "500 what", "250 ok", "354 go", "250 ok", true, 0, 1, 0, NULL },
+        { "220 hi", plain, "250 ok", "451 4.3.0 no", "250 ok", true, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "220 hi", plain, "250 ok", "554 5.6.0 no", "250 ok", true, 0, 0, 2, NULL },
+        { "220 hi", plain, "250 ok", NULL, "250 ok", true, 0, 1, 0, NULL },
+        { "220 hi", full, "250 ok", "354 go", "450 4.2.0 later", true, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "220 hi", plain, "250 ok", "354 go", "421 4.2.0 later", true, 2, 0, 0, "\nrecipient joe@example.com\n" },
+        { "220 hi", full, "250 ok", "354 go", NULL, true, 2, 0, 0, "\nunknown joe@example.com\n" },
+        { "220 hi", plain, "250 ok", "354 go", NULL, true, 2, 0, 0, "\nunknown joe@example.com\n" },
+        { "220 hi", full, "250 ok", "354 go", "552 5.2.2 full", true, 0, 0, 2, NULL },
+    };
+    struct fault fault;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        begin_agent();
+        host.greeting = rows[i].greeting;
+        host.lhlo = rows[i].lhlo;
+        host.mail = rows[i].mail;
+        host.data = rows[i].data;
+        host.end = rows[i].end;
+        world.compared = rows[i].path;
+        world.stored = "Subject: another\n\n----\n";
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+        CU_ASSERT(rows[i].left != 0 ? until_tried() : until_length(0));
+        queue_stop();
+        CU_ASSERT_EQUAL(count_files(""), rows[i].left);
+        CU_ASSERT_EQUAL(count_files("/bad"), rows[i].bad);
+        CU_ASSERT_EQUAL(world.delivered, rows[i].delivered);
+        CU_ASSERT(rows[i].kept == NULL || envelope_holds(rows[i].kept));
+        if (host.messages != 0)
+            CU_ASSERT(host.written);
+        end_agent();
+    }
+}
+
+/* The bytes that go out, in each way. */
+static void test_bytes(void)
+{
+    static const struct { const char *lhlo, *seen; } rows[] = {
+        { plain, "LHLO mx.example.com\r\nMAIL FROM:<>\r\nRCPT TO:<joe@example.com>\r\nDATA\r\nReceived: from c by mx.example.com\r\n" },
+        { plain, "\r\nSubject: x\r\n\r\n..\r\n...dots\r\nend\r\n.\r\n" },
+        { full, "LHLO mx.example.com\r\nMAIL FROM:<> SIZE=120\r\nRCPT TO:<joe@example.com>\r\nBDAT 120 LAST\r\nReceived: from c by mx.example.com\r\n" },
+        { full, "\r\nSubject: x\r\n\r\n.\r\n..dots\r\nend\r\n" },
+    };
+    struct fault fault;
+    CU_ASSERT_EQUAL(sizeof(a_message) - 1, 120);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        begin_agent();
+        host.lhlo = rows[i].lhlo;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+        CU_ASSERT(until_length(0));
+        queue_stop();
+        CU_ASSERT(host_saw(rows[i].seen));
+        end_agent();
+    }
+}
+
+/* More than one piece, and more recipients than one window. */
+static void test_big(void)
+{
+    enum { RECIPIENTS = 120 };
+    static const char *to[RECIPIENTS];
+    struct buf text = { .cap = 0 };
+    struct fault fault;
+    buf_append_text(&text, a_message);
+    for (int i = 0; i < 8000; i++)
+        buf_printf(&text, "%s line %d\r\n", i % 2 ? "." : "", i);
+    for (int lines = 0; lines < 3; lines++) {
+        begin_agent();
+        host.lhlo = lines == 0 ? full : lines == 1 ? pipelining : plain;
+        for (int i = 0; i < RECIPIENTS; i++)
+            to[i] = i % 3 == 0 ? "no@example.com" : "joe@example.com";
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        struct queue_message *message = NULL;
+        CU_ASSERT_EQUAL(queue_message_open(SLICE_NONE, NULL, 0, false, &message, &fault), 0);
+        for (int i = 0; i < RECIPIENTS; i++)
+            queue_message_add(message, slice_from_string(to[i]));
+        CU_ASSERT_EQUAL(queue_message_write(message, buf_slice(&text), &fault), 0);
+        CU_ASSERT_EQUAL(queue_message_commit(message, &fault), 0);
+        queue_message_free(&message);
+        CU_ASSERT(until_length(0));
+        queue_stop();
+        CU_ASSERT(host_saw(lines == 0 ? " line 7998\r\n. line 7999\r\n" : " line 7998\r\n.. line 7999\r\n.\r\n"));
+        CU_ASSERT_EQUAL(host.connections, 1);
+        CU_ASSERT_EQUAL(count_files("/bad"), 2);   /* the null sender cannot be told of those who were refused */
+        end_agent();
+    }
+    buf_fini(&text);
+}
+
+/* One transaction, results by recipient. */
+static void test_recipients(void)
+{
+    static const char *const to[] = { "joe@example.com", "no@example.com", "later@example.com", "amy@example.com" };
+    static const char *const hellos[] = { full, pipelining, plain };
+    struct fault fault;
+    for (size_t i = 0; i < 3; i++) {
+        begin_agent();
+        host.lhlo = hellos[i];
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("", to, 4, a_message), 0);
+        CU_ASSERT(until_tried());
+        queue_stop();
+        CU_ASSERT_EQUAL(host.messages, 1);
+        CU_ASSERT(envelope_holds("\nbody 7bit\ngiven ") && envelope_holds("\nrecipient later@example.com\nend\n"));
+        CU_ASSERT_EQUAL(world.delivered, 0);
+        CU_ASSERT_EQUAL(count_files("/bad"), 2);
+        end_agent();
+    }
+}
+
+/* While it is under way, those who are refused stay on disk: nobody has been told of them. */
+static void test_written_down(void)
+{
+    static const char *const to[] = { "no@example.com", "joe@example.com" };
+    struct fault fault;
+    begin_agent();
+    host.hang = true;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("", to, 2, a_message), 0);
+    CU_ASSERT(until(&host.messages, 1));
+    CU_ASSERT(envelope_holds("\nrecipient no@example.com\nunknown joe@example.com\nend\n"));
+    let_go();
+    CU_ASSERT(until_length(0));
+    queue_stop();
+    end_agent();
+}
+
+/* --- the second try ------------------------------------------------------------------------------------------------------ */
+
+#define OURS "Received: from c by mx.example.com with ESMTP id abc;\n Mon, 1 Jan 2024 00:00:00 +0000\n"
+#define BY_AGENT "Return-Path: <>\nReceived: from mx (mx [127.0.0.1]) by agent with LMTP\n id x; Mon, 1 Jan 2024 00:00:01 +0000\n"
+
+static void test_received(void)
+{
+    static const struct { const char *head; bool on_top; } rows[] = {
+        { OURS "\n", true },
+        { "Return-Path: <a@b.c>\r\nreceived: from c by mx.example.com\r\n with ESMTP   id abc;\r\n\tMon, 1 Jan 2024 00:00:00 +0000\r\n\r\n", true },
+        { BY_AGENT OURS "\n", true },
+        { BY_AGENT BY_AGENT OURS "\n", true },
+        { "Received: from x by y with LMTPSA id 1; z\n" OURS "\n", true },
+        { "Received: from x by y with ESMTP id 1; z\n" OURS "\n", false },     /* forwarded */
+        { BY_AGENT "Received: from x by y with ESMTP id 1; z\n" OURS "\n", false },
+        { "Received: from x by y with LMTPX id 1; z\n" OURS "\n", false },
+        { "Subject: x\n\n" OURS, false },
+        { "Received: from c by mx.example.com with ESMTP id abd;\n Mon, 1 Jan 2024 00:00:00 +0000\n\n", false },
+        { "", false },
+    };
+    struct buf own = { .cap = 0 };
+    CU_ASSERT(seek_read_received(slice_from_string(a_message), &own));
+    CU_ASSERT(slice_is(buf_slice(&own), "from c by mx.example.com with ESMTP id abc; Mon, 1 Jan 2024 00:00:00 +0000"));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        CU_ASSERT_EQUAL(seek_is_on_top(slice_from_string(rows[i].head), buf_slice(&own)), rows[i].on_top);
+    CU_ASSERT_FALSE(seek_read_received(SLICE_LITERAL("Subject: x\r\n\r\nReceived: y\r\n"), &own));
+    buf_fini(&own);
+}
+
+enum ending { ENDED, GIVEN, WAITS };
+
+static void test_second_try(void)
+{
+    static const struct { bool compared; const char *stored; enum poa_looked looked; unsigned attempts; bool just_given; enum ending ending; int looks; bool unknown; } rows[] = {
+        { true, BY_AGENT OURS "\n----\nSubject: newer\n\n----\ngone\n----\n", POA_LOOK_NO_WAY, 1, false, ENDED, 0, false },
+        { true, BY_AGENT OURS "\n----\n", POA_LOOK_NO_WAY, 0, true, ENDED, 0, false },
+        { true, "Subject: another\n\n----\n", POA_LOOK_NO_WAY, 1, false, GIVEN, 0, false },
+        { true, "", POA_LOOK_NO_WAY, 1, false, GIVEN, 0, false },
+        { true, "", POA_LOOK_NO_WAY, 0, true, WAITS, 0, true },
+        { false, BY_AGENT OURS "\n----\n", POA_LOOK_FOUND, 1, false, ENDED, 1, false },
+        { false, "", POA_LOOK_ABSENT, 1, false, GIVEN, 1, false },
+        { false, "", POA_LOOK_ABSENT, 1, true, WAITS, 1, true },
+        { false, "", POA_LOOK_FAILED, 1, false, WAITS, 1, true },
+        { false, "", POA_LOOK_FAILED, 5, false, GIVEN, 1, false },
+        { false, BY_AGENT OURS "\n----\n", POA_LOOK_NO_WAY, 1, false, GIVEN, 1, false },
+    };
+    struct fault fault;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct spool spool;
+        struct buf text = { .cap = 0 };
+        atomic_bool stopping = false;
+        struct attempt_result result = { .away = true };
+        time_t now = clock_wall().tv_sec;
+        begin_agent();
+        world.compared = rows[i].compared;
+        world.stored = rows[i].stored;
+        world.stored_at = now;
+        world.looked = rows[i].looked;
+        CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+        buf_printf(&text, "postern-queue 1\nsender \narrived %lld\nattempts %u\nnext 7\nbody 7bit\ngiven %lld\nunknown joe@example.com\nend\n",
+                   (long long)now - 1, rows[i].attempts, (long long)(rows[i].just_given ? now : now - 21));
+        put_file("1.envelope", buf_text(&text));
+        put_file("1.message", a_message);
+        attempt_run(&spool, "1", &snapshot, &stopping, &result);
+        CU_ASSERT_EQUAL(host.messages, rows[i].ending == GIVEN);
+        CU_ASSERT_EQUAL(world.looks, rows[i].looks);
+        CU_ASSERT_EQUAL(count_files(""), rows[i].ending == WAITS ? 2 : 0);
+        CU_ASSERT_EQUAL(envelope_holds("\nunknown joe@example.com\n"), rows[i].unknown);
+        CU_ASSERT_EQUAL(world.delivered, 0);
+        if (rows[i].ending == WAITS)
+            CU_ASSERT(result.next >= now + 10 && result.next <= now + 41);
+        spool_fini(&spool);
+        gate_clear();
+        buf_fini(&text);
+        end_agent();
+    }
+}
+
+/* What lies far back is looked at only as long as it is younger than the message. */
+static void test_search_ends(void)
+{
+    struct fault fault;
+    struct buf stored = { .cap = 0 }, own = { .cap = 0 };
+    struct inbox_search search = { .since = 1000, .is_it = seek_is_on_top };
+    begin();
+    CU_ASSERT(seek_read_received(slice_from_string(a_message), &own));
+    search.wanted = buf_slice(&own);
+    buf_append_text(&stored, OURS "\n----\n");
+    for (int i = 0; i < 100; i++)
+        buf_append_text(&stored, "Subject: x\n\n----\n");
+    world.stored = buf_text(&stored);
+    world.stored_at = 999;
+    CU_ASSERT_EQUAL(inbox_search(&joe, &search, &fault), 0);
+    world.stored_at = 1000;
+    CU_ASSERT_EQUAL(inbox_search(&joe, &search, &fault), 1);
+    world.office_down = true;
+    CU_ASSERT_EQUAL(inbox_search(&joe, &search, &fault), -1);
+    buf_fini(&stored);
+    buf_fini(&own);
+    end();
+}
+
+/* --- connections and turns ------------------------------------------------------------------------------------------------ */
+
+/* One connection for message after message; one that was closed meanwhile costs nothing. */
+static void test_reuse(void)
+{
+    struct fault fault;
+    for (int closes = 0; closes < 2; closes++) {
+        begin_agent();
+        host.one_each = closes;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        for (int i = 0; i < 4; i++) {
+            CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+            CU_ASSERT(until_length(0));
+        }
+        CU_ASSERT_EQUAL(count_of(&host.messages), 4);
+        CU_ASSERT_EQUAL(count_of(&host.connections), closes ? 4 : 1);
+        queue_stop();
+        CU_ASSERT_EQUAL(world.delivered, 0);
+        end_agent();
+    }
+}
+
+/* A free connection is closed after a few seconds. */
+static void test_idle(void)
+{
+    struct fault fault;
+    begin_agent();
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+    CU_ASSERT(until_length(0));
+    CU_ASSERT_EQUAL(count_of(&host.active), 1);
+    bool closed = false;
+    for (uint64_t deadline = clock_monotonic_ms() + 3 * GATE_IDLE_MS; !closed && clock_monotonic_ms() < deadline; poll(NULL, 0, 20))
+        closed = count_of(&host.active) == 0;
+    CU_ASSERT(closed);
+    CU_ASSERT(host_saw("QUIT\r\n"));
+    queue_stop();
+    end_agent();
+}
+
+/* An agent that hangs has half of the threads; the others wait for their turn and get it, over the same connections. */
+static void test_turns(void)
+{
+    static const char *const elsewhere[] = { "bob@example.org" };
+    struct fault fault;
+    begin_agent();
+    snapshot.agent.smtp_send_threads = 4;
+    host.hang = true;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    for (int i = 0; i < 6; i++)
+        CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+    CU_ASSERT(until(&host.messages, 2));
+    CU_ASSERT_EQUAL(put_message("", elsewhere, 1, a_message), 0);
+    CU_ASSERT(until_tried());
+    CU_ASSERT_EQUAL(queue_length(), 7);
+    CU_ASSERT_EQUAL(count_of(&host.connections), 2);
+    let_go();
+    CU_ASSERT(until_length(1));
+    CU_ASSERT_EQUAL(count_of(&host.messages), 6);
+    CU_ASSERT_EQUAL(count_of(&host.connections), 2);
+    queue_stop();
+    end_agent();
+}
+
+static void test_lanes(void)
+{
+    char id[SPOOL_ID_MAX];
+    CU_ASSERT(lane_enter("u", 1));
+    CU_ASSERT_FALSE(lane_enter("u", 1));
+    CU_ASSERT(lane_enter("v", 0));   /* one at least */
+    CU_ASSERT(lane_wait("u", 1, "a"));
+    CU_ASSERT(lane_wait("u", 1, "b"));
+    CU_ASSERT_FALSE(lane_wait("u", 2, "c"));
+    CU_ASSERT_EQUAL(lane_count(), 2);
+    CU_ASSERT_FALSE(lane_take_ready(id));
+    lane_leave("u");
+    CU_ASSERT(lane_take_ready(id) && strcmp(id, "a") == 0);
+    /* "a" had no need of it: nobody is in it and leaves. */
+    CU_ASSERT(lane_take_ready(id) && strcmp(id, "b") == 0);
+    CU_ASSERT_FALSE(lane_take_ready(id));
+    lane_leave("v");
+    CU_ASSERT_EQUAL(lane_count(), 0);
+    lane_clear();
+}
+
+/* One that is away is not asked by every message; when it is back, what waits goes at once. */
+static void test_away(void)
+{
+    struct fault fault;
+    begin_agent();
+    uint16_t port = host.agent.lmtp_port;
+    stop_listening();
+    world.compared = false;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+    CU_ASSERT(until_tried());
+    listen_at(port);
+    struct talk talk;
+    CU_ASSERT_FALSE(gate_enter(&host.agent, &talk));
+    bool delivered = false;
+    for (uint64_t deadline = clock_monotonic_ms() + 10000; !delivered && clock_monotonic_ms() < deadline; poll(NULL, 0, 100)) {
+        CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+        delivered = count_of(&host.messages) != 0;
+    }
+    CU_ASSERT(delivered);
+    CU_ASSERT(until_length(0));   /* the first ones have more than ten seconds of their own */
+    CU_ASSERT_EQUAL(count_of(&host.connections), 1);
+    queue_stop();
+    end_agent();
+}
+
+static void test_gate(void)
+{
+    struct post_office_agent agent = { .host = path_text, .lmtp_port = 1 };
+    struct talk talk;
+    begin();
+    CU_ASSERT(gate_enter(&agent, &talk));
+    CU_ASSERT_PTR_NULL(talk.client);
+    gate_failed(&agent, "o", "x");
+    CU_ASSERT_FALSE(gate_enter(&agent, &talk));
+    gate_failed(&agent, "o", "x");           /* one that began before: nothing new */
+    uint64_t began = clock_monotonic_ms();
+    while (!gate_enter(&agent, &talk) && clock_monotonic_ms() - began < 5000)
+        poll(NULL, 0, 5);
+    CU_ASSERT(clock_monotonic_ms() - began < 2000);
+    CU_ASSERT_FALSE(gate_enter(&agent, &talk));   /* one tries */
+    gate_unknown(&agent);
+    CU_ASSERT(gate_enter(&agent, &talk));
+    CU_ASSERT(gate_well(&agent, "o", &talk));
+    CU_ASSERT(gate_enter(&agent, &talk) && gate_enter(&agent, &talk));
+    CU_ASSERT_FALSE(gate_well(&agent, "o", &talk));
+    gate_clear();
+    end();
+}
+
+static const struct unit_test tests[] = {
+    { "outcomes", test_outcomes }, { "bytes", test_bytes }, { "big", test_big }, { "recipients", test_recipients }, { "written down", test_written_down },
+    { "received", test_received }, { "second try", test_second_try }, { "search ends", test_search_ends }, { "reuse", test_reuse }, { "idle", test_idle },
+    { "turns", test_turns }, { "lanes", test_lanes }, { "away", test_away }, { "gate", test_gate },
+};
+
+UNIT_MAIN("agents", tests)
