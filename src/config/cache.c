@@ -37,9 +37,9 @@ static uint64_t checksum(struct slice bytes)
     return sum;
 }
 
-static void put_entry(struct buf *out, const struct directory_entry *entry, const char *uuid)
+static void put_entry(struct buf *out, const struct directory_entry *entry)
 {
-    put_text(out, slice_from_string(uuid));
+    put_text(out, slice_from_string(entry->uuid));
     put_text(out, slice_from_string(entry->dn));
     put_number(out, entry->count, 4);
     for (size_t i = 0; i < entry->count; i++) {
@@ -50,20 +50,15 @@ static void put_entry(struct buf *out, const struct directory_entry *entry, cons
     }
 }
 
-void cache_collect(struct objects *objects, struct cache_content *out)
+void cache_collect(const struct objects *objects, struct cache_content *out)
 {
-    size_t count;
-    struct object **all = objects_sorted(objects, &count);
-    out->objects = MEM_NEW_ARRAY(struct object, count + 1);
+    out->versions = MEM_NEW_ARRAY(struct version *, objects->by_uuid.count + 1);
     out->count = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (all[i]->valid == NULL)
-            continue;
-        struct object *kept = &out->objects[out->count++];
-        memcpy(kept->uuid, all[i]->uuid, sizeof(kept->uuid));
-        kept->valid = version_ref(all[i]->valid);
+    LIST_FOR_EACH (&objects->all, at) {
+        const struct object *object = LIST_ITEM(at, struct object, link);
+        if (object->valid != NULL)
+            out->versions[out->count++] = version_ref(object->valid);
     }
-    mem_free(&all);
 }
 
 void cache_encode(struct cache_content *content, const char *agent_ndn, const char *base, struct buf *out)
@@ -74,10 +69,10 @@ void cache_encode(struct cache_content *content, const char *agent_ndn, const ch
     put_text(&body, slice_from_string(base));
     put_number(&body, content->count, 4);
     for (size_t i = 0; i < content->count; i++) {
-        put_entry(&body, content->objects[i].valid->entry, content->objects[i].uuid);
-        version_unref(&content->objects[i].valid);
+        put_entry(&body, content->versions[i]->entry);
+        version_unref(&content->versions[i]);
     }
-    mem_free(&content->objects);
+    mem_free(&content->versions);
     buf_append(out, slice_make(MAGIC, MAGIC_SIZE));
     put_number(out, body.len, 8);
     buf_append(out, buf_slice(&body));

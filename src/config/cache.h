@@ -9,11 +9,11 @@
 
 /* The last valid version of every object, held apart from the objects: encoding many takes long. */
 struct cache_content {
-    struct object *objects;   /* uuid and valid of each */
+    struct version **versions;
     size_t count;
 };
 
-void cache_collect(struct objects *objects, struct cache_content *out);
+void cache_collect(const struct objects *objects, struct cache_content *out);
 /* Encodes and releases them. base may be NULL. */
 void cache_encode(struct cache_content *content, const char *agent_ndn, const char *base, struct buf *out);
 /* Puts every object; *base_out (may become NULL) is the caller's. -1 and nothing put if it is damaged, of another version or of another agent. */

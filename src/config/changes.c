@@ -117,13 +117,17 @@ static void look_at_old(struct slice key, void *value, void *context)
         add_change(c, OBJECT_REMOVED, value, NULL);
 }
 
+static void put_version(struct version *version, void *context)
+{
+    map_put(context, slice_from_string(version->entry->uuid), version);
+}
+
 static struct map versions_of(const struct snapshot *snapshot)
 {
     struct map map;
     map_init(&map);
-    const struct snapshot_body *body = snapshot != NULL ? snapshot_body(snapshot) : NULL;
-    for (size_t i = 0; body != NULL && i < body->version_count; i++)
-        map_put(&map, slice_from_string(body->versions[i]->entry->uuid), body->versions[i]);
+    if (snapshot != NULL)
+        snapshot_for_each_version(snapshot, put_version, &map);
     return map;
 }
 

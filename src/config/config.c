@@ -61,12 +61,12 @@ struct config {
 
 static struct config *config;
 
-static struct map fault_set_of(const struct snapshot *snapshot)
+static struct map fault_set_of(const struct config_fault *faults, size_t count)
 {
     struct map set;
     map_init(&set);
-    for (size_t i = 0; snapshot != NULL && i < snapshot->fault_count; i++) {
-        const struct config_fault *f = &snapshot->faults[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct config_fault *f = &faults[i];
         struct buf key;
         buf_init(&key, 0);
         buf_printf(&key, "%s: %s%s%s", f->dn, f->attribute != NULL ? f->attribute : "", f->attribute != NULL ? ": " : "", f->reason);
@@ -93,7 +93,14 @@ static void log_if_new(struct slice key, void *value, void *context)
 /* Once when a fault comes, once when it goes. */
 static void log_faults(const struct snapshot *before, const struct snapshot *now)
 {
-    struct map old = fault_set_of(before), new = fault_set_of(now);
+    size_t old_count = before != NULL ? before->fault_count : 0, new_count = now->fault_count, head = 0;
+    /* Those of objects that nothing changed for are the very same, in the same order. */
+    while (head < old_count && head < new_count && before->faults[head].reason == now->faults[head].reason)
+        head++;
+    while (old_count > head && new_count > head && before->faults[old_count - 1].reason == now->faults[new_count - 1].reason)
+        old_count--, new_count--;
+    struct map old = fault_set_of(before != NULL ? &before->faults[head] : NULL, old_count - head);
+    struct map new = fault_set_of(&now->faults[head], new_count - head);
     map_for_each(&new, log_if_new, &(struct fault_news){ &old, LOG_WARNING, "" });
     map_for_each(&old, log_if_new, &(struct fault_news){ &new, LOG_NORMAL, "no longer: " });
     map_fini(&old);
@@ -132,10 +139,10 @@ static void publish(struct config *c)
     struct snapshot *before = snapshot_current();
     snapshot_publish(snapshot_ref(snapshot));
     users_follow_snapshot(before, snapshot);
-    if (c->changed != NULL)
-        c->changed(c->context);
     log_faults(before, snapshot);
     log_overridden_edits(before, snapshot);
+    if (c->changed != NULL)
+        c->changed(c->context);
     if (c->status != NULL)
         status_changed(c->status);
     snapshot_unref(&before);

@@ -2,17 +2,15 @@
 #include "postern/config/links.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "build.h"
 #include "postern/base/memory.h"
-#include "postern/directory/dn.h"
 
 /* The objects that have a say. */
 struct say {
     const struct version *office;
     const struct version *link;
-    const struct version *agent;     /* the Post Office Agent */
+    const struct version *agent;     /* the first Post Office Agent */
 };
 
 const char *access_mode_word(enum access_mode mode)
@@ -61,51 +59,18 @@ static void fill_row(struct arena *arena, struct link_row *row, const struct say
         row->port.value = arena_printf(arena, "%" PRIu64, ((const struct post_office_agent_settings *)say->agent->settings)->port);
 }
 
-static bool is_of(const struct version *version, enum object_class_id id)
-{
-    return version->class == &object_classes[id];
-}
-
-/* Links by the post office that they lead to, Post Office Agents by the one that they stand under. */
-static void index_versions(const struct snapshot_body *body, struct map *offices, struct map *links, struct map *agents)
-{
-    for (size_t i = 0; i < body->version_count; i++) {
-        struct version *v = body->versions[i];
-        if (is_of(v, CLASS_POST_OFFICE))
-            map_put(offices, slice_from_string(v->ndn), v);
-        if (is_of(v, CLASS_LINK)) {
-            char *target = dn_normalise(slice_from_string(((const struct link_settings *)v->settings)->post_office));
-            if (target != NULL)
-                map_put(links, slice_from_string(target), v);
-            mem_free(&target);
-        }
-        if (is_of(v, CLASS_POST_OFFICE_AGENT) && strchr(v->ndn, ',') != NULL)
-            map_put(agents, slice_from_string(strchr(v->ndn, ',') + 1), v);
-    }
-}
-
 struct link_rows *link_rows_new(const struct snapshot *snapshot)
 {
+    const struct slots *offices = snapshot_body(snapshot)->offices;
     struct link_rows *rows = MEM_NEW(struct link_rows);
-    struct map offices, links, agents;
     arena_init(&rows->arena);
-    map_init(&offices);
-    map_init(&links);
-    map_init(&agents);
-    index_versions(snapshot_body(snapshot), &offices, &links, &agents);
-    rows->rows = ARENA_NEW_ARRAY(&rows->arena, struct link_row, snapshot->post_office_count + 1);
-    for (size_t i = 0; i < snapshot->post_office_count; i++) {
+    rows->rows = ARENA_NEW_ARRAY(&rows->arena, struct link_row, offices->count + 1);
+    for (size_t i = 0; i < offices->count; i++) {
+        const struct part *part = offices->at[i].part;
         struct link_row *row = &rows->rows[rows->count++];
-        char *ndn = dn_normalise(slice_from_string(snapshot->post_offices[i].dn));
-        struct slice key = slice_from_string(ndn);
-        row->office = &snapshot->post_offices[i];
-        if (ndn != NULL)
-            fill_row(&rows->arena, row, &(struct say){ map_get(&offices, key), map_get(&links, key), map_get(&agents, key) });
-        mem_free(&ndn);
+        row->office = &part->office;
+        fill_row(&rows->arena, row, &(struct say){ part->version, part->link, part->agent_count > 0 ? part->agents[0] : NULL });
     }
-    map_fini(&offices);
-    map_fini(&links);
-    map_fini(&agents);
     return rows;
 }
 

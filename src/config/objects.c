@@ -2,9 +2,9 @@
  * valid. Called by config.c. */
 #include "objects.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "build.h"
 #include "postern/base/memory.h"
 
 void objects_init(struct objects *o, const struct parse_bounds *bounds)
@@ -12,68 +12,66 @@ void objects_init(struct objects *o, const struct parse_bounds *bounds)
     memset(o, 0, sizeof(*o));
     o->bounds = *bounds;
     map_init(&o->by_uuid);
+    list_init(&o->all);
 }
 
 static void object_free(struct object *object)
 {
     version_unref(&object->present);
     version_unref(&object->valid);
+    version_unref(&object->claimed_present);
+    version_unref(&object->claimed);
     mem_release(object);
 }
 
-struct collection {
-    struct object **at;
-    size_t count;
-};
-
-static void collect(struct slice key, void *value, void *context)
+void objects_mark(struct objects *o, struct object *object, bool changed)
 {
-    struct collection *c = context;
-    (void)key;
-    c->at[c->count++] = value;
+    object->changed = object->changed || changed;
+    if (object->marked)
+        return;
+    object->marked = true;
+    if (o->marked_count == o->marked_room) {
+        o->marked_room = o->marked_room * 2 + 16;
+        o->marked = mem_resize(o->marked, o->marked_room * sizeof(o->marked[0]));
+    }
+    o->marked[o->marked_count++] = object;
 }
 
-static int compare_objects(const void *a, const void *b)
+void objects_mark_all(struct objects *o)
 {
-    return strcmp((*(struct object *const *)a)->uuid, (*(struct object *const *)b)->uuid);
+    LIST_FOR_EACH (&o->all, at)
+        objects_mark(o, LIST_ITEM(at, struct object, link), true);
 }
 
-static void sort(struct objects *o)
+void objects_forget_marked(struct objects *o)
 {
-    struct collection c = { MEM_NEW_ARRAY(struct object *, o->by_uuid.count + 1), 0 };
-    map_for_each(&o->by_uuid, collect, &c);
-    qsort(c.at, c.count, sizeof(*c.at), compare_objects);
-    o->order = c.at;
-}
-
-struct object **objects_sorted(struct objects *o, size_t *count_out)
-{
-    if (o->order == NULL)
-        sort(o);
-    *count_out = o->by_uuid.count;
-    struct object **copy = MEM_NEW_ARRAY(struct object *, *count_out + 1);
-    memcpy(copy, o->order, *count_out * sizeof(struct object *));
-    return copy;
+    for (size_t i = 0; i < o->marked_count; i++) {
+        o->marked[i]->marked = false;
+        if (o->marked[i]->gone)
+            object_free(o->marked[i]);
+    }
+    o->marked_count = 0;
 }
 
 void objects_fini(struct objects *o)
 {
-    size_t count;
-    struct object **all = objects_sorted(o, &count);
-    for (size_t i = 0; i < count; i++)
-        object_free(all[i]);
-    mem_free(&all);
+    assembly_free(&o->assembly, o);
+    objects_forget_marked(o);
+    LIST_FOR_EACH (&o->all, at)
+        object_free(LIST_ITEM(at, struct object, link));
     map_fini(&o->by_uuid);
-    mem_free(&o->order);
+    mem_free(&o->marked);
 }
 
+/* It is freed by the next build, which looks at what it claimed. */
 void objects_remove(struct objects *o, const char *uuid)
 {
     struct object *object = map_remove(&o->by_uuid, slice_from_string(uuid));
     if (object == NULL)
         return;
-    mem_free(&o->order);
-    object_free(object);
+    list_remove(&object->link);
+    object->gone = true;
+    objects_mark(o, object, true);
     o->changed = true;
 }
 
@@ -94,12 +92,15 @@ static void take_version(struct objects *o, struct object *object, struct versio
 {
     version_unref(&object->present);
     object->present = version;
+    if (object->valid != NULL && object->valid->class != version->class)
+        version_unref(&object->valid);
     if (version->complaints == NULL) {
         version_unref(&object->valid);
         object->valid = version_ref(version);
     } else if (object->valid != NULL && strcmp(object->valid->ndn, version->ndn) != 0) {
         follow_rename(o, object);
     }
+    objects_mark(o, object, true);
     o->changed = true;
 }
 
@@ -125,7 +126,7 @@ bool objects_put(struct objects *o, struct directory_entry *entry)
         memcpy(object->uuid, uuid, sizeof(uuid));
         object->seen = o->refresh;
         map_put(&o->by_uuid, slice_from_string(uuid), object);
-        mem_free(&o->order);
+        list_append(&o->all, &object->link);
     }
     bool renamed = object->present != NULL && strcmp(object->present->ndn, version->ndn) != 0;
     take_version(o, object, version);
@@ -139,10 +140,9 @@ void objects_refresh_begin(struct objects *o)
 
 void objects_refresh_end(struct objects *o)
 {
-    size_t count;
-    struct object **all = objects_sorted(o, &count);
-    for (size_t i = 0; i < count; i++)
-        if (all[i]->seen != o->refresh)
-            objects_remove(o, all[i]->uuid);
-    mem_free(&all);
+    LIST_FOR_EACH (&o->all, at) {
+        const struct object *object = LIST_ITEM(at, struct object, link);
+        if (object->seen != o->refresh)
+            objects_remove(o, object->uuid);
+    }
 }

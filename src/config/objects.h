@@ -4,20 +4,34 @@
 #define CONFIG_OBJECTS_H
 
 #include "parse.h"
+#include "postern/base/list.h"
 
 struct object {
     char uuid[DIRECTORY_UUID_SIZE];
+    struct list link;                 /* among all */
     uint64_t seen;                    /* the refresh that told of it last */
     struct version *present;          /* as the directory has it now, valid or not */
     struct version *valid;            /* the last valid one, often the same; NULL if there was none */
+    /* build.c's: */
+    struct version *claimed_present;  /* by which it claims what it claims; NULL: nothing yet */
+    struct version *claimed;
+    bool claimed_domains;
+    bool marked;                      /* to be looked at by the next build */
+    bool changed;                     /* its claims too */
+    bool gone;
+    struct part *part;                /* what it came to; NULL: nothing */
 };
 
 struct objects {
     struct parse_bounds bounds;
     struct map by_uuid;
     uint64_t refresh;
-    bool changed;                     /* since the last build */
-    struct object **order;            /* by UUID; NULL: to be sorted anew */
+    struct list all;
+    bool changed;                     /* since the last publication */
+    struct object **marked;
+    size_t marked_count;
+    size_t marked_room;
+    struct assembly *assembly;        /* build.c's, kept from build to build; NULL: nothing was built yet */
 };
 
 void objects_init(struct objects *o, const struct parse_bounds *bounds);
@@ -28,8 +42,11 @@ void objects_remove(struct objects *o, const char *uuid);
 /* Between these every object must be put again, or it goes. */
 void objects_refresh_begin(struct objects *o);
 void objects_refresh_end(struct objects *o);
-/* All, in the order of their UUIDs, so that conflicts are settled the same way each time. mem_free when done. */
-struct object **objects_sorted(struct objects *o, size_t *count_out);
+/* build.c: the object is to be looked at by the next build; changed: and what it claims. */
+void objects_mark(struct objects *o, struct object *object, bool changed);
+void objects_mark_all(struct objects *o);
+/* None is marked any more; those that are gone are freed. */
+void objects_forget_marked(struct objects *o);
 
 /* config.c: what of the directory becomes objects. The list ends with NULL and is the caller's. */
 const char **objects_watched_attributes(void);

@@ -3,9 +3,11 @@
  * of classes: a user's classes are found by one look-up for each thing that the user is a member by. */
 #include "rights.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "exceptions.h"
+#include "postern/base/check.h"
 #include "postern/base/memory.h"
 
 /* How two values at one level are settled: RIGHT: allow before prevent. BURDEN, a flag: off is more generous. FAVOUR, a flag: on is. AMOUNT: 0 means
@@ -58,49 +60,102 @@ struct class_node {
     const struct class_node *next;
 };
 
+struct class_index {
+    _Atomic unsigned references;
+    struct arena arena;
+    struct map members;                    /* normal DN or domain to the classes that name it */
+    const struct class_node *defaults;
+    size_t people;                         /* members that are DNs, but no post offices */
+    struct class_of_service *classes;
+    size_t count;
+};
+
 struct indexing {
-    struct snapshot_body *body;
+    struct class_index *index;
+    const struct slots *offices;
     const struct class_of_service *class;
 };
 
 static void index_member(struct slice key, void *value, void *context)
 {
     struct indexing *indexing = context;
-    struct snapshot_body *body = indexing->body;
-    struct class_node *node = ARENA_NEW(&body->arena, struct class_node);
+    struct class_index *index = indexing->index;
+    struct class_node *node = ARENA_NEW(&index->arena, struct class_node);
     (void)value;
     node->class = indexing->class;
-    node->next = map_put(&body->class_members, key, node);
-    bool is_dn = slice_find(key, '=') >= 0;
-    if (node->next == NULL && is_dn && map_get(&body->offices, key) == NULL)
-        body->class_people++;
+    node->next = map_put(&index->members, key, node);
+    if (node->next != NULL || slice_find(key, '=') < 0)
+        return;
+    char *ndn = slice_to_string(key);
+    index->people += slots_get(indexing->offices, ndn) == NULL;
+    mem_free(&ndn);
 }
 
-void rights_index(struct snapshot_body *body)
+struct class_index *class_index_new(struct object *const *objects, size_t count, const struct slots *offices)
 {
+    struct class_index *index = MEM_NEW(struct class_index);
+    size_t members = 0;
+    index->references = 1;
+    arena_init(&index->arena);
+    index->classes = MEM_NEW_ARRAY(struct class_of_service, count + 1);
+    for (; index->count < count; index->count++) {
+        const struct object *object = objects[index->count];
+        struct class_of_service *class = &index->classes[index->count];
+        class->broken = object->valid == NULL;
+        class->version = version_ref(class->broken ? object->present : object->valid);
+        class->settings = class->version->settings;
+        members += class->version->members.count;
+    }
+    map_init_in(&index->members, &index->arena, members);
     /* From the last to the first: each list then has the classes in the order of the objects. */
-    for (size_t i = body->public.class_count; i-- > 0;) {
-        struct indexing indexing = { body, &body->public.classes[i] };
+    for (size_t i = count; i-- > 0;) {
+        struct indexing indexing = { index, offices, &index->classes[i] };
         map_for_each(&indexing.class->version->members, index_member, &indexing);
         if (indexing.class->settings->is_default) {
-            struct class_node *node = ARENA_NEW(&body->arena, struct class_node);
-            *node = (struct class_node){ indexing.class, body->default_classes };
-            body->default_classes = node;
+            struct class_node *node = ARENA_NEW(&index->arena, struct class_node);
+            *node = (struct class_node){ indexing.class, index->defaults };
+            index->defaults = node;
         }
     }
+    return index;
 }
 
-void rights_index_free(struct snapshot_body *body)
+struct class_index *class_index_ref(struct class_index *index)
 {
-    map_fini(&body->class_members);
+    CHECK(atomic_fetch_add(&index->references, 1) > 0);
+    return index;
+}
+
+void class_index_unref(struct class_index **index)
+{
+    struct class_index *i = *index;
+    *index = NULL;
+    if (i == NULL || atomic_fetch_sub(&i->references, 1) != 1)
+        return;
+    for (size_t at = 0; at < i->count; at++)
+        version_unref(&i->classes[at].version);
+    map_fini(&i->members);
+    arena_clear(&i->arena);
+    mem_free(&i->classes);
+    mem_release(i);
+}
+
+void class_index_show(const struct class_index *index, struct snapshot *snapshot)
+{
+    snapshot->classes = index->classes;
+    snapshot->class_count = index->count;
+}
+
+bool rights_is_named(const struct snapshot *snapshot, const char *ndn)
+{
+    return map_get(&snapshot_body(snapshot)->classes->members, slice_from_string(ndn)) != NULL;
 }
 
 bool rights_need_lists(const struct snapshot *snapshot, const char *user_ndn)
 {
     const struct snapshot_body *body = snapshot_body(snapshot);
-    struct slice key = slice_from_string(user_ndn);
-    bool is_named = map_get(&body->class_members, key) != NULL && map_get(&body->offices, key) == NULL;
-    return body->class_people > is_named;
+    bool is_named = rights_is_named(snapshot, user_ndn) && slots_get(body->by_name, user_ndn) == NULL;
+    return body->classes->people > is_named;
 }
 
 /* --- deciding ------------------------------------------------------------------------------------------------------------- */
@@ -119,7 +174,7 @@ struct seat {
 };
 
 struct judge {
-    const struct snapshot_body *body;
+    const struct class_index *classes;
     const struct membership *membership;
     struct decision decided[SETTING_COUNT];
     struct seat *seats;       /* of the level under way, each class once */
@@ -175,7 +230,7 @@ static void seat_all(struct judge *j, const struct class_node *node, struct slic
 
 static void seat_members(struct judge *j, struct slice member, bool may_repeat)
 {
-    seat_all(j, map_get(&j->body->class_members, member), member, may_repeat);
+    seat_all(j, map_get(&j->classes->members, member), member, may_repeat);
 }
 
 static void seat_domains(struct judge *j)
@@ -206,7 +261,7 @@ static void seat_level(struct judge *j, enum rights_level level)
             seat_members(j, slice_from_string(m->post_office), false);
         break;
     case RIGHTS_DOMAIN: seat_domains(j); break;
-    case RIGHTS_DEFAULT: seat_all(j, j->body->default_classes, SLICE_NONE, false); break;
+    case RIGHTS_DEFAULT: seat_all(j, j->classes->defaults, SLICE_NONE, false); break;
     case RIGHTS_BUILT_IN: break;
     }
 }
@@ -260,7 +315,7 @@ static void decide_level(struct judge *j, enum rights_level level)
 
 static void judge_init(struct judge *j, const struct snapshot *snapshot, const struct membership *m)
 {
-    *j = (struct judge){ .body = snapshot_body(snapshot), .membership = m };
+    *j = (struct judge){ .classes = snapshot_body(snapshot)->classes, .membership = m };
     for (size_t i = 0; i < SETTING_COUNT; i++)
         j->decided[i].value = UNDECIDED;
     for (enum rights_level level = 0; level < RIGHTS_BUILT_IN; level++)
@@ -337,7 +392,7 @@ static bool class_takes(const struct class_of_service *class, const struct mail_
 bool snapshot_takes_mail_from(const struct snapshot *snapshot, const struct mail_party *sender)
 {
     bool decided = false;
-    for (const struct class_node *node = snapshot_body(snapshot)->default_classes; node != NULL; node = node->next) {
+    for (const struct class_node *node = snapshot_body(snapshot)->classes->defaults; node != NULL; node = node->next) {
         decided = decided || class_value(node->class, INCOMING_ACCESS) != UNDECIDED;
         if (class_takes(node->class, sender))
             return true;

@@ -14,9 +14,13 @@ struct membership {
     const struct text_list *addresses;  /* lower case; their domains count */
 };
 
-/* When a snapshot's classes and post offices are built: what the functions below look up. */
-void rights_index(struct snapshot_body *body);
-void rights_index_free(struct snapshot_body *body);
+/* The classes of service in force and whom they name: what the functions below look up. Immutable and counted, since it is shared by all snapshots until one
+ * of the classes changes, or which post offices there are. */
+struct class_index *class_index_new(struct object *const *objects, size_t count, const struct slots *offices);
+struct class_index *class_index_ref(struct class_index *index);
+void class_index_unref(struct class_index **index);
+/* Fills the snapshot's classes. */
+void class_index_show(const struct class_index *index, struct snapshot *snapshot);
 /* Fills the rights of `user`, who holds the snapshot: they point into it. */
 void rights_apply(const struct snapshot *snapshot, const struct membership *m, struct user *user);
 /* Frees what rights_apply gave the user. */
@@ -25,5 +29,7 @@ void rights_fini(struct user *user);
 struct rights_report *rights_explain(const struct snapshot *snapshot, const struct membership *m, const struct user *user);
 /* Whether some class names a DN that is neither this user nor a post office: only then the lists matter. */
 bool rights_need_lists(const struct snapshot *snapshot, const char *user_ndn);
+/* Whether some class names the DN. */
+bool rights_is_named(const struct snapshot *snapshot, const char *ndn);
 
 #endif

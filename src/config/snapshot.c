@@ -28,17 +28,17 @@ struct snapshot *snapshot_ref(struct snapshot *snapshot)
 static void snapshot_free(struct snapshot *snapshot)
 {
     struct snapshot_body *body = (struct snapshot_body *)snapshot;
-    for (size_t i = 0; i < body->version_count; i++)
-        version_unref(&body->versions[i]);
-    map_fini(&body->offices);
-    map_fini(&body->domains);
-    rights_index_free(body);
+    slots_unref(&body->offices);
+    slots_unref(&body->by_name);
+    slots_unref(&body->by_domain);
+    class_index_unref(&body->classes);
+    version_unref(&body->agent);
+    version_unref(&body->agent_present);
+    generation_unref(&body->generation);
     arena_clear(&body->arena);
-    mem_free(&body->versions);
     mem_free(&body->base);
     mem_free(&snapshot->faults);
     mem_free(&snapshot->post_offices);
-    mem_free(&snapshot->classes);
     mem_release(body);
 }
 
@@ -78,17 +78,38 @@ void snapshot_publish(struct snapshot *snapshot)
 const struct post_office *snapshot_post_office(const struct snapshot *snapshot, const char *dn)
 {
     char *normal = dn_normalise(slice_from_string(dn));
-    const struct post_office *po = normal != NULL ? map_get(&snapshot_body(snapshot)->offices, slice_from_string(normal)) : NULL;
+    const struct part *part = normal != NULL ? slots_get(snapshot_body(snapshot)->by_name, normal) : NULL;
     mem_free(&normal);
-    return po;
+    return part != NULL ? &part->office : NULL;
 }
 
 const struct post_office *snapshot_domain(const struct snapshot *snapshot, struct slice domain)
 {
-    char lower[256];
-    if (domain.len > sizeof(lower))
+    char lower[257];
+    if (domain.len >= sizeof(lower) || slice_has_nul(domain))
         return NULL;
     for (size_t i = 0; i < domain.len; i++)
         lower[i] = ascii_lower(domain.data[i]);
-    return map_get(&snapshot_body(snapshot)->domains, slice_make(lower, domain.len));
+    lower[domain.len] = '\0';
+    const struct part *part = slots_get(snapshot_body(snapshot)->by_domain, lower);
+    return part != NULL ? &part->office : NULL;
+}
+
+void snapshot_for_each_version(const struct snapshot *snapshot, void (*visit)(struct version *version, void *context), void *context)
+{
+    const struct snapshot_body *body = snapshot_body(snapshot);
+    if (body->agent_present != NULL)
+        visit(body->agent_present, context);
+    if (body->agent != NULL)
+        visit(body->agent, context);
+    for (size_t i = 0; i < body->offices->count; i++) {
+        const struct part *part = body->offices->at[i].part;
+        visit(part->version, context);
+        if (part->link != NULL)
+            visit(part->link, context);
+        for (size_t j = 0; j < part->agent_count; j++)
+            visit(part->agents[j], context);
+    }
+    for (size_t i = 0; i < snapshot->class_count; i++)
+        visit(snapshot->classes[i].version, context);
 }

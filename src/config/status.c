@@ -90,7 +90,7 @@ void status_reconnected(struct status *s)
 static void report_paths(const struct snapshot *snapshot, struct buf *out)
 {
     for (size_t i = 0; i < snapshot->post_office_count; i++) {
-        const struct post_office *office = &snapshot->post_offices[i];
+        const struct post_office *office = snapshot->post_offices[i];
         if (office->path != NULL)
             buf_printf(out, "%s: direct %s\n", office->dn, office->path);
         else

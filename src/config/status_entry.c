@@ -82,6 +82,10 @@ static void set_faults(struct directory_entry *entry, size_t row, const struct s
     struct values v = { .count = 0 };
     for (size_t i = 0; i < snapshot->fault_count; i++) {
         const struct config_fault *f = &snapshot->faults[i];
+        if (v.count == STATUS_VALUES_MAX) {
+            v.more = snapshot->fault_count - i;
+            break;
+        }
         const char *attribute = f->attribute != NULL ? f->attribute : "";
         add_value(&v, slice_from_string(arena_printf(&v.arena, "%s: %s%s%s", f->dn, attribute, *attribute != '\0' ? ": " : "", f->reason)));
     }

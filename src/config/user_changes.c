@@ -32,11 +32,6 @@ bool users_entry_is_list(const struct directory_entry *entry)
     return directory_entry_has(entry, "objectClass", "groupOfNames") || directory_entry_has(entry, "objectClass", "groupOfUniqueNames");
 }
 
-static bool is_named(const struct snapshot *snapshot, const char *ndn)
-{
-    return map_get(&snapshot_body(snapshot)->class_members, slice_from_string(ndn)) != NULL;
-}
-
 /* Whether a class of service names the list or one that it is in. */
 static bool matters(const char *dn)
 {
@@ -48,9 +43,9 @@ static bool matters(const char *dn)
     bool named = snapshot != NULL && rights_need_lists(snapshot, "");
     if (named && lookup_lists(pool, snapshot, dn, &server, &lists, &count, &fault) == 0 && server == users_ticket().server) {
         char *own = dn_normalise(slice_from_string(dn));
-        named = own == NULL || is_named(snapshot, own);
+        named = own == NULL || rights_is_named(snapshot, own);
         for (size_t i = 0; i < count && !named; i++)
-            named = is_named(snapshot, lists[i].ndn);
+            named = rights_is_named(snapshot, lists[i].ndn);
         mem_free(&own);
     }
     list_names_free(&lists, count);

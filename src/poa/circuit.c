@@ -380,7 +380,7 @@ void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const s
     size_t left = troubled;
     pthread_mutex_unlock(&lock);
     for (size_t i = 0; left > 0 && i < snapshot->post_office_count; i++) {
-        const struct post_office *po = &snapshot->post_offices[i];
+        const struct post_office *po = snapshot->post_offices[i];
         for (size_t j = 0; j < po->agent_count; j++) {
             pthread_mutex_lock(&lock);
             bool doubted, due = claim_probe(po, &po->agents[j], &doubted);
@@ -454,7 +454,7 @@ void circuit_follow(const struct snapshot *snapshot)
     pthread_mutex_lock(&lock);
     map_for_each(&offices, unsee, NULL);
     for (size_t i = 0; i < snapshot->post_office_count; i++) {
-        const struct post_office *po = &snapshot->post_offices[i];
+        const struct post_office *po = snapshot->post_offices[i];
         struct office *o = office_of(po);
         o->seen = true;
         for (size_t j = 0; j < po->agent_count; j++)

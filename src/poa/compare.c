@@ -133,7 +133,7 @@ static void write_results(struct comparer *c)
 void comparer_follow(struct comparer *comparer, const struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->post_office_count; i++) {
-        const struct post_office *po = &snapshot->post_offices[i];
+        const struct post_office *po = snapshot->post_offices[i];
         if (po->path == NULL || po->agent_count == 0)
             continue;
         const struct result *r = map_get(&comparer->results, slice_from_string(po->uuid));

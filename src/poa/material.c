@@ -249,8 +249,8 @@ void material_follow(const struct snapshot *snapshot)
     struct buf gone = { .cap = 0 };
     map_for_each(&all, unsee, NULL);
     for (size_t i = 0; i < snapshot->post_office_count; i++)
-        for (size_t j = 0; j < snapshot->post_offices[i].agent_count; j++)
-            see_agent(&snapshot->post_offices[i].agents[j]);
+        for (size_t j = 0; j < snapshot->post_offices[i]->agent_count; j++)
+            see_agent(&snapshot->post_offices[i]->agents[j]);
     map_for_each(&all, collect_unseen, &gone);
     forget(buf_slice(&gone));
     buf_fini(&gone);

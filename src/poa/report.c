@@ -37,6 +37,6 @@ void poa_report_links(const struct snapshot *snapshot, struct buf *out, void *co
     for (int pass = 0; pass < 2; pass++) {
         struct lines lines = { out, pass == 0 };
         for (size_t i = 0; i < snapshot->post_office_count; i++)
-            poa_describe(&snapshot->post_offices[i], say, &lines);
+            poa_describe(snapshot->post_offices[i], say, &lines);
     }
 }

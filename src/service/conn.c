@@ -313,7 +313,7 @@ static void start_step(struct conn *c)
     c->task.label = NULL;
     if (s->user != NULL && s->user->post_office != NULL && s->fair_key == fair_key_of(s->user->post_office))
         c->task.label = s->fair_key;
-    c->task.fair_key = fair_key_stable(s->snapshot, s->fair_key, &c->task.label);
+    c->task.fair_key = c->task.label != NULL ? s->fair_key : fair_key_stable(s->snapshot, s->fair_key, &c->task.label);
     c->task.work = step_work;
     c->task.done = step_done;
     c->task.stuck = step_stuck;

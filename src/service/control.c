@@ -55,7 +55,7 @@ static int post_office_answer(struct question *q)
     struct slice path = without_end_slashes(q->argument);
     const struct post_office *found = NULL;
     for (size_t i = 0; snapshot != NULL && found == NULL && i < snapshot->post_office_count; i++) {
-        const struct post_office *office = &snapshot->post_offices[i];
+        const struct post_office *office = snapshot->post_offices[i];
         if (office->path != NULL && slice_is_equal(path, without_end_slashes(slice_from_string(office->path))))
             found = office;
     }

@@ -24,10 +24,8 @@ const char *fair_key_of(const struct post_office *office)
 
 const void *fair_key_stable(const struct snapshot *snapshot, const void *key, const char **label_out)
 {
-    uintptr_t at = (uintptr_t)key;
-    if (snapshot == NULL || key == NULL || at < (uintptr_t)snapshot->post_offices ||
-        at >= (uintptr_t)(snapshot->post_offices + snapshot->post_office_count))
-        return key;
-    *label_out = fair_key_of(key);
-    return *label_out;
+    for (size_t i = 0; snapshot != NULL && key != NULL && i < snapshot->post_office_count; i++)
+        if (snapshot->post_offices[i] == key)
+            return *label_out = fair_key_of(key);
+    return key;
 }

@@ -190,8 +190,8 @@ static void look_up(struct session *session)
 static const char *first_domain(const struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->post_office_count; i++)
-        if (snapshot->post_offices[i].domains.count != 0)
-            return snapshot->post_offices[i].domains.values[0];
+        if (snapshot->post_offices[i]->domains.count != 0)
+            return snapshot->post_offices[i]->domains.values[0];
     return NULL;
 }
 

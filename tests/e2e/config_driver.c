@@ -37,7 +37,7 @@ static void show(void)
     printf("snapshot serial=%" PRIu64 " cache=%d threads=%" PRIu64 " pop3=%d tls=%d classes=%zu faults=%zu\n", s->serial, s->from_cache,
            s->agent.pop3_threads, s->agent.pop3_enabled, s->agent.pop3_tls, s->class_count, s->fault_count);
     for (size_t i = 0; i < s->post_office_count; i++)
-        print_office(&s->post_offices[i]);
+        print_office(s->post_offices[i]);
     for (size_t i = 0; i < s->fault_count; i++)
         printf("fault %s|%s|%s\n", s->faults[i].dn, s->faults[i].attribute != NULL ? s->faults[i].attribute : "-", s->faults[i].reason);
     snapshot_unref(&s);
@@ -198,7 +198,7 @@ static bool is_in_force(const struct edit *edit, unsigned value)
         char path[64];
         snprintf(path, sizeof(path), "%s%u", edit->prefix, value);
         for (size_t i = 0; i < s->post_office_count && !in_force; i++)
-            in_force = s->post_offices[i].path != NULL && strcmp(s->post_offices[i].path, path) == 0;
+            in_force = s->post_offices[i]->path != NULL && strcmp(s->post_offices[i]->path, path) == 0;
     }
     snapshot_unref(&s);
     return in_force;

@@ -13,6 +13,12 @@ tests_unit_test_config_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_config_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/sasl/libsasl.a src/net/libnet.a src/base/libbase.a $(LDAP_LIBS) \
 	$(GSASL_LIBS) $(NET_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_publication
+TESTS += tests/unit/test_publication
+tests_unit_test_publication_SOURCES = tests/unit/test_publication.c
+tests_unit_test_publication_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_publication_LDADD = $(tests_unit_test_config_LDADD)
+
 check_PROGRAMS += tests/unit/test_remembered
 TESTS += tests/unit/test_remembered
 tests_unit_test_remembered_SOURCES = tests/unit/test_remembered.c

@@ -261,7 +261,8 @@ static void begin(enum listener_kind listener)
     snapshot.agent.smtp_command_minutes = 5;
     snapshot.agent.smtp_data_minutes = 3;
     snapshot.agent.smtp_tls = TLS_ENABLED;
-    snapshot.post_offices = &office;
+    static const struct post_office *offices[] = { &office };
+    snapshot.post_offices = offices;
     snapshot.post_office_count = 1;
     joe.smtp_outgoing_max_size = 0;
     joe.smtp_outgoing_allowed = joe.smtp_outgoing_replies = true;

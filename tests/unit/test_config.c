@@ -247,7 +247,7 @@ static void test_snapshot(void)
     CU_ASSERT_EQUAL(s->agent.imap4_threads, 10);
     CU_ASSERT_EQUAL(s->fault_count, 0);
     CU_ASSERT_EQUAL_FATAL(s->post_office_count, 1);
-    const struct post_office *po = &s->post_offices[0];
+    const struct post_office *po = s->post_offices[0];
     CU_ASSERT_STRING_EQUAL(po->domains.values[0], "a.org");
     CU_ASSERT_STRING_EQUAL(po->name, "office");
     CU_ASSERT_STRING_EQUAL(po->uuid, "00000000-0000-0000-0000-000000000002");
@@ -260,7 +260,7 @@ static void test_snapshot(void)
     CU_ASSERT_PTR_NULL(snapshot_domain(s, SLICE_LITERAL("c.org")));
     /* The snapshot lives on without the objects. */
     objects_fini(&o);
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].path, "/srv/mail/a");
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->path, "/srv/mail/a");
     snapshot_unref(&s);
 }
 
@@ -273,7 +273,7 @@ static void test_refusal(void)
     struct snapshot *s = build(&o);
     CU_ASSERT_EQUAL(s->agent.pop3_threads, 7);
     CU_ASSERT_EQUAL(s->agent.imap4_threads, 10);
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].path, "/srv/mail/b");
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->path, "/srv/mail/b");
     CU_ASSERT_EQUAL(s->fault_count, 1);
     CU_ASSERT_PTR_NOT_NULL(find_fault(s, "posternPop3Threads"));
     snapshot_unref(&s);
@@ -281,8 +281,8 @@ static void test_refusal(void)
     CU_ASSERT(objects_put(&o, entry_of("cn=moved,dc=x", 2, "objectClass: posternPostOffice\nposternPath: /etc")));
     s = build(&o);
     CU_ASSERT_EQUAL_FATAL(s->post_office_count, 1);
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].dn, "cn=moved,dc=x");
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].path, "/srv/mail/b");
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->dn, "cn=moved,dc=x");
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->path, "/srv/mail/b");
     snapshot_unref(&s);
     /* Deletion is always valid; without an agent nothing is enabled. */
     objects_remove(&o, "00000000-0000-0000-0000-000000000001");
@@ -364,8 +364,8 @@ static void test_links(void)
         objects_put(&o, entry_of("cn=link,cn=other,dc=x", 4, "objectClass: posternPostOfficeLink\nposternPostOffice: " OFFICE "\nposternPath: /srv/mail/other"));
         struct snapshot *s = build(&o);
         CU_ASSERT_EQUAL_FATAL(s->post_office_count, 1);
-        CU_ASSERT_EQUAL((int)s->post_offices[0].mode, rows[i].mode);
-        const char *path = s->post_offices[0].path;
+        CU_ASSERT_EQUAL((int)s->post_offices[0]->mode, rows[i].mode);
+        const char *path = s->post_offices[0]->path;
         CU_ASSERT(rows[i].path == NULL ? path == NULL : path != NULL && strcmp(path, rows[i].path) == 0);
         CU_ASSERT_EQUAL(s->fault_count, rows[i].blamed != NULL ? 1 : 0);
         CU_ASSERT(rows[i].blamed == NULL || find_fault(s, rows[i].blamed) != NULL);
@@ -397,7 +397,7 @@ static void test_access_modes(void)
         if (agent)
             objects_put(&o, entry_of("cn=poa," OFFICE, 4, "objectClass: posternPostOfficeAgent\nposternHost: poa"));
         struct snapshot *s = build(&o);
-        const struct post_office *po = &s->post_offices[0];
+        const struct post_office *po = s->post_offices[0];
         CU_ASSERT_EQUAL(po->path != NULL, path && direct);
         CU_ASSERT_EQUAL(po->agent_count, agent && client ? 1 : 0);
         CU_ASSERT_EQUAL((int)po->mode, direct && client ? ACCESS_CLIENT_SERVER_AND_DIRECT : direct ? ACCESS_DIRECT : ACCESS_CLIENT_SERVER);
@@ -428,7 +428,7 @@ static void test_agents_of_an_office(void)
     struct objects o;
     put_two_agents(&o);
     struct snapshot *s = build(&o);
-    const struct post_office *po = &s->post_offices[0];
+    const struct post_office *po = s->post_offices[0];
     CU_ASSERT_EQUAL(s->fault_count, 0);
     CU_ASSERT_EQUAL_FATAL(po->agent_count, 3);
     CU_ASSERT_STRING_EQUAL(po->agents[0].host, "2001:db8::2");
@@ -444,7 +444,7 @@ static void test_agents_of_an_office(void)
     objects_put(&o, entry_of("cn=link," AGENT, 6, "objectClass: posternPostOfficeLink\nposternPostOffice: " OFFICE "\nposternHost: z\nposternHost: y\nposternPort: 3143\n"
                                                   "posternLmtpPort: 3024\nposternMoveSessions: TRUE"));
     s = build(&o);
-    po = &s->post_offices[0];
+    po = s->post_offices[0];
     CU_ASSERT_EQUAL(s->fault_count, 1);
     CU_ASSERT_PTR_NOT_NULL(find_fault(s, "posternHost"));
     CU_ASSERT_EQUAL_FATAL(po->agent_count, 2);
@@ -457,8 +457,8 @@ static void test_agents_of_an_office(void)
     objects_remove(&o, "00000000-0000-0000-0000-000000000003");
     objects_remove(&o, "00000000-0000-0000-0000-000000000004");
     s = build(&o);
-    CU_ASSERT_EQUAL_FATAL(s->post_offices[0].agent_count, 2);
-    CU_ASSERT(s->post_offices[0].agents[0].tls == POA_TLS_ENABLED && s->post_offices[0].agents[0].timeout_ms == 2000);
+    CU_ASSERT_EQUAL_FATAL(s->post_offices[0]->agent_count, 2);
+    CU_ASSERT(s->post_offices[0]->agents[0].tls == POA_TLS_ENABLED && s->post_offices[0]->agents[0].timeout_ms == 2000);
     snapshot_unref(&s);
     objects_fini(&o);
 }
@@ -472,7 +472,7 @@ static void test_pointers(void)
     objects_put(&o, entry_of("cn=l1," AGENT, 4, "objectClass: posternPostOfficeLink\nposternPostOffice: cn=nowhere,dc=x"));
     struct snapshot *s = build(&o);
     CU_ASSERT_EQUAL(s->post_office_count, 1);
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].name, "office2");
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->name, "office2");
     CU_ASSERT_EQUAL(s->fault_count, 2);
     CU_ASSERT_PTR_NOT_NULL(find_fault(s, "posternPostOffice"));
     snapshot_unref(&s);
@@ -613,8 +613,8 @@ static void test_cache(void)
     struct snapshot *s = build(&copy);
     CU_ASSERT_EQUAL(s->agent.pop3_threads, 7);
     CU_ASSERT_EQUAL_FATAL(s->post_office_count, 1);
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].path, "/srv/mail/a");
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].uuid, "00000000-0000-0000-0000-000000000002");
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->path, "/srv/mail/a");
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->uuid, "00000000-0000-0000-0000-000000000002");
     snapshot_unref(&s);
     objects_fini(&copy);
     mem_free(&base);

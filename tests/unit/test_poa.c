@@ -247,7 +247,7 @@ static void count_due(const struct post_office *po, size_t agent, bool doubted, 
 
 static int due(void)
 {
-    struct snapshot snapshot = { .post_offices = &office, .post_office_count = 1 };
+    struct snapshot snapshot = { .post_offices = &(const struct post_office *){ &office }, .post_office_count = 1 };
     int count = 0;
     circuit_for_each_due(&snapshot, count_due, &count);
     return count;
@@ -372,7 +372,7 @@ static void test_one_users_failures(void)
 static bool links_say(const char *wanted)
 {
     static char dn_text[] = "cn=o";
-    struct snapshot snapshot = { .post_offices = &office, .post_office_count = 1 };
+    struct snapshot snapshot = { .post_offices = &(const struct post_office *){ &office }, .post_office_count = 1 };
     struct buf out = { .cap = 0 };
     office.dn = dn_text;
     poa_report_links(&snapshot, &out, NULL);
@@ -431,7 +431,7 @@ static void test_choices(void)
 static void test_following(void)
 {
     struct test_waiter a;
-    struct snapshot with = { .post_offices = &office, .post_office_count = 1 }, without = { .post_office_count = 0 };
+    struct snapshot with = { .post_offices = &(const struct post_office *){ &office }, .post_office_count = 1 }, without = { .post_office_count = 0 };
     circuit_set_compared(&office, circuit_fingerprint(&office), "");
     CU_ASSERT_EQUAL(begin(&a, PHASE_GREETING), CIRCUIT_GO);
     circuit_follow(&without);   /* somebody waits for it: it stays */

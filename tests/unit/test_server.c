@@ -71,7 +71,7 @@ static void test_one_office(void)
     CU_ASSERT(s->is_post_office_agent);
     CU_ASSERT_EQUAL(s->fault_count, 0);
     CU_ASSERT_EQUAL_FATAL(s->post_office_count, 1);
-    const struct post_office *po = &s->post_offices[0];
+    const struct post_office *po = s->post_offices[0];
     CU_ASSERT_STRING_EQUAL(po->dn, OFFICE);
     CU_ASSERT_EQUAL(po->mode, ACCESS_DIRECT);
     CU_ASSERT_EQUAL(po->agent_count, 0);
@@ -84,8 +84,8 @@ static void test_one_office(void)
     objects_put(&o, entry_of("cn=link," AGENT, 6, "objectClass: posternPostOfficeLink\nposternPostOffice: " OFFICE "\nposternPath: /srv/mail/here\n"
                                                   "posternAccessMode: clientServer"));
     s = build(&o);
-    CU_ASSERT_STRING_EQUAL(s->post_offices[0].path, "/srv/mail/here");
-    CU_ASSERT_EQUAL(s->post_offices[0].mode, ACCESS_DIRECT);
+    CU_ASSERT_STRING_EQUAL(s->post_offices[0]->path, "/srv/mail/here");
+    CU_ASSERT_EQUAL(s->post_offices[0]->mode, ACCESS_DIRECT);
     snapshot_unref(&s);
     /* A post office without a path, and then none. */
     objects_put(&o, entry_of(OFFICE, 2, "objectClass: posternPostOffice"));
@@ -111,7 +111,7 @@ static void test_others(void)
     struct snapshot *s = build_snapshot(&o, &(struct build_options){ "cn=gateway,dc=x", "cn=gateway,dc=x", "dc=x", false, NULL });
     CU_ASSERT(!s->is_post_office_agent && s->post_office_count == 2);
     for (size_t i = 0; i < s->post_office_count; i++)
-        CU_ASSERT_EQUAL(s->post_offices[i].agent_count, 1);
+        CU_ASSERT_EQUAL(s->post_offices[i]->agent_count, 1);
     CU_ASSERT_EQUAL(s->agent.lmtp_port, 0);
     snapshot_unref(&s);
     objects_fini(&o);

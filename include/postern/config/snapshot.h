@@ -100,7 +100,7 @@ struct snapshot {
     uint64_t serial;             /* rises by one with every published snapshot */
     bool from_cache;             /* built from the last good state on disk; the directory has not been read yet */
     struct agent_settings agent;
-    struct post_office *post_offices;
+    const struct post_office **post_offices;   /* each shared with other snapshots as long as nothing of it changes */
     size_t post_office_count;
     struct config_fault *faults;
     size_t fault_count;
