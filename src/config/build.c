@@ -335,8 +335,8 @@ static void find_domains(struct assembly *a, struct part *part, const struct obj
 {
     const struct text_list *all = &((const struct post_office_settings *)part->version->settings)->domains;
     struct text_list *mine = &part->office.domains;
-    if (all->count > 0)
-        mine->values = ARENA_NEW_ARRAY(&part->arena, char *, all->count);
+    /* One is the usual case, and needs no list of its own. */
+    mine->values = all->count > 1 ? ARENA_NEW_ARRAY(&part->arena, char *, all->count) : all->values;
     for (size_t i = 0; i < all->count; i++) {
         if (claims_first(&a->claims, CLAIM_DOMAIN, all->values[i]) == object)
             mine->values[mine->count++] = all->values[i];

@@ -62,6 +62,7 @@ def main():
         time.sleep(1)      # the file of the last good state is written
         print("an edit of the agent:", d.ask(f"latency {server.admin} {PASSWORD}"), end="", flush=True)
         print("an edit of a link:", d.ask(f"latency-link {server.admin} {PASSWORD} cn=Link 77,{AGENT}"), end="", flush=True)
+        print("an edit of a domain:", d.ask(f"latency-domain {server.admin} {PASSWORD} cn=Office 77,{MAIL}"), end="", flush=True)
         times = []
         for _ in range(5):
             since = field(d, "refreshes")

@@ -181,24 +181,38 @@ static int compare_times(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* What an edit is seen by: the agent's threads, or the path of the post office that a link leads to. */
+/* What an edit is seen by: the agent's threads, the domain of a post office, or the path of the one that a link leads to. */
 struct edit {
     const char *dn;
     const char *attribute;
     const char *prefix;      /* of the value; a number follows */
 };
 
+/* The post office of the link: looked for among all of them only the first time, or the looking would be what is measured. */
+static const struct post_office *office_of_link(const struct snapshot *s, const char *link)
+{
+    static size_t place;
+    if (place < s->post_office_count && s->post_offices[place]->link_dn != NULL && strcmp(s->post_offices[place]->link_dn, link) == 0)
+        return s->post_offices[place];
+    for (place = 0; place < s->post_office_count; place++)
+        if (s->post_offices[place]->link_dn != NULL && strcmp(s->post_offices[place]->link_dn, link) == 0)
+            return s->post_offices[place];
+    return NULL;
+}
+
 static bool is_in_force(const struct edit *edit, unsigned value)
 {
     struct snapshot *s = snapshot_current();
+    char text[64];
+    snprintf(text, sizeof(text), "%s%u", edit->prefix, value);
     bool in_force = false;
     if (s != NULL && *edit->prefix == '\0') {
         in_force = s->agent.pop3_threads == value;
+    } else if (s != NULL && *edit->prefix != '/') {
+        in_force = snapshot_domain(s, slice_from_string(text)) != NULL;
     } else if (s != NULL) {
-        char path[64];
-        snprintf(path, sizeof(path), "%s%u", edit->prefix, value);
-        for (size_t i = 0; i < s->post_office_count && !in_force; i++)
-            in_force = s->post_offices[i]->path != NULL && strcmp(s->post_offices[i]->path, path) == 0;
+        const struct post_office *po = office_of_link(s, edit->dn);
+        in_force = po != NULL && po->path != NULL && strcmp(po->path, text) == 0;
     }
     snapshot_unref(&s);
     return in_force;
@@ -254,7 +268,7 @@ static void measure(LDAP *ld, const struct edit *edit)
            (double)after[ROUNDS * 99 / 100] / 1000, (double)whole[ROUNDS / 2] / 1000, (double)whole[ROUNDS * 99 / 100] / 1000);
 }
 
-/* arguments: who makes the edits, and the password; then, without an edit given, the DN of a link. */
+/* arguments: who makes the edits, and the password; then, unless the edit has a DN, that. */
 static void latency(const char *uri, char *arguments, const struct edit *given)
 {
     LDAP *ld;
@@ -263,14 +277,14 @@ static void latency(const char *uri, char *arguments, const struct edit *given)
     if (password == NULL || ldap_initialize(&ld, uri) != LDAP_SUCCESS)
         return;
     *password++ = '\0';
-    char *link = strchr(password, ' ');
-    if (link != NULL)
-        *link++ = '\0';
-    struct edit of_link = { link, "posternPath", "/srv/mail/edited/" };
+    char *dn = given->dn == NULL ? strchr(password, ' ') : NULL;
+    if (dn != NULL)
+        *dn++ = '\0';
+    struct edit edit = { dn != NULL ? dn : given->dn, given->attribute, given->prefix };
     struct berval credentials = { strlen(password), password };
     ldap_set_option(ld, LDAP_OPT_PROTOCOL_VERSION, &version);
     if (ldap_sasl_bind_s(ld, arguments, LDAP_SASL_SIMPLE, &credentials, NULL, NULL, NULL) == LDAP_SUCCESS)
-        measure(ld, given != NULL ? given : &of_link);
+        measure(ld, &edit);
     ldap_unbind_ext(ld, NULL, NULL);
 }
 
@@ -425,7 +439,9 @@ static void obey(char *line, char **argv)
     else if (strcmp(line, "latency") == 0)
         latency(argv[1], arguments, &(struct edit){ argv[2], "posternPop3Threads", "" });
     else if (strcmp(line, "latency-link") == 0)
-        latency(argv[1], arguments, NULL);
+        latency(argv[1], arguments, &(struct edit){ NULL, "posternPath", "/srv/mail/edited/" });
+    else if (strcmp(line, "latency-domain") == 0)
+        latency(argv[1], arguments, &(struct edit){ NULL, "posternDomain", "edited.d" });
     else if (strcmp(line, "count") == 0)
         count_objects();
     else if (strcmp(line, "storm") == 0)
