@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "filename.h"
+#include "plain_file.h"
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "state.h"

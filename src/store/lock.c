@@ -12,6 +12,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/slice.h"
 #include "filename.h"
+#include "plain_file.h"
 
 void file_share_like(int fd, int like_fd)
 {
@@ -82,14 +83,24 @@ static bool override_stale(struct lock_file *lock, const char *guarded, int stal
     return gone;
 }
 
-/* Linked into place with its content: the lock of a process killed at any moment names that process. 1: somebody else has it. */
+/* A file of our own, anew: one of a process that had our number may stand there. */
+static int make_temporary(int dir, const char *name)
+{
+    enum { FLAGS = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW };
+    int fd = openat(dir, name, FLAGS, 0600);
+    if (fd >= 0 || errno != EEXIST)
+        return fd;
+    unlinkat(dir, name, 0);
+    return openat(dir, name, FLAGS, 0600);
+}
+
+/* Renamed into place with its content: the lock of a process killed at any moment names that process. 1: somebody else has it. */
 static int lock_create(struct lock_file *lock, int like_fd, struct fault *fault)
 {
     char text[128], temporary[NAME_MAX + 1];
     int len = snprintf(text, sizeof(text), "%ld:%s", (long)getpid(), filename_host());
     snprintf(temporary, sizeof(temporary), "postern-lock.%ld.%.100s.%s", (long)getpid(), filename_host(), lock->name);
-    unlinkat(lock->dir, temporary, 0);
-    lock->fd = openat(lock->dir, temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    lock->fd = make_temporary(lock->dir, temporary);
     if (lock->fd < 0)
         return fault_set_errno(fault, errno, "%s", temporary);
     file_share_like(lock->fd, like_fd);
@@ -97,12 +108,12 @@ static int lock_create(struct lock_file *lock, int like_fd, struct fault *fault)
     ssize_t written = write(lock->fd, text, (size_t)len);
     if (written != len)
         error = written < 0 ? errno : ENOSPC;
-    else if (linkat(lock->dir, temporary, lock->dir, lock->name, 0) != 0)
+    else if (rename_keeping(lock->dir, temporary, lock->name) != 0)
         error = errno;
-    unlinkat(lock->dir, temporary, 0);
     lock->touched_ms = clock_monotonic_ms();
     if (error == 0)
         return 0;
+    unlinkat(lock->dir, temporary, 0);
     close(lock->fd);
     lock->fd = -1;
     return error == EEXIST ? 1 : fault_set_errno(fault, error, "%s", lock->name);

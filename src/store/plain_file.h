@@ -11,5 +11,7 @@
 int plain_file_open(int dir, const char *name, struct stat *st_out, struct fault *fault);
 /* A new, empty file, open for writing, in place of whatever has that name. */
 int plain_file_make(int dir, const char *name, struct fault *fault);
+/* Renames within the directory, and never over a file that is there: EEXIST. */
+int rename_keeping(int dir, const char *from, const char *to);
 
 #endif

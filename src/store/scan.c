@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "filename.h"
+#include "plain_file.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
@@ -212,17 +213,6 @@ static int scan_directory(struct scan *scan, bool in_new, struct fault *fault)
 }
 
 /* --- new files --- */
-
-int rename_keeping(int folder, const char *from, const char *to)
-{
-    int result = renameat2(folder, from, folder, to, RENAME_NOREPLACE);
-    if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
-        result = linkat(folder, from, folder, to, 0);
-        if (result == 0)
-            result = unlinkat(folder, from, 0);
-    }
-    return result;
-}
 
 /* Moves a file of new/ to cur/. False: it has gone meanwhile. */
 static bool move_to_cur(struct mailbox *mailbox, struct table *table, struct record *record)

@@ -121,9 +121,6 @@ int directory_states(struct mailbox *mailbox, struct file_state *cur, struct fil
 /* "cur/name" or "new/name" of a record. */
 void record_path_in(const struct table *table, const struct record *record, struct buf *out);
 
-/* Renames within the folder, and never over a file that is there: EEXIST. */
-int rename_keeping(int folder, const char *from, const char *to);
-
 /* --- change.c --- */
 /* Flushes cur or new of the folder. */
 int flush_directory(struct mailbox *mailbox, const char *name, struct fault *fault);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "filename.h"
+#include "plain_file.h"
 #include "postern/base/memory.h"
 #include "state.h"
 
