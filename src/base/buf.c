@@ -92,16 +92,18 @@ bool buf_append_number(struct buf *b, uint64_t number)
     return buf_append(b, (struct slice){ digits + at, sizeof(digits) - at });
 }
 
+/* Mostly there is room already; vsnprintf also writes the NUL that a buf does not count. */
 bool buf_vprintf(struct buf *b, const char *format, va_list args)
 {
     va_list again;
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
+    size_t room = b->data != NULL ? b->size - b->len : 0;
+    int len = vsnprintf(room > 0 ? b->data + b->len : NULL, room, format, args);
     CHECK(len >= 0);
-    /* vsnprintf also writes the NUL that a buf does not count. */
     char *end = buf_reserve(b, (size_t)len + 1);
     if (end != NULL) {
-        vsnprintf(end, (size_t)len + 1, format, again);
+        if ((size_t)len >= room)
+            vsnprintf(end, (size_t)len + 1, format, again);
         b->len += (size_t)len;
     }
     va_end(again);

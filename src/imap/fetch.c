@@ -132,7 +132,9 @@ static void begin_literal(struct fetch *fetch, const struct item *item, struct b
     /* All lines end in CRLF already: the place is known. */
     if (item->extent.sent == item->extent.to - item->extent.from && len > 0 && stream->at.sent < start)
         stream->at = (struct position){ .sent = start, .stored = item->extent.from + start, .after_cr = true };
-    buf_printf(out, "{%llu}\r\n", (unsigned long long)len);
+    buf_append_byte(out, '{');
+    buf_append_number(out, len);
+    buf_append_text(out, "}\r\n");
     fetch->streaming = len > 0;
 }
 
@@ -182,9 +184,14 @@ static void write_item(struct fetch *fetch, const struct item *item, const struc
 
 static void begin_message(struct fetch *fetch, const struct message *message, struct buf *out)
 {
-    buf_printf(out, "* %u FETCH (", (unsigned)(fetch->batch_sequence + fetch->batch_at));
-    if (fetch->with_uid)
-        buf_printf(out, "UID %u ", (unsigned)message->uid);
+    buf_append_text(out, "* ");
+    buf_append_number(out, fetch->batch_sequence + fetch->batch_at);
+    buf_append_text(out, " FETCH (");
+    if (fetch->with_uid) {
+        buf_append_text(out, "UID ");
+        buf_append_number(out, message->uid);
+        buf_append_byte(out, ' ');
+    }
     if (uidset_has(&fetch->newly_seen, message->uid)) {
         bool asked = false;
         for (const struct item *item = fetch->items; item != NULL; item = item->next)

@@ -90,6 +90,22 @@ static void test_buf_print(void)
     CU_ASSERT(slice_is(buf_slice(&b), "x-7184467440737095516150"));
     buf_wipe(&b);
     CU_ASSERT_EQUAL(b.len, 0);
+    /* Whatever room there is: text of every length behind text of every length; and a cap is kept to the byte. */
+    for (int before = 0; before < 140; before++)
+        for (int len = 0; len < 140; len++) {
+            CU_ASSERT(buf_printf(&b, "%0*d", before + 1, 1));
+            CU_ASSERT(buf_printf(&b, "%0*d", len + 1, 2));
+            CU_ASSERT(b.len == (size_t)(before + len) + 2 && b.data[before] == '1' && b.data[b.len - 1] == '2');
+            CU_ASSERT(len == 0 || (b.data[before + 1] == '0' && b.data[b.len - 2] == '0'));
+            buf_fini(&b);
+        }
+    buf_init(&b, 8);
+    CU_ASSERT(buf_printf(&b, "%s", "1234567"));
+    buf_clear(&b);
+    CU_ASSERT(buf_printf(&b, "%s", "1"));
+    CU_ASSERT_FALSE(buf_printf(&b, "%s", "2345678"));
+    CU_ASSERT(b.overflowed && slice_is(buf_slice(&b), "1"));
+    buf_fini(&b);
 }
 
 static void test_arena(void)
