@@ -15,8 +15,9 @@ static void say_lock(void *context, const struct intruder_row *row)
 {
     struct listing *l = context;
     struct answer *a = &l->answer;
+    bool place = row->name.data[row->name.len - 1] == '\0';   /* where a gateway's password was guessed at: look_up.c */
     answer_row(a);
-    answer_slice(a, "name", row->name);
+    answer_slice(a, "name", slice_part(row->name, 0, row->name.len - place));
     answer_flag(a, "known", row->known);
     answer_number(a, "failures", row->failures);
     answer_time(a, "since", l->now - (int64_t)((l->now_ms - row->since_ms) / 1000));
@@ -42,7 +43,12 @@ int lockouts_answer(struct question *q)
 int unlock_answer(struct question *q)
 {
     struct user *user = NULL;
+    struct buf place = { .cap = 0 };
+    buf_append(&place, q->argument);
+    buf_append_byte(&place, '\0');
     bool unlocked = intruder_unlock(q->gateway->options->intruders, q->argument);
+    unlocked = intruder_unlock(q->gateway->options->intruders, buf_slice(&place)) || unlocked;
+    buf_fini(&place);
     if (config_find_user(q->argument, &user, NULL) == 0)
         unlocked = intruder_unlock(q->gateway->options->intruders, slice_from_string(user->id)) || unlocked;
     user_unref(&user);

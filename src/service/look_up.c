@@ -211,12 +211,12 @@ static int verify_gateway(struct conn *c, struct look_up *l, struct fault *fault
     const char *dn = agent_find_gateway(agent, buf_slice(&l->gateway));
     bool known = agent_trusts_address(agent, peer);
     struct buf guesser = { .cap = 0 };
-    buf_printf(&guesser, "gateway from %s", c->session.peer);
+    buf_printf(&guesser, "gateway from %s%c", c->session.peer, '\0');   /* with NUL: no client can log in by such a name, and lock it */
     int rc = 0;
-    if (dn == NULL)
+    if (!known && intruder_is_locked(intruders, agent, buf_slice(&guesser), clock_monotonic_ms()))
+        rc = fault_set(fault, FAULT_DENIED, 0, "too many guesses at the password of a gateway from there");
+    else if (dn == NULL)
         rc = fault_set(fault, FAULT_AUTHENTICATION, 0, "\"%.*s\" is no gateway that is trusted", SLICE_ARG(buf_slice(&l->gateway)));
-    else if (!known && intruder_is_locked(intruders, agent, buf_slice(&guesser), clock_monotonic_ms()))
-        rc = fault_set(fault, FAULT_AUTHENTICATION, 0, "too many guesses at the password of a gateway from there");
     else
         rc = config_verify_gateway(dn, buf_slice(&l->password), fault);
     if (rc < 0 && fault->class == FAULT_AUTHENTICATION && !known &&

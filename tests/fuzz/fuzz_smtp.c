@@ -22,10 +22,11 @@ static void check_answers(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const enum listener_kind kinds[] = { LISTENER_PLAIN, LISTENER_SUBMISSION, LISTENER_SUBMISSIONS, LISTENER_PLAIN };
+    static const enum listener_kind kinds[] = { LISTENER_PLAIN, LISTENER_SUBMISSION, LISTENER_SUBMISSIONS, LISTENER_LMTP };
     if (size == 0)
         return 0;
     log_set_level(LOG_ERROR);
+    here_is_loopback = true;
     begin(kinds[data[0] >> 4 & 3]);
     snapshot.agent.relay_host = relay_text;
     fake.session.tls = fake.session.clear_login = (data[0] & 0x40) != 0;

@@ -1777,10 +1777,10 @@ static void test_acting(void)
     CU_ASSERT(answers(fd, "who\r\n", "127.0.0.1 -"));
     CU_ASSERT(answers(fd, "gateway joe gate open\r\n", "gateway refused"));
     CU_ASSERT(control_says(&site, "json lockouts\n", "ok", "[]"));
+    CU_ASSERT(control_says(&site, "json unlock gateway from 127.0.0.1\n", "ok", "{\"unlocked\":\"gateway from 127.0.0.1\"}"));
     publish(&site, believe_gateways);
     close(fd);
     fd = greeted(site.pop3_port);
-    intruder_unlock(site.options.intruders, SLICE_LITERAL("gateway from 127.0.0.1"));
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         uint64_t before = clock_monotonic_ms();
         CU_ASSERT(answers(fd, rows[i].line, rows[i].answer));
@@ -1788,6 +1788,7 @@ static void test_acting(void)
     }
     CU_ASSERT(answers(fd, "who\r\n", "127.0.0.1 acting"));
     CU_ASSERT(answers(fd, "login lost good\r\n", "login refused"));
+    CU_ASSERT(control_says(&site, "json lockouts\n", "ok", "\"name\":\"gateway from 127.0.0.1\",\"known\":false,\"failures\":3,"));
     CU_ASSERT(answers(fd, "login joe good\r\n", "login ok"));
     close(fd);
     /* A gateway that is known by its address is never kept out. */
