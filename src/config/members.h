@@ -11,15 +11,5 @@
 #define DNS(field, attribute, doc) struct text_list field;
 #define TIME(field, attribute, doc) int64_t field;               /* seconds since the epoch; 0: absent */
 #include TABLE
-#undef BOOLEAN
-#undef NUMBER
-#undef AMOUNT
-#undef FLAG
-#undef WORD
-#undef TEXT
-#undef TEXTS
-#undef NAMES
-#undef DN
-#undef DNS
-#undef TIME
+#include "postern/tbl/end.h"
 #undef TABLE

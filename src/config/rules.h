@@ -11,16 +11,6 @@
 #define DNS(field, attribute, doc) { KIND_DNS, attribute, offsetof(OWNER, field), 0, 0, 0, NULL, doc },
 #define TIME(field, attribute, doc) { KIND_TIME, attribute, offsetof(OWNER, field), 0, 0, 0, NULL, doc },
 #include TABLE
-#undef BOOLEAN
-#undef NUMBER
-#undef AMOUNT
-#undef FLAG
-#undef WORD
-#undef TEXT
-#undef TEXTS
-#undef NAMES
-#undef DN
-#undef DNS
-#undef TIME
+#include "postern/tbl/end.h"
 #undef TABLE
 #undef OWNER

@@ -15,13 +15,7 @@ static const char *const shared[] = {
 #define DN(field, attribute, doc) attribute,
 #define DNS(field, attribute, doc) attribute,
 #include "postern/tbl/server.h"
-#undef BOOLEAN
-#undef NUMBER
-#undef WORD
-#undef TEXT
-#undef TEXTS
-#undef DN
-#undef DNS
+#include "postern/tbl/end.h"
 };
 
 static const struct { const char *agent; const char *own; } names[] = {

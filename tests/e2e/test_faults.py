@@ -19,10 +19,15 @@ BATCH = 25      # an object's complaints are counted only so far
 
 # what the kinds do not say: attribute (or class and attribute) -> bad values with the reason's beginning
 SPECIAL = {
-    "posternBindAddress": [("nowhere", "nowhere is not an IP address")],
+    ("posternInternetAgent", "posternBindAddress"): [("nowhere", "nowhere is not an IP address")],
+    ("posternInternetAgent", "posternTrustedAddress"): [("10.1.1.300", "10.1.1.300 is no IP address or range"), ("host.example", "")],
     "posternDeferMinutes": [("20 x", "not numbers from 1 to 43200"), (["20", "30"], "has more than one value")],
     "posternTlsCertificate": [("../x.pem", ""), ("/etc/shadow", "")],
     "posternTlsKey": [("../x.pem", ""), ("/etc/shadow", "")],
+    "posternTlsCaFile": [("../x.pem", ""), ("/etc/shadow", "")],
+    "posternHost": [("*", "neither a host name nor an IP address"), ("a b", "neither a host name nor an IP address")],
+    "posternPoaCredentials": [("a/b", ""), (".hidden", "")],
+    "posternPoaLogin": [("external", "external needs posternTlsCertificate")],
     "posternPop3Port": [("23", "the port is below 1024 and not among the allowed ports")],
     "posternDomain": [("not a domain", "not a domain name"), (["a.example", "A.example."], "not a domain name")],
     "posternMailboxTemplate": [("../%u", ""), ("%x", ""), ("no user", "without %u users would share a mailbox")],
@@ -49,7 +54,7 @@ class Rule:
             found += [("nonsense", "nonsense is not one of " + " ".join(self.words))]
         elif self.kind in ("text", "texts"):
             found += [("a\tb", TEXT_REASON), ("x" * 4097, TEXT_REASON)]
-        return found + SPECIAL.get(self.name, [])
+        return found + SPECIAL.get(self.name, []) + SPECIAL.get((self.owner, self.name), [])
 
     def refused_values(self):
         """(values, result) that the directory itself refuses by its schema."""
@@ -82,6 +87,10 @@ class Faults(unittest.TestCase):
         cls.sales = f"cn=Sales,ou=mail,{cls.site.suffix}"
         cls.link = f"cn=Sales link,{cls.site.agent_dn}"
         cls.no_pop3 = f"cn=No POP3,{cls.site.agent_dn}"
+        # the mailboxes are opened directly: nobody needs to listen there
+        cls.server = f"cn=Server,{cls.sales}"
+        cls.site.modify(cls.sales, posternAccessMode="direct")
+        cls.site.ldap("ldapadd", text=f"dn: {cls.server}\nobjectClass: posternPostOfficeAgent\ncn: Server\nposternHost: poa.example\n\n")
 
     @classmethod
     def tearDownClass(cls):
@@ -203,6 +212,14 @@ class Faults(unittest.TestCase):
             self.site.imap_client("alice").logout()
         self.try_object("posternPostOfficeLink", self.link, in_force)
 
+    def test_post_office_agent(self):
+        poll(lambda: '"poa.example"' in self.links(), what="the server")
+
+        def in_force():
+            self.assertIn('"poa.example"', self.links())
+            self.site.imap_client("alice").logout()
+        self.try_object("posternPostOfficeAgent", self.server, in_force)
+
     def test_class_of_service(self):
         def in_force():
             with self.assertRaises(poplib.error_proto):
@@ -241,13 +258,20 @@ class Faults(unittest.TestCase):
         self.site.imap_client("carol").logout()
 
     def test_missing(self):
-        """A link without its post office keeps its last valid version."""
-        before = self.read(self.link)["posternPostOffice"]
-        self.write(self.link, {"posternPostOffice": []})
-        self.expect(self.link, [("posternPostOffice", "is missing")])
-        self.site.imap_client("alice").logout()
-        self.write(self.link, {"posternPostOffice": before})
-        poll(lambda: self.faults() == [], 5, "the cure")
+        """What an object cannot be without, and of what it says what else it needs: the last valid version stays."""
+        for dn, change, wanted in (
+                (self.link, {"posternPostOffice": []}, ("posternPostOffice", "is missing")),
+                (self.server, {"posternHost": []}, ("posternHost", "is missing")),
+                (self.server, {"posternPoaLogin": ["masterUser"]}, ("posternPoaCredentials", "is missing: this way to log in")),
+                (self.server, {"posternPoaLogin": ["external"]}, ("posternPoaLogin", "external needs posternTlsCertificate"))):
+            with self.subTest(change=change):
+                before = self.read(dn)
+                self.write(dn, change)
+                self.expect(dn, [wanted])
+                self.assertIn('"poa.example"', self.links())
+                self.site.imap_client("alice").logout()
+                self.write(dn, {name: before.get(name, []) for name in change})
+                poll(lambda: self.faults() == [], 5, "the cure")
 
     def connects(self, port):
         try:
@@ -272,7 +296,7 @@ class Faults(unittest.TestCase):
 
     def test_refused_by_the_directory(self):
         """The schema keeps out what is of the wrong kind, and a second value."""
-        objects = {"posternInternetAgent": self.site.agent_dn, "posternPostOffice": self.sales, "posternPostOfficeLink": self.link,
+        objects = {"posternInternetAgent": self.site.agent_dn, "posternPostOffice": self.sales, "posternPostOfficeLink": self.link, "posternPostOfficeAgent": self.server,
                    "posternClassOfService": self.no_pop3, "posternMailUser": self.site.user_dn("bob"), "posternAgentStatus": self.status_dn}
         cases = 0
         for rule in self.rules:

@@ -35,13 +35,7 @@ struct agent_settings {
 #define DN(field, attribute, doc) char *field;
 #define DNS(field, attribute, doc) struct text_list field;
 #include "postern/tbl/agent.h"
-#undef BOOLEAN
-#undef NUMBER
-#undef WORD
-#undef TEXT
-#undef TEXTS
-#undef DN
-#undef DNS
+#include "postern/tbl/end.h"
 };
 
 /* One server to try of a post office: a host of a Post Office Agent object, or one that the link names instead. */
