@@ -2,7 +2,6 @@
 """posternd as a Post Office Agent: a gateway, and a second posternd that is started with the DN of a posternPostOfficeAgent and serves its post office on
 the same Maildirs: logins through the link by password and by the gateway's own credentials, delivery by LMTP, the fallback and the way back, clients that
 come to it themselves, and everybody whom it must refuse."""
-import base64
 import imaplib
 import os
 import re
@@ -233,20 +232,25 @@ class PosterndPoa(unittest.TestCase):
         return f"alice from {address} logged in" in self.agent.log()
 
     # --- LMTP
+    def hand_over(self, client, subject, recipients):
+        """recipients: each with the code that RCPT is answered; whoever is accepted then gets the message."""
+        self.assertEqual(client.docmd("MAIL", "FROM:<a@elsewhere.example>")[0], 250)
+        for recipient, code in recipients:
+            self.assertEqual(client.docmd("RCPT", f"TO:<{recipient}>")[0], code, recipient)
+        self.assertEqual(client.docmd("DATA")[0], 354)
+        client.send(MESSAGE % subject + b".\r\n")
+        for _, code in recipients:
+            if code == 250:
+                self.assertEqual(client.getreply()[0], 250)
+
     def test_lmtp(self):
         with smtplib.LMTP("127.0.0.1", self.lmtp, local_hostname="gate.example") as client:
             client.ehlo()
             for word in ("pipelining", "size", "8bitmime", "enhancedstatuscodes"):
                 self.assertTrue(client.has_extn(word), word)
             self.assertEqual(client.docmd("EHLO", "x")[0], 500)
-            self.assertEqual(client.docmd("MAIL", "FROM:<a@elsewhere.example>")[0], 250)
-            for recipient, code in (("alice@example.org", 250), ("nobody@example.org", 550), ("ben", 250), ("x@elsewhere.example", 550),
-                                    ("cora@example.org", 451), ("dora@example.net", 451), ("alice@example.org", 250)):
-                self.assertEqual(client.docmd("RCPT", f"TO:<{recipient}>")[0], code, recipient)
-            self.assertEqual(client.docmd("DATA")[0], 354)
-            client.send(MESSAGE % b"by LMTP" + b".\r\n")
-            for _ in range(3):
-                self.assertEqual(client.getreply()[0], 250)
+            self.hand_over(client, b"by LMTP", (("alice@example.org", 250), ("nobody@example.org", 550), ("ben", 250), ("x@elsewhere.example", 550),
+                                                ("cora@example.org", 451), ("dora@example.net", 451), ("alice@example.org", 250)))
             self.assertEqual(client.docmd("MAIL", "FROM:<>")[0], 250)
             self.assertEqual(client.docmd("DATA")[0], 503)
         for user in ("alice", "ben"):
@@ -259,13 +263,33 @@ class PosterndPoa(unittest.TestCase):
 
     def test_delivery(self):
         """From outside, by SMTP to the gateway: through the link."""
-        self.site.send(MESSAGE % b"from outside", to=("alice@example.org", "ben@example.org"))
+        self.delivered(b"from outside", b"LMTP")
+
+    def delivered(self, subject, protocol):
+        self.site.send(MESSAGE % subject, to=("alice@example.org", "ben@example.org"))
         for user in ("alice", "ben"):
-            client = self.direct(user)
-            got = poll(lambda: [head for head in self.subjects(client) if b"from outside" in head], seconds=30, what="the message")
+            client = self.site.imap_client(user)
+            got = poll(lambda: [head for head in self.subjects(client) if subject in head], seconds=30, what="the message")
             self.assertEqual(len(got), 1)
-            self.assertIn(b" with LMTP id ", got[0])
+            self.assertRegex(got[0], rb"^Return-Path: \S+\r\nReceived: from \S+ \(\[127\.0\.0\.1\]\)\r\n\tby \S+ with " + protocol + b" id ")
             client.logout()
+
+    def test_port_of_an_internet_agent(self):
+        """For the site's own servers: mailboxes of its own at once, those behind a Post Office Agent by the queue."""
+        port = free_port()
+        self.site.set_agent(posternLmtpPort=port)
+        try:
+            poll(lambda: answers(port).startswith(b"220"), what="the port")
+            with smtplib.LMTP("127.0.0.1", port, local_hostname="list.example") as client:
+                client.ehlo()
+                self.hand_over(client, b"from the list", (("alice@example.org", 250), ("x@elsewhere.example", 550), ("cora@example.org", 250)))
+            for user in ("alice", "cora"):
+                client = self.site.imap_client(user)
+                poll(lambda: [head for head in self.subjects(client) if b"from the list" in head], seconds=30, what="the message")
+                client.logout()
+        finally:
+            self.site.set_agent(posternLmtpPort=None)
+            poll(lambda: answers(port) == b"", what="the end of the port")
 
     # --- TLS as the object says
     def test_tls(self):
@@ -275,9 +299,11 @@ class PosterndPoa(unittest.TestCase):
             self.site.modify(self.dn, posternTls="required", **files)
             poll(lambda: b"STARTTLS" in self.capability() and b"AUTH=" not in self.capability(), what="STARTTLS")
             self.through()
+            self.delivered(b"after STARTTLS", b"LMTPS")
             self.site.modify(self.dn, posternTls="implicit", **files)
             poll(lambda: self.speaks_tls(self.port, b"* OK") and self.speaks_tls(self.lmtp, b"220"), what="TLS from the first byte")
             self.through()
+            self.delivered(b"within TLS", b"LMTPS")
             # without a certificate it would serve nobody: the edit is a fault, and what was valid stays
             self.site.modify(self.dn, posternPoaCertificate=None)
             poll(lambda: "posternPoaCertificate: is missing" in self.agent.log(), what="the fault")
