@@ -1,4 +1,4 @@
-EXTRA_DIST += contrib/quickstart contrib/check contrib/install-packages contrib/fetch-corpus contrib/packages contrib/sample/organisation.ldif
+EXTRA_DIST += contrib/quickstart contrib/check contrib/install-packages contrib/fetch-corpus contrib/packages $(wildcard $(srcdir)/contrib/sample/*.ldif) contrib/editors.md
 EXTRA_DIST += contrib/dovecot.conf
 EXTRA_DIST += contrib/phpldapadmin/README.md contrib/phpldapadmin/config.php contrib/phpldapadmin/internet-agent.png contrib/phpldapadmin/post-office-link.png
 
