@@ -21,7 +21,7 @@
 
 enum {
     TROUBLE_SECONDS = 300,   /* until the next go when our own disk makes trouble */
-    SETTLE_SECONDS = 20,     /* an agent that was given a message may still be at work on it: until then "not there" says nothing */
+    SETTLE_SECONDS = 20,     /* an agent that was given a message may still be at work on it: until then only "it is there" says something */
     LOOKS_MAX = 5,           /* goes in which a look did not work, before it is given again all the same (RFC 1047 prefers two copies to none) */
 };
 
@@ -126,8 +126,8 @@ static bool may_be_given(struct attempt *a, const struct user *user, struct enve
     time_t settled = a->envelope.given + SETTLE_SECONDS;
     if (result == SEEK_FOUND) {
         set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
-    } else if (result == SEEK_ABSENT && settled > clock_wall().tv_sec) {
-        set_result(to, OUTCOME_WAITING, "4.4.2", "the agent has it and has not answered");
+    } else if (settled > clock_wall().tv_sec) {
+        set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it and has not answered");
         a->settled = settled;
     } else if (result == SEEK_LATER && a->envelope.attempts < LOOKS_MAX) {
         set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it, and the mailbox cannot be looked into");

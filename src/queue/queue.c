@@ -33,6 +33,7 @@ struct queue {
     size_t running, wanted; /* threads: one more runs than wanted, for mail for here */
     uint64_t hurry;         /* rises when the relay host changed */
     char *relay_host;
+    uint64_t ways;          /* how post offices are reached, as a hash */
     bool started;
     atomic_bool stopping;
 };
@@ -83,7 +84,7 @@ static void wait_until(time_t due)
     bool connections = gate_close_idle();
     pthread_mutex_lock(&queue.lock);
     put_ready();
-    time_t latest = until.tv_sec + (connections ? GATE_IDLE_MS / 1000 : LOOK_SECONDS);   /* the wall clock may be set */
+    time_t latest = until.tv_sec + (connections ? GATE_IDLE_MS / 1000 + 1 : LOOK_SECONDS);   /* the wall clock may be set */
     until.tv_sec = due < latest ? due : latest;
     until.tv_nsec = 0;
     if (!atomic_load(&queue.stopping) && !has_due())
@@ -182,6 +183,39 @@ static void start_threads(void)
     pthread_attr_destroy(&attributes);
 }
 
+static uint64_t mix(uint64_t hash, const char *text)
+{
+    for (; text != NULL && *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return (hash ^ 0xff) * 1099511628211u;
+}
+
+static uint64_t hash_ways(const struct snapshot *snapshot)
+{
+    uint64_t hash = 14695981039346656037u;
+    char numbers[40];
+    for (size_t i = 0; i < snapshot->post_office_count; i++) {
+        const struct post_office *office = snapshot->post_offices[i];
+        hash = mix(mix(hash, office->uuid), office->path);
+        for (size_t j = 0; j < office->agent_count; j++) {
+            const struct post_office_agent *agent = &office->agents[j];
+            snprintf(numbers, sizeof(numbers), "%u %d", agent->lmtp_port, (int)agent->tls);
+            hash = mix(mix(mix(hash, agent->host), agent->ca_file), numbers);
+        }
+    }
+    return hash;
+}
+
+/* Under the lock: mail that waits for another way goes at once when there is one. */
+static void note_ways(const struct snapshot *snapshot)
+{
+    uint64_t ways = hash_ways(snapshot);
+    if (ways == queue.ways)
+        return;
+    queue.ways = ways;
+    schedule_hurry_marked(&queue.away, 0, clock_wall().tv_sec);
+}
+
 void queue_changed(void)
 {
     struct snapshot *snapshot = snapshot_current();
@@ -198,6 +232,7 @@ void queue_changed(void)
             schedule_hurry(&queue.here, clock_wall().tv_sec);
             schedule_hurry(&queue.away, clock_wall().tv_sec);
         }
+        note_ways(snapshot);
         start_threads();
         pthread_cond_broadcast(&queue.changed);
     }

@@ -67,9 +67,11 @@ void schedule_hurry(struct schedule *s, time_t now)
 void schedule_hurry_marked(struct schedule *s, uint32_t mark, time_t now)
 {
     for (size_t i = 0; i < s->count; i++) {
-        if (s->items[i].mark == mark && s->items[i].due > now)
-            s->items[i].due = now;
-        s->items[i].mark = s->items[i].mark == mark ? 0 : s->items[i].mark;
+        struct schedule_item *item = &s->items[i];
+        if (item->mark != 0 && (mark == 0 || item->mark == mark)) {
+            item->due = item->due > now ? now : item->due;
+            item->mark = 0;
+        }
         rise(s, i);   /* those before it are a heap */
     }
 }

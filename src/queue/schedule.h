@@ -26,7 +26,7 @@ const struct schedule_item *schedule_first(const struct schedule *schedule);
 void schedule_remove_first(struct schedule *schedule);
 /* Everything is due at `now` at the latest. */
 void schedule_hurry(struct schedule *schedule, time_t now);
-/* Likewise what has this mark, which it loses. */
+/* Likewise what has this mark (0: any), which it loses. */
 void schedule_hurry_marked(struct schedule *schedule, uint32_t mark, time_t now);
 
 #endif

@@ -31,6 +31,25 @@ def become_nobody():
         os.environ["HOME"] = "/tmp"
 
 
+def lmtp(port, tls_port=0, certificate=None):
+    """Settings for `more`: LMTP, with TLS by STARTTLS on the first port and from the first byte on the second."""
+    encryption = f"ssl = yes\nssl_cert = <{certificate}\nssl_key = <{certificate}\n" if certificate else ""
+    return f"""
+protocols = imap lmtp
+auth_username_format = %Ln
+{encryption}service lmtp {{
+ user = {pwd.getpwuid(os.geteuid()).pw_name}
+ inet_listener lmtp {{
+  port = {port}
+ }}
+ inet_listener lmtps {{
+  port = {tls_port}
+  ssl = yes
+ }}
+}}
+"""
+
+
 class Dovecot:
     def __init__(self, directory, mail, template="%u/Maildir", password="secret", proxy=None, tls=None, more="", own_session=False):
         """proxy: (host, port, further fields) of the server that it only passes connections on to. tls: (file of certificate and key, port). more: settings

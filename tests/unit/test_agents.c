@@ -422,6 +422,8 @@ static void test_second_try(void)
         { false, "", POA_LOOK_ABSENT, 1, false, GIVEN, 1, false },
         { false, "", POA_LOOK_ABSENT, 1, true, WAITS, 1, true },
         { false, "", POA_LOOK_FAILED, 1, false, WAITS, 1, true },
+        { false, "", POA_LOOK_FAILED, 5, true, WAITS, 1, true },
+        { false, "", POA_LOOK_NO_WAY, 0, true, WAITS, 1, true },
         { false, "", POA_LOOK_FAILED, 5, false, GIVEN, 1, false },
         { false, BY_AGENT OURS "\n----\n", POA_LOOK_NO_WAY, 1, false, GIVEN, 1, false },
     };
