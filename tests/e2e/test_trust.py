@@ -31,7 +31,7 @@ userPassword: {PASSWORD}
 # every attribute of a mail user and of a list, with a value that it would take
 OF_USERS = (("mail", "boss@example.org"), ("posternMailAlias", "boss@example.org"), ("posternPostOffice", f"cn=Other,{SUFFIX}"),
             ("posternMailboxDirectory", "boss"), ("posternQuota", "0"), ("posternDisabled", "FALSE"), ("posternExpirationTime", "20401231235959Z"))
-OF_OBJECTS = ((AGENT, "posternPop3Threads", "5"), (AGENT, "posternTokenKey", "mine.pem"), (AGENT, "description", "x"), (OFFICE, "posternDomain", "evil.example"),
+OF_OBJECTS = ((AGENT, "posternPop3Threads", "5"), (AGENT, "posternTokenKey", "mine.pem"), (AGENT, "posternTrustedGateway", BOB), (AGENT, "description", "x"), (OFFICE, "posternDomain", "evil.example"),
               (OFFICE, "posternPath", "/srv/mail/other"), (f"cn=POA,{OFFICE}", "posternHost", "evil.example"),
               (f"cn=Link,{AGENT}", "posternAccessMode", "direct"), (f"cn=Class,{AGENT}", "posternPop3Access", "allow"),
               (f"cn=Class,{AGENT}", "posternMember", BOB), (LIST, "mail", "boss@example.org"), (LIST, "posternMailAlias", "boss@example.org"))
@@ -103,7 +103,13 @@ class AccessRules:
         self.refused(self.add(GATEWAY, f"uid=new,{SUFFIX}", "objectClass: inetOrgPerson\nuid: new\ncn: new\nsn: new\n"), "a person")
 
     def test_gateway_writes_its_status(self):
-        dn = f"cn=here,{AGENT}"
+        for above in (AGENT, f"cn=POA,{OFFICE}"):
+            self.writes_status(f"cn=here,{above}")
+        # an entry that looks like a status and is a user, or a second name of one
+        self.refused(self.add(GATEWAY, f"cn=user,{AGENT}", "objectClass: posternAgentStatus\nobjectClass: posternMailUser\ncn: user\nuid: boss\n"
+                                                           f"mail: boss@example.org\nposternPostOffice: {OFFICE}\n"), "a user that is a status")
+
+    def writes_status(self, dn):
         self.granted(self.add(GATEWAY, dn, "objectClass: posternAgentStatus\ncn: here\nposternVersion: 1\nposternStartTime: 20261231235959Z\n"), "its status")
         for name in ("posternVersion", "posternFault", "posternLinkState"):
             self.granted(self.modify(GATEWAY, dn, name, "two"), f"{name} of its status")
@@ -112,9 +118,6 @@ class AccessRules:
         self.refused(self.server.ldap("ldapmodify", user=GATEWAY, text=f"dn: {dn}\nchangetype: modify\nadd: objectClass\nobjectClass: posternMailUser\n"),
                      "its status as a user")
         self.granted(self.server.ldap("ldapdelete", dn, user=GATEWAY), "its status")
-        # an entry that looks like a status and is a user, or a second name of one
-        self.refused(self.add(GATEWAY, f"cn=user,{AGENT}", "objectClass: posternAgentStatus\nobjectClass: posternMailUser\ncn: user\nuid: boss\n"
-                                                           f"mail: boss@example.org\nposternPostOffice: {OFFICE}\n"), "a user that is a status")
 
     def test_gateway_reads_what_it_needs(self):
         self.assertEqual(self.values(GATEWAY, AGENT, "posternPop3Threads"), ["10"])
