@@ -24,7 +24,7 @@ static void apply_mode(struct post_office *po, const struct access_say *say)
         po->mode = ACCESS_CLIENT_SERVER_AND_DIRECT;
     if (say->served_here) {
         po->mode = ACCESS_DIRECT;
-        po->mode_from = NULL;
+        po->mode_from = NULL;   /* what it says to gateways counts for nothing here */
     }
 }
 

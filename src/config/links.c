@@ -47,11 +47,10 @@ static enum access_mode mode_of(const struct version *version, enum object_class
 static void fill_row(struct arena *arena, struct link_row *row, const struct say *say)
 {
     enum access_mode over = mode_of(say->link, CLASS_LINK), own = mode_of(say->office, CLASS_POST_OFFICE);
-    const struct version *decides = over != ACCESS_CURRENT ? say->link : own != ACCESS_CURRENT ? say->office : NULL;
     row->link_dn = say->link != NULL ? say->link->entry->dn : NULL;
     row->configured = say->link != NULL ? access_mode_word(over) : NULL;
     row->own = access_mode_word(own);
-    row->mode = (struct link_value){ access_mode_word(row->office->mode), decides != NULL ? decides->entry->dn : NULL };
+    row->mode = (struct link_value){ access_mode_word(row->office->mode), row->office->mode_from };
     row->path = row->office->path != NULL ? first_value(say->link, say->office, "posternPath") : (struct link_value){ NULL, NULL };
     row->host = first_value(say->link, say->agent, "posternHost");
     row->port = first_value(say->link, say->agent, "posternPort");
@@ -69,7 +68,7 @@ struct link_rows *link_rows_new(const struct snapshot *snapshot)
         const struct part *part = offices->at[i].part;
         struct link_row *row = &rows->rows[rows->count++];
         row->office = &part->office;
-        fill_row(&rows->arena, row, &(struct say){ part->version, part->link, part->agent_count > 0 ? part->agents[0] : NULL });
+        fill_row(&rows->arena, row, &(struct say){ part->version, part->link, part->agent_count > 0 && !snapshot->is_post_office_agent ? part->agents[0] : NULL });
     }
     return rows;
 }

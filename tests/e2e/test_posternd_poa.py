@@ -183,6 +183,30 @@ class PosterndPoa(unittest.TestCase):
         self.assertEqual(uid_map(client), after)
         client.shutdown()
 
+    def test_without_directory(self):
+        """It starts with the last good state, and takes nobody and nothing that it cannot verify."""
+        poll(lambda: os.path.exists(os.path.join(self.agent.state, "configuration")), what="the state on disk")
+        pid, pid_file = self.site.slapd_pid(), os.path.join(self.site.dir, "slapd", "slapd.pid")
+        os.kill(pid, signal.SIGKILL)
+        poll(lambda: not os.path.exists(f"/proc/{pid}/exe"), what="the end of slapd")
+        os.remove(pid_file)
+        try:
+            self.agent.stop()
+            self.agent.start()
+            poll(lambda: answers(self.port).startswith(b"* OK") and answers(self.lmtp).startswith(b"220"), what="a start without the directory")
+            with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+                self.direct()
+            self.assertIn("UNAVAILABLE", self.plain("alice", "gateway", self.gateway_password))
+            with smtplib.LMTP("127.0.0.1", self.lmtp, local_hostname="gate.example") as client:
+                client.ehlo()
+                client.docmd("MAIL", "FROM:<>")
+                self.assertEqual(client.docmd("RCPT", "TO:<alice@example.org>")[0], 451)
+        finally:
+            subprocess.run(["/usr/sbin/slapd", "-h", self.site.env["POSTERN_LDAP_URI"], "-F", os.path.join(self.site.dir, "slapd", "config"), "-n", "slapd"], check=True)
+            poll(lambda: os.path.exists(pid_file), what="slapd's start")
+        poll(lambda: self.plain("alice", "gateway", self.gateway_password) == "OK", what="a login")
+        self.through()
+
     # --- at the Post Office Agent itself
     def test_own_clients(self):
         here, there = self.direct(), self.site.imap_client()
@@ -191,6 +215,11 @@ class PosterndPoa(unittest.TestCase):
         here.shutdown()
         there.shutdown()
         self.assertIn("direct", self.agent.ctl("links"))
+        self.assertRegex(self.agent.ctl("config"), rf"posternImap4Port\s+{self.port}\s")
+        checked = subprocess.run([os.path.join(BUILD, "posternctl"), "check", "--uri", self.site.env["POSTERN_LDAP_URI"], "--agent-dn", self.dn, "--bind-dn",
+                                  f"cn=gateway,{self.site.suffix}", "--password-file", os.path.join(self.site.dir, "credentials", "gateway.pw"),
+                                  "--mail-root", os.path.join(self.site.dir, "mail")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(checked.returncode, 0, checked.stdout)
         poll(lambda: "posternVersion" in self.site.ldap("ldapsearch", "-LLL", "-b", self.dn, "-s", "one", "(objectClass=posternAgentStatus)").stdout,
              what="the status under the object")
 
