@@ -229,6 +229,7 @@ static void deliver_to(struct attempt *a, size_t at, struct user **user)
         set_result(to, OUTCOME_FAILED, "5.7.1", "recipient may not receive mail");
     } else if (office != NULL && office->agent_count > 0) {
         a->users[at] = *user;
+        to->user_id = a->users[at]->id;
         *user = NULL;
         return;
     } else {

@@ -83,6 +83,34 @@ static bool hear_recipient(struct talk *t, struct give_job *job, size_t at, bool
     return code != 0;
 }
 
+/* An agent need not know the other addresses of a user, but the ID that the user logs in by. */
+static bool is_to_be_named(const struct envelope_recipient *to)
+{
+    struct slice id = slice_from_string(to->user_id);
+    bool plain = id.len != 0 && to->outcome == OUTCOME_FAILED && slice_starts_with(slice_from_string(to->text), "55") &&
+                 (strncmp(to->status, "5.1.", 4) == 0 || strcmp(to->status, "5.0.0") == 0);
+    for (size_t i = 0; plain && i < id.len; i++)
+        plain = (unsigned char)id.data[i] > ' ' && (unsigned char)id.data[i] < 127 && strchr("<>()[]\\,;:\"", id.data[i]) == NULL;
+    return plain;
+}
+
+/* Those whose address is not known. */
+static void name_by_id(struct talk *t, struct give_job *job, bool *accepted, size_t *count)
+{
+    for (size_t i = 0; i < job->count && t->client != NULL; i++)
+        if (is_to_be_named(job->recipients[i])) {
+            talk_put(t, "RCPT TO:<%s>", job->recipients[i]->user_id);
+            hear_recipient(t, job, i, accepted, count);
+        }
+}
+
+static void forget_all(const struct talk *t, struct give_job *job, const bool *accepted, size_t from)
+{
+    for (size_t i = 0; i < job->count; i++)
+        if (accepted[i] || i >= from)
+            give_set_outcome(t, job->recipients[i]);
+}
+
 /* How many were accepted, and which. */
 static size_t say_envelope(struct talk *t, struct give_job *job, bool *accepted)
 {
@@ -100,13 +128,14 @@ static size_t say_envelope(struct talk *t, struct give_job *job, bool *accepted)
             put_recipients(t, job, at, end);
         for (size_t i = at; i < end; i++)
             if (!hear_recipient(t, job, i, accepted, &count)) {
-                for (size_t j = 0; j < job->count; j++)
-                    if (accepted[j] || j > i)
-                        give_set_outcome(t, job->recipients[j]);
+                forget_all(t, job, accepted, i + 1);
                 return 0;
             }
     }
-    return count;
+    name_by_id(t, job, accepted, &count);
+    if (t->client == NULL)
+        forget_all(t, job, accepted, job->count);
+    return t->client != NULL ? count : 0;
 }
 
 /* --- the message -------------------------------------------------------------------------------------------------------- */

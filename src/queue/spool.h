@@ -25,6 +25,7 @@ struct envelope_recipient {
     char status[12];      /* RFC 3463; empty: none yet */
     char text[256];       /* what the peer or we said */
     bool answered;        /* the text is a relay host's reply */
+    const char *user_id;  /* what the agent of a user here knows this user by in any case; borrowed; NULL: nothing */
     bool other_way;       /* waits, and is certainly not with the server: it may go another way at once */
 };
 

@@ -228,6 +228,11 @@ class Lmtp(unittest.TestCase):
         self.assertEqual(gate.connections, 1)
         self.submit("alice", "bob", size=2_000_000)
         self.one_copy(True, "alice")
+        # an address that Dovecot does not know
+        self.site.modify(self.site.user_dn("bob"), posternMailAlias="robert@example.org")
+        self.subject = f"message {next(self.numbers)}."
+        self.submit("robert")
+        self.one_copy(True)
 
     def test_results_by_recipient(self):
         gate = self.gate()

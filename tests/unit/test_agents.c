@@ -13,6 +13,7 @@ static struct {
     int listener, fds[CONNECTIONS_MAX];
     int connections, active;
     const char *greeting, *lhlo, *mail, *data;
+    const char *by_id;        /* to RCPT with the user ID alone */
     const char *end;          /* to the end of the data, once for each recipient; NULL: hangs up */
     bool hang;                /* at the end of the data, until it is cleared */
     bool one_each;            /* closes after a message */
@@ -33,7 +34,7 @@ static const char *reply_to(const char *line)
     if (strncmp(line, "MAIL", 4) == 0)
         return host.mail;
     if (strncmp(line, "RCPT", 4) == 0)
-        return strstr(line, "<no@") ? "550 5.1.1 no such user" : strstr(line, "<later@") ? "450 4.2.1 later" : "250 ok";
+        return strstr(line, "<joe>") ? host.by_id : strstr(line, "<no@") ? "550 5.1.1 no such user" : strstr(line, "<later@") ? "450 4.2.1 later" : "250 ok";
     if (strncmp(line, "DATA", 4) == 0)
         return host.data;
     return strncmp(line, "QUIT", 4) == 0 ? "221 bye" : "250 ok";
@@ -169,6 +170,7 @@ static void begin_agent(void)
     host.greeting = "220 agent";
     host.lhlo = full;
     host.mail = "250 ok";
+    host.by_id = "550 5.1.1 nobody";
     host.data = "354 go";
     host.end = "250 2.0.0 saved";
     host.connections = host.messages = 0;
@@ -358,6 +360,32 @@ static void test_recipients(void)
         CU_ASSERT(envelope_holds("\nbody 7bit\ngiven ") && envelope_holds("\nrecipient later@example.com\nend\n"));
         CU_ASSERT_EQUAL(world.delivered, 0);
         CU_ASSERT_EQUAL(count_files("/bad"), 2);
+        end_agent();
+    }
+}
+
+/* An address that the agent does not know: the user ID is tried. */
+static void test_user_id(void)
+{
+    static const char *const to[] = { "no@example.com", "amy@example.com" };
+    static const struct { const char *by_id, *lhlo; size_t left, bad; int messages; } rows[] = {
+        { "250 ok", full, 0, 0, 1 }, { "250 ok", plain, 0, 0, 1 }, { "550 5.1.1 nobody", full, 0, 2, 1 }, { "450 4.2.1 later", full, 2, 0, 1 },
+        { NULL, full, 2, 0, 0 },
+    };
+    struct fault fault;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        begin_agent();
+        world.compared = false;
+        host.by_id = rows[i].by_id;
+        host.lhlo = rows[i].lhlo;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("", to, 2, a_message), 0);
+        CU_ASSERT(rows[i].left != 0 ? until_tried() : until_length(0));
+        queue_stop();
+        CU_ASSERT(host_saw("RCPT TO:<amy@example.com>\r\nRCPT TO:<joe>\r\n"));
+        CU_ASSERT_EQUAL(count_files(""), rows[i].left);
+        CU_ASSERT_EQUAL(count_files("/bad"), rows[i].bad);
+        CU_ASSERT_EQUAL(host.messages, rows[i].messages);
         end_agent();
     }
 }
@@ -619,7 +647,7 @@ static void test_gate(void)
 }
 
 static const struct unit_test tests[] = {
-    { "outcomes", test_outcomes }, { "bytes", test_bytes }, { "big", test_big }, { "recipients", test_recipients }, { "written down", test_written_down },
+    { "outcomes", test_outcomes }, { "bytes", test_bytes }, { "big", test_big }, { "recipients", test_recipients }, { "written down", test_written_down }, { "user ID", test_user_id },
     { "received", test_received }, { "second try", test_second_try }, { "search ends", test_search_ends }, { "reuse", test_reuse }, { "idle", test_idle },
     { "turns", test_turns }, { "lanes", test_lanes }, { "away", test_away }, { "gate", test_gate },
 };
