@@ -232,7 +232,7 @@ static void deliver_to(struct attempt *a, size_t at, struct user **user)
         to->user_id = a->users[at]->id;
         *user = NULL;
         return;
-    } else {
+    } else if (may_be_given(a, *user, to)) {
         deliver_directly(a, *user, to);
     }
     a->tried = true;

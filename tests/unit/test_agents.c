@@ -487,6 +487,30 @@ static void test_second_try(void)
     }
 }
 
+/* The way has changed meanwhile: the path is the only one now, and there may be a copy in it. */
+static void test_second_try_directly(void)
+{
+    static const struct { const char *stored; int delivered; } rows[] = { { BY_AGENT OURS "\n----\n", 0 }, { "Subject: another\n\n----\n", 1 } };
+    struct fault fault;
+    for (size_t i = 0; i < 2; i++) {
+        struct spool spool;
+        atomic_bool stopping = false;
+        struct attempt_result result = { .away = true };
+        begin_agent();
+        office.agent_count = 0;
+        world.stored = rows[i].stored;
+        CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+        put_file("1.envelope", "postern-queue 1\nsender \narrived 9999999999\nattempts 1\nnext 7\nbody 7bit\ngiven 5\nunknown joe@example.com\nend\n");
+        put_file("1.message", a_message);
+        attempt_run(&spool, "1", &snapshot, &stopping, &result);
+        CU_ASSERT_EQUAL(result.next, 0);
+        CU_ASSERT_EQUAL(world.delivered, rows[i].delivered);
+        CU_ASSERT_EQUAL(count_files(""), 0);
+        spool_fini(&spool);
+        end_agent();
+    }
+}
+
 /* What lies far back is looked at only as long as it is younger than the message. */
 static void test_search_ends(void)
 {
@@ -648,7 +672,7 @@ static void test_gate(void)
 
 static const struct unit_test tests[] = {
     { "outcomes", test_outcomes }, { "bytes", test_bytes }, { "big", test_big }, { "recipients", test_recipients }, { "written down", test_written_down }, { "user ID", test_user_id },
-    { "received", test_received }, { "second try", test_second_try }, { "search ends", test_search_ends }, { "reuse", test_reuse }, { "idle", test_idle },
+    { "received", test_received }, { "second try", test_second_try }, { "second try directly", test_second_try_directly }, { "search ends", test_search_ends }, { "reuse", test_reuse }, { "idle", test_idle },
     { "turns", test_turns }, { "lanes", test_lanes }, { "away", test_away }, { "gate", test_gate },
 };
 
