@@ -40,6 +40,8 @@ static int start_parts(const struct options *options, struct gateway *gateway, s
         .state_dir = options->state_dir,
         .mail_root = options->mail_root,
         .allowed_port_count = options->allowed_port_count,
+        .token_urls = options->token_urls,
+        .token_url_count = options->token_url_count,
         .switches = options->switches,
         .switch_count = options->switch_count,
         .users_changed = users_changed,
@@ -64,6 +66,7 @@ static int agent_main(int supervisor_fd, void *context)
     const struct service_options service = {
         .protocols = { [SERVICE_POP3] = &pop3_protocol, [SERVICE_IMAP4] = &imap_protocol, [SERVICE_SMTP] = &smtp_protocol },
         .tls_dir = options->tls_dir,
+        .credentials_dir = options->credentials_dir,
         .control_path = options->control,
         .supervisor_fd = supervisor_fd,
         .notes = agent->notes,

@@ -27,7 +27,7 @@ check-local: check-layers
 .PHONY: check-layers
 check-layers: $(noinst_LIBRARIES)
 	$(AM_V_GEN)sh $(srcdir)/tests/lint/layers $(srcdir)
-	$(AM_V_at)CC="$(CC)" SANITIZE="$(SANITIZE)" LIBS_ALL="$(LDAP_LIBS) $(OPENSSL_LIBS) $(CARES_LIBS) $(GSASL_LIBS) $(EV_LIBS) $(LIBS)" \
+	$(AM_V_at)CC="$(CC)" SANITIZE="$(SANITIZE)" LIBS_ALL="$(LDAP_LIBS) $(CURL_LIBS) $(OPENSSL_LIBS) $(CARES_LIBS) $(GSASL_LIBS) $(EV_LIBS) $(LIBS)" \
 	  sh $(srcdir)/tests/lint/link $(builddir)
 
 # A file system that can be frozen, for test_bad_input.py.

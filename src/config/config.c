@@ -317,7 +317,7 @@ static void copy_options(struct config *c, const struct config_options *options)
     memcpy(c->ports, options->allowed_ports, sizeof(c->ports));
     c->overlay = overlay_new(options->switches, options->switch_count);
     struct parse_bounds bounds = { .mail_root = c->mail_root, .allowed_ports = c->ports, .allowed_port_count = options->allowed_port_count, .overlay = c->overlay,
-                                   .agent_ndn = c->agent_ndn };
+                                   .agent_ndn = c->agent_ndn, .token_urls = options->token_urls, .token_url_count = options->token_url_count };
     objects_init(&c->objects, &bounds);
 }
 

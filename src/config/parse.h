@@ -20,6 +20,8 @@ struct parse_bounds {
     const char *mail_root;     /* normal form: no trailing slash, "" for none */
     const uint16_t *allowed_ports;
     size_t allowed_port_count;
+    const char *const *token_urls;   /* what posternTokenIntrospectionUrl may begin with; NULL: not known, anything */
+    size_t token_url_count;
     enum directory_vendor vendor;    /* of the directory */
     const struct overlay *overlay;   /* stands over every agent object's own values; NULL: no switches */
     const char *agent_ndn;     /* the object that this process serves as; NULL: none */

@@ -9,6 +9,7 @@
 #include "path.h"
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
+#include "postern/net/https.h"
 #include "server.h"
 
 static void add_complaint(struct version *v, const char *attribute, const char *reason)
@@ -104,6 +105,37 @@ static void check_file(struct version *v, const char *attribute, const char *fil
         add_complaint(v, attribute, reason);
 }
 
+/* "https://id.example.org" allows what begins so and goes on with a slash or a question mark, if with anything. */
+static bool url_is_allowed(const char *url, const struct parse_bounds *bounds)
+{
+    struct slice text = slice_from_string(url);
+    for (size_t i = 0; i < bounds->token_url_count; i++) {
+        struct slice allowed = slice_from_string(bounds->token_urls[i]);
+        bool whole = allowed.len > 0 && allowed.data[allowed.len - 1] == '/';
+        struct slice rest = slice_from(text, allowed.len);
+        if (slice_starts_with(text, bounds->token_urls[i]) && (whole || rest.len == 0 || rest.data[0] == '/' || rest.data[0] == '?'))
+            return true;
+    }
+    return bounds->token_urls == NULL;
+}
+
+static void check_tokens(struct version *v, const struct agent_settings *agent, const struct parse_bounds *bounds)
+{
+    check_file(v, "posternTokenKey", agent->token_key);
+    check_file(v, "posternTokenIntrospectionCa", agent->token_ca);
+    const char *reason = agent->token_credentials != NULL ? path_check_part(slice_from_string(agent->token_credentials)) : NULL;
+    if (reason != NULL)
+        add_complaint(v, "posternTokenIntrospectionCredentials", reason);
+    if (agent->token_url == NULL)
+        return;
+    if (!https_url_is_safe(agent->token_url))
+        add_complaint(v, "posternTokenIntrospectionUrl", "neither an https URL nor http to an address of this machine");
+    else if (!url_is_allowed(agent->token_url, bounds))
+        add_complaint(v, "posternTokenIntrospectionUrl", "the gateway was not started with --allow-token-url for it");
+    if (agent->token_audience == NULL)
+        add_complaint(v, "posternTokenAudience", "is missing: a token for another service would open mailboxes");
+}
+
 static void check_agent(struct version *v, const struct parse_bounds *bounds)
 {
     struct agent_settings *agent = v->settings;
@@ -122,6 +154,7 @@ static void check_agent(struct version *v, const struct parse_bounds *bounds)
         add_complaint(v, "posternDeferMinutes", "not numbers from 1 to 43200 separated by blanks");
     check_file(v, "posternTlsCertificate", agent->tls_certificate);
     check_file(v, "posternTlsKey", agent->tls_key);
+    check_tokens(v, agent, bounds);
     if (agent->login_method == LOGIN_COMPARE && bounds->vendor != DIRECTORY_OTHER)
         add_complaint(v, "posternLoginMethod", arena_printf(&v->arena, "compare is for directories that verify hashes by it, %s does not",
                                                             directory_vendor_word(bounds->vendor)));

@@ -103,21 +103,50 @@ static bool is_for(struct slice value, const char *audience)
     return false;
 }
 
-const char *jwt_judge(const struct jwt *jwt, const struct jwt_rules *rules, struct buf *name_out)
+/* One of the words (RFC 6749, section 3.3). */
+static bool is_scope(struct slice value, const char *scope)
 {
-    struct slice claims = buf_slice(&jwt->claims), value;
-    int64_t seconds;
-    if (json_find(claims, "iss", &value) != 1 || !is_text(value, rules->issuer))
+    struct buf text = { .cap = 0 };
+    struct slice rest, word;
+    bool found = false;
+    if (json_string(value, &text))
+        for (rest = buf_slice(&text); !found && slice_split(&rest, ' ', &word);)
+            found = slice_is(word, scope);
+    buf_fini(&text);
+    return found;
+}
+
+static const char *judge_parties(struct slice claims, const struct jwt_rules *rules)
+{
+    struct slice value;
+    if (rules->issuer != NULL && (json_find(claims, "iss", &value) != 1 || !is_text(value, rules->issuer)))
         return "it is of another issuer";
     if (json_find(claims, "aud", &value) != 1 || !is_for(value, rules->audience))
         return "it is for another audience";
-    if (json_find(claims, "exp", &value) != 1 || !json_number(value, &seconds))
+    if (rules->scope != NULL && (json_find(claims, "scope", &value) != 1 || !is_scope(value, rules->scope)))
+        return "it has not the scope";
+    return NULL;
+}
+
+/* *expires_out stays as it is where nothing is said of it and `must_expire` is not set. */
+static const char *judge_times(struct slice claims, int64_t now, bool must_expire, int64_t *expires_out)
+{
+    struct slice value;
+    int64_t seconds;
+    int ends = json_find(claims, "exp", &value);
+    if ((ends == 0 && must_expire) || ends < 0 || (ends == 1 && !json_number(value, expires_out)))
         return "it does not say when it expires";
-    if (rules->now >= seconds + LEEWAY_SECONDS)
+    if (ends == 1 && now >= *expires_out + LEEWAY_SECONDS)
         return "it has expired";
     int early = json_find(claims, "nbf", &value);
-    if (early != 0 && (early < 0 || !json_number(value, &seconds) || rules->now + LEEWAY_SECONDS < seconds))
+    if (early != 0 && (early < 0 || !json_number(value, &seconds) || now + LEEWAY_SECONDS < seconds))
         return "it is not valid yet";
+    return NULL;
+}
+
+static const char *take_name(struct slice claims, const struct jwt_rules *rules, struct buf *name_out)
+{
+    struct slice value;
     /* An address that its owner could write there himself names nobody (OpenID Connect Core 1.0, section 5.1). */
     int verified = strcmp(rules->claim, "email") == 0 ? json_find(claims, "email_verified", &value) : 0;
     if (verified != 0 && (verified < 0 || (!slice_is(value, "true") && !is_text(value, "true"))))
@@ -126,4 +155,43 @@ const char *jwt_judge(const struct jwt *jwt, const struct jwt_rules *rules, stru
     if (json_find(claims, rules->claim, &value) != 1 || !json_string(value, name_out) || name_out->len == before || name_out->len - before > NAME_MAX_OCTETS)
         return "it names no user";
     return NULL;
+}
+
+const char *jwt_judge(const struct jwt *jwt, const struct jwt_rules *rules, struct buf *name_out)
+{
+    struct slice claims = buf_slice(&jwt->claims);
+    int64_t expires = 0;
+    const char *why = judge_parties(claims, rules);
+    if (why == NULL)
+        why = judge_times(claims, rules->now, true, &expires);
+    return why != NULL ? why : take_name(claims, rules, name_out);
+}
+
+/* Refresh tokens are active too. */
+static bool is_bearer(struct slice value)
+{
+    struct buf text = { .cap = 0 };
+    bool same = json_string(value, &text) && slice_is_nocase(buf_slice(&text), "Bearer");
+    buf_fini(&text);
+    return same;
+}
+
+const char *introspection_judge(struct slice answer, const struct jwt_rules *rules, struct buf *name_out, int64_t *seconds_out)
+{
+    struct slice value;
+    int64_t expires = INT64_MAX - LEEWAY_SECONDS;
+    if (!json_is_object(answer))
+        return "the answer of the authorization server is not JSON";
+    if (json_find(answer, "active", &value) != 1 || !slice_is(value, "true"))
+        return "it is not active";
+    int type = json_find(answer, "token_type", &value);
+    if (type != 0 && (type < 0 || !is_bearer(value)))
+        return "it is no bearer token";
+    const char *why = judge_parties(answer, rules);
+    if (why == NULL)
+        why = judge_times(answer, rules->now, false, &expires);
+    if (why == NULL)
+        why = take_name(answer, rules, name_out);
+    *seconds_out = expires - rules->now;
+    return why;
 }

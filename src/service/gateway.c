@@ -288,6 +288,7 @@ int service_new(const struct service_options *options, struct gateway **out, str
     }
     g->look_ups = pool_new("look-ups", LOOK_UP_THREADS);
     g->login_gate = login_gate_new(look_up_may_go);
+    g->token_gate = login_gate_new(look_up_may_go);
     g->tls = tls_context_new();
     g->listeners = listeners_new(g);
     g->revoker = revoker_new(g);
@@ -350,6 +351,7 @@ void service_free(struct gateway **gateway)
     user_counts_free(&g->user_counts);
     tls_context_free(&g->tls);
     login_gate_free(&g->login_gate);
+    login_gate_free(&g->token_gate);
     for (unsigned i = 0; i < LOOPS_MAX; i++)
         loop_free(&g->homes[i].loop);
     mem_free(gateway);

@@ -58,6 +58,7 @@ struct gateway {
     struct revoker *revoker;
     struct user_counts *user_counts;
     struct login_gate *login_gate;
+    struct login_gate *token_gate;
     struct loop_watch store_watch;
     struct loop_timer tick;
     unsigned ticks;

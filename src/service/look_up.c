@@ -22,8 +22,8 @@
 
 enum { BUCKETS = 4096, WAIT_MS = 10 * 1000, LOOK_EACH_MS = 500 };
 
-/* Their addresses are the keys: one client's look-ups take at most half of the threads. */
-static const char logins[BUCKETS], addresses[BUCKETS];
+/* Their addresses are the keys: one client's look-ups take at most half of the threads, and so do all tokens together, whose server may be slow. */
+static const char logins[BUCKETS], addresses[BUCKETS], tokens;
 
 void look_up_free(struct look_up **look_up)
 {
@@ -102,8 +102,8 @@ static enum action_result fault_result(struct conn *c, const struct fault *fault
             note_intruder(c);
         return ACTION_REFUSED;
     }
-    log_warning("login", "%s session %llu: login of \"%.*s\": directory: %s", service_word(c->room->service),
-                (unsigned long long)c->session.id, SLICE_ARG(buf_slice(&c->look_up->name)), fault->text);
+    log_warning("login", "%s session %llu: login of \"%.*s\": %s%s", service_word(c->room->service), (unsigned long long)c->session.id,
+                SLICE_ARG(buf_slice(&c->look_up->name)), c->look_up->proof == PROOF_TOKEN ? "" : "directory: ", fault->text);
     return ACTION_UNAVAILABLE;
 }
 
@@ -357,12 +357,18 @@ static void login_ended(struct conn *c)
         look_up_finish(c);
 }
 
+/* Tokens wait for a server of their own, and not before those who have a password. */
+static struct login_gate *gate_of(const struct conn *c)
+{
+    return c->look_up->proof == PROOF_TOKEN ? c->gateway->token_gate : c->gateway->login_gate;
+}
+
 static void ended(void *arg)
 {
     struct conn *c = arg;
     struct look_up *l = c->look_up;
     if (l->through_gate)
-        login_gate_leave(c->gateway->login_gate, &l->ticket);
+        login_gate_leave(gate_of(c), &l->ticket);
     l->through_gate = false;
     c->under_way = false;
     if (!conn_take(c))
@@ -417,8 +423,9 @@ static void ask_in_thread(struct conn *c)
     struct pool_task *task = &c->task;
     bool login = c->action == CONN_LOGIN;
     task->serial_key = NULL;
-    task->fair_key = login ? &logins[client_of(c) % BUCKETS] : &addresses[client_of(c) % BUCKETS];
-    task->label = login ? "logins" : "addresses";
+    bool token = login && c->look_up->proof == PROOF_TOKEN;
+    task->fair_key = token ? &tokens : login ? &logins[client_of(c) % BUCKETS] : &addresses[client_of(c) % BUCKETS];
+    task->label = token ? "tokens" : login ? "logins" : "addresses";
     task->work = work;
     task->done = done;
     task->stuck = NULL;
@@ -510,8 +517,8 @@ void look_up_start(struct conn *conn)
         return;
     }
     l->ticket.client = client_of(conn);
-    l->ticket.name = hash_more(l->ticket.client, buf_slice(&l->name));
+    l->ticket.name = hash_more(l->ticket.client, buf_slice(l->proof == PROOF_TOKEN ? &l->password : &l->name));
     l->through_gate = true;
-    if (login_gate_enter(conn->gateway->login_gate, &l->ticket) && !begin_login(conn))
+    if (login_gate_enter(gate_of(conn), &l->ticket) && !begin_login(conn))
         conn_post(conn, ended);
 }

@@ -4,13 +4,10 @@
 
 #include <string.h>
 
-#include "postern/base/clock.h"
-#include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
 #include "postern/net/peer.h"
-#include "postern/net/public_key.h"
-#include "postern/sasl/jwt.h"
+#include "tokens.h"
 
 enum { NAMES_OCTETS = 4096 };
 
@@ -55,7 +52,7 @@ void mechanisms_refresh(struct conn *conn, enum tls_mode mode)
     const struct agent_settings *agent = &s->snapshot->agent;
     const struct tls_facts *facts = conn->tls_facts;
     s->sasl = (struct sasl_offer){ .scram = agent->scram && (s->tls || mode != TLS_REQUIRED),
-                                   .token = agent->token_key != NULL && agent->token_issuer != NULL && agent->token_audience != NULL,
+                                   .token = tokens_are_taken(agent),
                                    .acting = agent->trusted_gateways.count > 0 };
     if (facts == NULL)
         return;
@@ -83,40 +80,10 @@ static int find_by_certificate(struct conn *c, struct user **out, struct fault *
 
 /* --- whose token ------------------------------------------------------------------------------------------------------------- */
 
-static int check_signature(struct conn *c, const struct jwt *jwt, struct fault *fault)
-{
-    enum signature_kind kind = jwt->algorithm == JWT_RS256 ? SIGNATURE_RS256 : SIGNATURE_ES256;
-    char *file = gateway_tls_path(c->gateway, c->session.snapshot->agent.token_key);
-    int rc = file != NULL ? public_key_verify(file, kind, jwt->text, buf_slice(&jwt->signature), fault)
-                          : fault_set(fault, FAULT_INVALID, 0, "the file of posternTokenKey is not below the TLS directory");
-    mem_free(&file);
-    if (rc < 0) {
-        log_error("login", "tokens cannot be verified: %s", fault->text);
-        fault->class = FAULT_UNREACHABLE;
-        return -1;
-    }
-    return rc == 1 ? 0 : fault_set(fault, FAULT_AUTHENTICATION, 0, "token: the signature is not good");
-}
-
-static int read_token(struct conn *c, struct slice token, struct buf *name, struct fault *fault)
-{
-    const struct agent_settings *agent = &c->session.snapshot->agent;
-    struct jwt jwt;
-    struct jwt_rules rules = { agent->token_issuer, agent->token_audience, agent->token_claim != NULL ? agent->token_claim : "sub", clock_wall().tv_sec };
-    if (rules.issuer == NULL || rules.audience == NULL)
-        return fault_set(fault, FAULT_AUTHENTICATION, 0, "tokens are not taken any more");
-    const char *why = jwt_read(token, &jwt);
-    int rc = why == NULL ? check_signature(c, &jwt, fault) : 0;
-    if (why == NULL && rc == 0)
-        why = jwt_judge(&jwt, &rules, name);
-    jwt_fini(&jwt);
-    return why == NULL ? rc : fault_set(fault, FAULT_AUTHENTICATION, 0, "token: %s", why);
-}
-
 static int find_by_token(struct conn *c, struct user **out, struct fault *fault)
 {
     struct buf name = { .cap = 0 };
-    int rc = read_token(c, buf_slice(&c->look_up->password), &name, fault);
+    int rc = tokens_find_name(c->gateway, c->session.snapshot, buf_slice(&c->look_up->password), &name, fault);
     if (rc == 0)
         rc = config_find_user(buf_slice(&name), out, fault);
     buf_fini(&name);

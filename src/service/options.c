@@ -10,13 +10,14 @@
 #include "option_words.h"
 #include "postern/base/buf.h"
 #include "postern/base/memory.h"
+#include "postern/net/https.h"
 
 static const uint16_t usual_ports[] = { 24, 25, 110, 143, 465, 587, 993, 995 };
 
 enum option_code {
     OPTION_URI = 256, OPTION_AGENT_DN, OPTION_BIND_DN, OPTION_PASSWORD_FILE, OPTION_EXTERNAL, OPTION_START_TLS, OPTION_CA_FILE,
     OPTION_CERT_FILE, OPTION_KEY_FILE, OPTION_GSSAPI, OPTION_KEYTAB,
-    OPTION_STATE_DIR, OPTION_MAIL_ROOT, OPTION_TLS_DIR, OPTION_CREDENTIALS_DIR, OPTION_ALLOW_PORT, OPTION_CONTROL, OPTION_PID_FILE, OPTION_LOG_LEVEL,
+    OPTION_STATE_DIR, OPTION_MAIL_ROOT, OPTION_TLS_DIR, OPTION_CREDENTIALS_DIR, OPTION_ALLOW_PORT, OPTION_ALLOW_TOKEN_URL, OPTION_CONTROL, OPTION_PID_FILE, OPTION_LOG_LEVEL,
     OPTION_VERSION, OPTION_HELP,
 };
 
@@ -40,8 +41,9 @@ static const struct {
     { "state-dir", OPTION_STATE_DIR, "DIR", "last good configuration and mail queue; default /var/lib/postern" },
     { "mail-root", OPTION_MAIL_ROOT, "DIR", "post offices must lie below it; default /srv/mail" },
     { "tls-dir", OPTION_TLS_DIR, "DIR", "certificates and keys must lie below it; default /etc/postern/tls" },
-    { "credentials-dir", OPTION_CREDENTIALS_DIR, "DIR", "the gateway's credentials at Post Office Agents; default /etc/postern/credentials" },
+    { "credentials-dir", OPTION_CREDENTIALS_DIR, "DIR", "the gateway's credentials at Post Office Agents and authorization servers; default /etc/postern/credentials" },
     { "allow-port", OPTION_ALLOW_PORT, "N", "a port below 1024 that may be bound; may be repeated; default 24 25 110 143 465 587 993 995" },
+    { "allow-token-url", OPTION_ALLOW_TOKEN_URL, "URL", "what posternTokenIntrospectionUrl may begin with (https://HOST); may be repeated; default: nothing" },
     { "control", OPTION_CONTROL, "SOCKET", "socket of posternctl; default STATE-DIR/control" },
     { "pid-file", OPTION_PID_FILE, "FILE", "where the process ID is written" },
     { "log-level", OPTION_LOG_LEVEL, "WORD", "error, warning, normal, verbose or debug, until the directory has been read" },
@@ -130,6 +132,16 @@ static int take_port(struct options *o, const char *text)
     return -1;
 }
 
+static int take_token_url(struct options *o, const char *url)
+{
+    if (!https_url_is_safe(url))
+        return complain("--allow-token-url: \"%s\" is neither an https URL nor http to an address of this machine", url);
+    if (o->token_url_count == TOKEN_URLS_MAX)
+        return complain("--allow-token-url: at most %d", TOKEN_URLS_MAX);
+    o->token_urls[o->token_url_count++] = url;
+    return -1;
+}
+
 static int take_dir(const char **out, const char *option, const char *path)
 {
     if (path[0] != '/')
@@ -157,6 +169,7 @@ static int take(struct options *o, int code, char *value)
     case OPTION_TLS_DIR: return take_dir(&o->tls_dir, "tls-dir", value);
     case OPTION_CREDENTIALS_DIR: return take_dir(&o->credentials_dir, "credentials-dir", value);
     case OPTION_ALLOW_PORT: return take_port(o, value);
+    case OPTION_ALLOW_TOKEN_URL: return take_token_url(o, value);
     case OPTION_CONTROL: o->control = mem_strdup(value); return -1;
     case OPTION_PID_FILE: o->pid_file = value; return -1;
     case OPTION_LOG_LEVEL: return take_level(o, value);
@@ -257,7 +270,7 @@ static int take_named(struct options *o, const struct named *named, bool *given)
     if (named->rule != NULL)
         return take_switch(o, named->rule, named->value);
     int code = table[named->option].code;
-    if (given[named->option] && code != OPTION_URI && code != OPTION_ALLOW_PORT)
+    if (given[named->option] && code != OPTION_URI && code != OPTION_ALLOW_PORT && code != OPTION_ALLOW_TOKEN_URL)
         return complain("--%s is given twice", name_of(named));
     given[named->option] = true;
     return take(o, code, named->value);

@@ -35,7 +35,7 @@ check_PROGRAMS += tests/unit/test_settings
 TESTS += tests/unit/test_settings
 tests_unit_test_settings_SOURCES = tests/unit/test_settings.c
 tests_unit_test_settings_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
-tests_unit_test_settings_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a $(LDAP_LIBS) $(UNIT_LIBS)
+tests_unit_test_settings_LDADD = src/config/libconfig.a src/directory/libdirectory.a src/net/libnet.a src/base/libbase.a $(LDAP_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_server
 TESTS += tests/unit/test_server

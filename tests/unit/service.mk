@@ -7,7 +7,7 @@ tests_unit_test_service_LDADD = src/service/libservice.a src/session/libsession.
 check_PROGRAMS += tests/unit/test_options
 TESTS += tests/unit/test_options
 tests_unit_test_options_SOURCES = tests/unit/test_options.c
-tests_unit_test_options_LDADD = src/service/libservice.a src/config/libconfig.a src/directory/libdirectory.a src/base/libbase.a \
+tests_unit_test_options_LDADD = src/service/libservice.a src/config/libconfig.a src/directory/libdirectory.a src/net/libnet.a src/base/libbase.a \
 	$(UNIT_LIBS) $(LDAP_LIBS)
 
 check_PROGRAMS += tests/unit/test_intruders

@@ -17,7 +17,8 @@
 #define OFFICE "cn=office,dc=x"
 
 static const uint16_t ports[] = { 25, 110, 143, 465, 587, 993, 995 };
-static const struct parse_bounds bounds = { .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 7 };
+static const char *const token_urls[] = { "https://id.example.org", "http://127.0.0.1/realm/b/" };
+static const struct parse_bounds bounds = { .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 7, .token_urls = token_urls, .token_url_count = 2 };
 
 /* An entry from lines "name: value" separated by LF; values of one name stand together. */
 static struct directory_entry *entry_of(const char *dn, unsigned number, const char *lines)
@@ -91,6 +92,22 @@ static void test_validation(void)
         { "posternInternetAgent", "posternDeferMinutes: 20\nposternDeferMinutes: 30", "posternDeferMinutes" },
         { "posternInternetAgent", "posternTlsKey: ../../etc/shadow", "posternTlsKey" },
         { "posternInternetAgent", "posternTlsKey: /etc/shadow", "posternTlsKey" },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: https://id.example.org", NULL },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: https://id.example.org/x", NULL },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: https://id.example.org?x", NULL },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: https://id.example.org.evil/", "posternTokenIntrospectionUrl" },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: https://id.example.org:444/", "posternTokenIntrospectionUrl" },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: https://id.example.org@evil/", "posternTokenIntrospectionUrl" },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: https://id.example.com/", "posternTokenIntrospectionUrl" },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: http://id.example.org/", "posternTokenIntrospectionUrl" },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: http://127.0.0.1/realm/a", "posternTokenIntrospectionUrl" },
+        { "posternInternetAgent", "posternTokenAudience: mail\nposternTokenIntrospectionUrl: http://127.0.0.1/realm/b/c", NULL },
+        { "posternInternetAgent", "posternTokenIntrospectionUrl: https://id.example.org", "posternTokenAudience" },
+        { "posternInternetAgent", "posternTokenIntrospectionCa: ../x", "posternTokenIntrospectionCa" },
+        { "posternInternetAgent", "posternTokenIntrospectionCredentials: a/b", "posternTokenIntrospectionCredentials" },
+        { "posternInternetAgent", "posternTokenIntrospectionCredentials: ..", "posternTokenIntrospectionCredentials" },
+        { "posternInternetAgent", "posternTokenKey: ../x", "posternTokenKey" },
+        { "posternInternetAgent", "posternTokenCacheSeconds: 301", "posternTokenCacheSeconds" },
         { "posternInternetAgent", "posternLogLevel: debug", NULL },
         { "posternPostOffice", "posternPath: /srv/mail/a", NULL },
         { "posternPostOffice", "posternPath: /srv/mail", NULL },

@@ -189,6 +189,19 @@ static void test_refusals(void)
     }
 }
 
+static void test_token_urls(void)
+{
+    struct options o;
+    char said[2048];
+    CU_ASSERT_EQUAL(parse(&o, "--allow-token-url|https://a|/allow-token-url-http://[::1]:8", said, sizeof(said)), -1);
+    CU_ASSERT_EQUAL(o.token_url_count, 2);
+    CU_ASSERT_STRING_EQUAL(o.token_urls[1], "http://[::1]:8");
+    options_fini(&o);
+    CU_ASSERT_EQUAL(parse(&o, "--allow-token-url|http://a", said, sizeof(said)), 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(said, "--allow-token-url"));
+    options_fini(&o);
+}
+
 /* One port for two services is the directory's affair as long as it has a say in one of them. */
 static void test_port_of_another_default(void)
 {
@@ -288,7 +301,8 @@ static void tear_down(void)
 
 static const struct unit_test tests[] = {
     { "spellings", test_spellings }, { "every switch", test_every_switch }, { "refusals", test_refusals },
-    { "port of another default", test_port_of_another_default }, { "startup file", test_startup_file },
+    { "port of another default", test_port_of_another_default },
+    { "token URLs", test_token_urls }, { "startup file", test_startup_file },
     { "bad startup files", test_bad_startup_files }, { "levels", test_levels },
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../../src/sasl/json.h"
+#include "postern/net/https.h"
 #include "postern/net/keyed_hash.h"
 #include "postern/net/public_key.h"
 #include "postern/sasl/jwt.h"
@@ -193,7 +194,7 @@ static void test_claims(void)
         { "{\"iss\":\"https://id\",\"aud\":\"mail\",\"exp\":1000,\"sub\":\"joe\",\"sub\":\"ann\"}", NULL, NULL },
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct jwt_rules rules = { "https://id", "mail", rows[i].claim != NULL ? rows[i].claim : "sub", 1000 };
+        struct jwt_rules rules = { "https://id", "mail", rows[i].claim != NULL ? rows[i].claim : "sub", NULL, 1000 };
         struct jwt jwt = { 0 };
         struct buf name = { 0 };
         buf_append_text(&jwt.claims, rows[i].claims);
@@ -207,6 +208,72 @@ static void test_claims(void)
         jwt_fini(&jwt);
         buf_fini(&name);
     }
+}
+
+/* RFC 7662, section 2.2: what the authorization server says. */
+static void test_answers(void)
+{
+    static const struct { const char *answer, *name; int64_t seconds; } rows[] = {
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"exp\":1010}", "joe", 10 },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":[\"x\",\"mail\"],\"token_type\":\"bearer\",\"scope\":\"a b\"}", "joe", INT64_MAX },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"exp\":971}", "joe", -29 },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"exp\":970}", NULL, 0 },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"exp\":\"1010\"}", NULL, 0 },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"exp\":1,\"exp\":1010}", NULL, 0 },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"nbf\":1031}", NULL, 0 },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mailbox\"}", NULL, 0 },
+        { "{\"active\":true,\"username\":\"joe\"}", NULL, 0 },
+        { "{\"active\":true,\"aud\":\"mail\"}", NULL, 0 },
+        { "{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"token_type\":\"refresh\"}", NULL, 0 },
+        { "{\"active\":false,\"username\":\"joe\",\"aud\":\"mail\"}", NULL, 0 },
+        { "{\"active\":\"true\",\"username\":\"joe\",\"aud\":\"mail\"}", NULL, 0 },
+        { "{\"active\":false,\"active\":true,\"username\":\"joe\",\"aud\":\"mail\"}", NULL, 0 },
+        { "{\"username\":\"joe\",\"aud\":\"mail\"}", NULL, 0 },
+        { "[{\"active\":true}]", NULL, 0 }, { "", NULL, 0 }, { "{\"active\":true", NULL, 0 },
+    };
+    struct jwt_rules rules = { .audience = "mail", .claim = "username", .now = 1000 };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buf name = { 0 };
+        int64_t seconds = 0;
+        const char *why = introspection_judge(slice_from_string(rows[i].answer), &rules, &name, &seconds);
+        if ((why == NULL) != (rows[i].name != NULL))
+            fprintf(stderr, "%s: %s\n", rows[i].answer, why != NULL ? why : "taken");
+        CU_ASSERT_EQUAL(why == NULL, rows[i].name != NULL);
+        if (rows[i].name != NULL) {
+            CU_ASSERT(slice_is(buf_slice(&name), rows[i].name));
+            CU_ASSERT(rows[i].seconds == INT64_MAX ? seconds > 1000000 : seconds == rows[i].seconds);
+        }
+        buf_fini(&name);
+    }
+    /* the scope is one of the words, and the issuer counts where it is configured */
+    static const struct { const char *scope, *issuer; bool good; } demands[] = {
+        { "b", NULL, true }, { "a", "i", true }, { "", NULL, false }, { "a b", NULL, false }, { "ab", NULL, false }, { NULL, "I", false }, { NULL, "i", true },
+    };
+    for (size_t i = 0; i < sizeof(demands) / sizeof(demands[0]); i++) {
+        struct jwt_rules more = { demands[i].issuer, "mail", "username", demands[i].scope, 1000 };
+        struct buf name = { 0 };
+        int64_t seconds;
+        const char *why = introspection_judge(SLICE_LITERAL("{\"active\":true,\"username\":\"joe\",\"aud\":\"mail\",\"scope\":\"a b\",\"iss\":\"i\"}"), &more, &name, &seconds);
+        CU_ASSERT_EQUAL(why == NULL, demands[i].good);
+        buf_fini(&name);
+    }
+}
+
+static void test_urls(void)
+{
+    static const struct { const char *url; bool safe; } rows[] = {
+        { "https://id.example.org", true }, { "https://id.example.org:8443/x?y", true }, { "http://127.0.0.1:80/x", true }, { "http://127.0.0.1", true },
+        { "http://[::1]:80/", true }, { "http://127.0.0.1.example.org/", false }, { "http://127.0.0.10/", false }, { "http://localhost/", false },
+        { "http://id.example.org/", false }, { "https://", false }, { "https:///x", false }, { "https://a@b/", false }, { "http://127.0.0.1:x@b/", false },
+        { "https://a\\b", false }, { "https://a b", false }, { "https://a#b", false }, { "ftp://a", false }, { "HTTPS://a", false }, { "", false },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        CU_ASSERT_EQUAL(https_url_is_safe(rows[i].url), rows[i].safe);
+    struct buf form = { 0 };
+    https_form_append(&form, "a", SLICE_LITERAL("x y&=%\xff~-._"));
+    https_form_append(&form, "b", SLICE_NONE);
+    CU_ASSERT(slice_is(buf_slice(&form), "a=x%20y%26%3D%25%FF~-._&b="));
+    buf_fini(&form);
 }
 
 /* RFC 4231, section 4.4: test case 3, whose key is padded to a block in the same way as one of 32 octets with zeros. */
@@ -230,6 +297,8 @@ static const struct unit_test tests[] = {
     { "signatures", test_signatures },
     { "parts", test_parts },
     { "claims", test_claims },
+    { "answers", test_answers },
+    { "urls", test_urls },
     { "keyed hash", test_keyed_hash },
 };
 

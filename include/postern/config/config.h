@@ -20,6 +20,8 @@ struct config_options {
     const char *mail_root;     /* post office paths outside are a fault (architecture, decision 11) */
     uint16_t allowed_ports[32];      /* --allow-port: ports below 1024 other than these are a fault, also the attributes' own defaults */
     size_t allowed_port_count;
+    const char *const *token_urls;   /* --allow-token-url: posternTokenIntrospectionUrl must begin with one; outlive config_stop; NULL: not bounded */
+    size_t token_url_count;
     const struct config_switch *switches;   /* stand over the agent object's values: switches.h */
     size_t switch_count;
     /* Some users are not current any more (config_user_is_current). Called with config_start's context, from a thread of config's own, at most

@@ -20,12 +20,17 @@ const char *jwt_read(struct slice token, struct jwt *out);
 void jwt_fini(struct jwt *jwt);
 
 struct jwt_rules {
-    const char *issuer;
+    const char *issuer;         /* NULL: any, for answers only */
     const char *audience;
     const char *claim;          /* that names the user */
+    const char *scope;          /* NULL: any */
     int64_t now;                /* seconds since the epoch */
 };
 /* After the signature was found good: NULL and the name is appended, or why the token does not count here. */
 const char *jwt_judge(const struct jwt *jwt, const struct jwt_rules *rules, struct buf *name_out);
+
+/* What the authorization server says of a token (RFC 7662, section 2.2): the same; *seconds_out: how long it will say so, at most. The audience must be
+ * told: a token for another service is active too. */
+const char *introspection_judge(struct slice answer, const struct jwt_rules *rules, struct buf *name_out, int64_t *seconds_out);
 
 #endif

@@ -9,7 +9,7 @@
 #include "postern/config/switches.h"
 #include "postern/directory/directory.h"
 
-enum { URIS_MAX = 8, ALLOWED_PORTS_MAX = 32, SWITCHES_MAX = 128 };
+enum { URIS_MAX = 8, ALLOWED_PORTS_MAX = 32, SWITCHES_MAX = 128, TOKEN_URLS_MAX = 8 };
 
 struct options {
     struct directory_options directory;
@@ -23,6 +23,8 @@ struct options {
     char *control;                 /* owned */
     uint16_t allowed_ports[ALLOWED_PORTS_MAX];
     size_t allowed_port_count;
+    const char *token_urls[TOKEN_URLS_MAX];
+    size_t token_url_count;
     enum log_level log_level;
     struct config_switch switches[SWITCHES_MAX];
     size_t switch_count;

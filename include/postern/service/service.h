@@ -15,6 +15,7 @@ struct intruders;
 struct service_options {
     const struct protocol *protocols[SERVICE_COUNT];   /* NULL: that service is not served */
     const char *tls_dir;         /* certificate and key files lie below it */
+    const char *credentials_dir; /* files with the gateway's own credentials; NULL: there are none */
     const char *control_path;    /* socket of posternctl; NULL: none */
     int supervisor_fd;           /* the agent's end of the supervisor's socket; -1: ports are bound by this process */
     struct crash_notes *notes;   /* postern/service/supervisor.h; or NULL */

@@ -49,7 +49,12 @@ TEXT(tls_client_ca, "posternTlsClientCa", "File with the certificates (PEM), bel
 TEXT(token_key, "posternTokenKey", "File with the public keys (PEM), below the TLS directory, that tokens are signed with, RS256 or ES256, for login by OAUTHBEARER and XOAUTH2; offered when posternTokenIssuer and posternTokenAudience are set, too.")
 TEXT(token_issuer, "posternTokenIssuer", "Issuer that tokens must name.")
 TEXT(token_audience, "posternTokenAudience", "Audience that tokens must name.")
-TEXT(token_claim, "posternTokenClaim", "Claim of a token that names the user; default sub.")
+TEXT(token_claim, "posternTokenClaim", "Claim of a token that names the user; default sub, with posternTokenIntrospectionUrl username.")
+TEXT(token_url, "posternTokenIntrospectionUrl", "URL (https) where the authorization server is asked whether a token is active (RFC 7662), for login by OAUTHBEARER and XOAUTH2; it must begin with a URL that posternd was started with (--allow-token-url), and needs posternTokenAudience. With posternTokenKey too, a token must pass both.")
+TEXT(token_ca, "posternTokenIntrospectionCa", "File with the certificates (PEM), below the TLS directory, of those who may have issued the certificate of that server, and no others; default: those of the system.")
+TEXT(token_credentials, "posternTokenIntrospectionCredentials", "File in the credentials directory with the name of the gateway at the authorization server and its secret, on a line each.")
+TEXT(token_scope, "posternTokenScope", "Scope that tokens must have; default: any.")
+NUMBER(token_cache_seconds, "posternTokenCacheSeconds", 0, 0, 300, "Seconds for which an answer that a token is active is kept; 0 = not.")
 NUMBER(lmtp_port, "posternLmtpPort", 0, 0, 65535, "LMTP port (RFC 2033), for servers of this site that deliver here: posternTrustedAddress; 0 = off.")
 NUMBER(lmtps_port, "posternLmtpsPort", 0, 0, 65535, "LMTP port with TLS from the first byte; 0 = off.")
 #include "postern/tbl/server.h"
