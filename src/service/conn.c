@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "crash_notes.h"
 #include "mechanisms.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
@@ -268,59 +267,6 @@ static void flush(struct conn *c)
     s->out_full = pending > OUT_FULL || (s->out_full && pending >= OUT_LOW);
 }
 
-static enum step_result step_work(struct pool_task *task)
-{
-    struct conn *c = LIST_ITEM(task, struct conn, task);
-    struct crash_notes *notes = c->gateway->options->notes;
-    int ticket = c->session.user != NULL ? crash_notes_begin(notes, c->session.user->id) : -1;
-    enum step_result result = c->work(&c->session);
-    crash_notes_end(notes, ticket);
-    return result;
-}
-
-static void step_ended(void *arg)
-{
-    struct conn *c = arg;
-    enum action_result result = c->session.result;
-    c->under_way = false;
-    if (conn_take(c))
-        conn_action_ended(c, result);
-}
-
-static void step_done(struct pool_task *task, bool ran)
-{
-    struct conn *c = LIST_ITEM(task, struct conn, task);
-    c->session.result = ran ? ACTION_OK : ACTION_UNAVAILABLE;
-    conn_post(c, step_ended);
-}
-
-static void stuck_on_loop(void *arg)
-{
-    struct conn *c = arg;
-    if (conn_take(c) && c->under_way && c->state == CONN_OPEN)
-        conn_close(c, CLOSE_STALLED);
-}
-
-static void step_stuck(struct pool_task *task)
-{
-    conn_post(LIST_ITEM(task, struct conn, task), stuck_on_loop);
-}
-
-static void start_step(struct conn *c)
-{
-    const struct session *s = &c->session;
-    c->task.serial_key = s->serial_key;
-    c->task.label = NULL;
-    if (s->user != NULL && s->user->post_office != NULL && s->fair_key == fair_key_of(s->user->post_office))
-        c->task.label = s->fair_key;
-    c->task.fair_key = c->task.label != NULL ? s->fair_key : fair_key_stable(s->snapshot, s->fair_key, &c->task.label);
-    c->task.work = step_work;
-    c->task.done = step_done;
-    c->task.stuck = step_stuck;
-    c->under_way = true;
-    pool_submit(c->room->pool, &c->task);
-}
-
 /* RFC 3207 section 4.2, RFC 2595 section 4: what came before the handshake counts for nothing. */
 static void start_tls(struct conn *c)
 {
@@ -336,7 +282,7 @@ static void start_tls(struct conn *c)
 static void start_action(struct conn *c)
 {
     if (c->action == CONN_STEP)
-        start_step(c);
+        step_start(c);
     else if (c->action == CONN_START_TLS)
         start_tls(c);
     else {

@@ -95,6 +95,9 @@ void conn_run(struct conn *conn);
 /* The action under way has ended. */
 void conn_action_ended(struct conn *conn, enum action_result result);
 
+/* step.c: hands conn->work over, which session_step asked for. */
+void step_start(struct conn *conn);
+
 /* look_up.c */
 void look_up_start(struct conn *conn);
 /* Tells the protocol how the login has ended, a refusal at its time. */
