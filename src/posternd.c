@@ -32,6 +32,13 @@ static void users_changed(void *context)
     service_users_changed(context);
 }
 
+/* Those in trouble first. */
+static void report_links(const struct snapshot *snapshot, struct buf *out, void *context)
+{
+    queue_report_links(snapshot, out, context);
+    poa_report_links(snapshot, out, context);
+}
+
 static int start_parts(const struct options *options, struct gateway *gateway, struct fault *fault)
 {
     struct config_options config = {
@@ -48,7 +55,7 @@ static int start_parts(const struct options *options, struct gateway *gateway, s
     };
     for (size_t i = 0; i < options->allowed_port_count; i++)
         config.allowed_ports[i] = options->allowed_ports[i];
-    config_set_link_report(poa_report_links, NULL);
+    config_set_link_report(report_links, NULL);
     smtp_configure(options->state_dir);
     if (queue_start(options->state_dir, fault) < 0)
         return -1;

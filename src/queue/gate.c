@@ -9,6 +9,7 @@
 #include "postern/base/log.h"
 #include "postern/base/map.h"
 #include "postern/base/memory.h"
+#include "postern/config/status.h"
 
 enum { BACK_OFF_MOST_S = 30, FREE_MAX = 4 };
 
@@ -28,6 +29,7 @@ struct free_talk {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct map gates;
+static size_t away;          /* those with a back-off */
 
 static struct gate *gate_of(const struct post_office_agent *agent)
 {
@@ -73,6 +75,7 @@ bool gate_well(const struct post_office_agent *agent, const char *office, struct
     pthread_mutex_lock(&lock);
     struct gate *gate = gate_of(agent);
     bool back = gate->back_off_s != 0;
+    away -= back;
     gate->back_off_s = 0;
     gate->trial = false;
     if (talk->client != NULL && gate->free_count < FREE_MAX) {
@@ -87,6 +90,8 @@ bool gate_well(const struct post_office_agent *agent, const char *office, struct
     talk_close(talk);
     if (back)
         log_normal("queue", "post office %s: LMTP at %s port %u is there again", office, agent->host, agent->lmtp_port);
+    if (back)
+        config_links_changed();
     return back;
 }
 
@@ -96,6 +101,7 @@ void gate_failed(const struct post_office_agent *agent, const char *office, cons
     struct gate *gate = gate_of(agent);
     uint64_t now = clock_monotonic_ms();
     bool worked = gate->back_off_s == 0;
+    away += worked;
     /* Others that began before say nothing new. */
     if (worked || gate->trial || now >= gate->until_ms) {
         gate->back_off_s = worked ? 1 : gate->back_off_s * 2 < BACK_OFF_MOST_S ? gate->back_off_s * 2 : BACK_OFF_MOST_S;
@@ -105,6 +111,24 @@ void gate_failed(const struct post_office_agent *agent, const char *office, cons
     pthread_mutex_unlock(&lock);
     if (worked)
         log_warning("queue", "post office %s: LMTP at %s port %u is away: %s", office, agent->host, agent->lmtp_port, why);
+    if (worked)
+        config_links_changed();
+}
+
+bool gate_any_is_away(void)
+{
+    pthread_mutex_lock(&lock);
+    bool any = away != 0;
+    pthread_mutex_unlock(&lock);
+    return any;
+}
+
+bool gate_is_away(const struct post_office_agent *agent)
+{
+    pthread_mutex_lock(&lock);
+    bool is = gate_of(agent)->back_off_s != 0;
+    pthread_mutex_unlock(&lock);
+    return is;
 }
 
 void gate_unknown(const struct post_office_agent *agent)
@@ -172,5 +196,6 @@ void gate_clear(void)
     map_for_each(&gates, free_gate, NULL);
     map_fini(&gates);
     map_init(&gates);
+    away = 0;
     pthread_mutex_unlock(&lock);
 }

@@ -14,6 +14,10 @@ bool gate_enter(const struct post_office_agent *agent, struct talk *talk);
 bool gate_well(const struct post_office_agent *agent, const char *office, struct talk *talk);
 /* A failed access: it is left alone for 1, 2, 4 ... 30 seconds. */
 void gate_failed(const struct post_office_agent *agent, const char *office, const char *why);
+/* For the status: its mail waits, or goes into the path. */
+bool gate_is_away(const struct post_office_agent *agent);
+/* Any at all. */
+bool gate_any_is_away(void);
 /* Nothing was learned. */
 void gate_unknown(const struct post_office_agent *agent);
 /* Closes what has been free for too long. True: there are free ones left. */

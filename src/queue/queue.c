@@ -322,6 +322,17 @@ bool queue_stop(void)
     return ended;
 }
 
+void queue_report_links(const struct snapshot *snapshot, struct buf *out, void *context)
+{
+    (void)context;
+    for (size_t i = 0; gate_any_is_away() && i < snapshot->post_office_count; i++) {
+        const struct post_office *office = snapshot->post_offices[i];
+        for (size_t j = 0; j < office->agent_count; j++)
+            if (gate_is_away(&office->agents[j]))
+                buf_printf(out, "%s: LMTP at %s:%u is away\n", office->dn, office->agents[j].host, office->agents[j].lmtp_port);
+    }
+}
+
 size_t queue_length(void)
 {
     pthread_mutex_lock(&queue.lock);

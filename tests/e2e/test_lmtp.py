@@ -261,6 +261,8 @@ class Lmtp(unittest.TestCase):
         gate.close()
         self.submit("bob")
         self.one_copy(False)
+        poll(lambda: f": LMTP at 127.0.0.1:{gate.port} is away, since" in
+             self.site.ldap("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", self.site.agent_dn, "posternLinkState").stdout, what="the status")
         # client/server only: it waits, and goes when LMTP is back
         self.set_agent(mode="clientServer", posternLmtpPort=free_port())
         self.subject += " again."

@@ -18,6 +18,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "postern/config/status.h"
 #include "postern/poa/poa.h"
 #include "postern/queue/inbox.h"
 #include "postern/queue/queue.h"
@@ -43,6 +44,7 @@ static struct {
     int looks;
     const char *stored;        /* the messages of the mailbox, the newest last, with a line of dashes after each */
     time_t stored_at;
+    atomic_int links_changed;
     int delivered, writers;
     struct buf mail;
 } world = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -106,6 +108,11 @@ enum poa_path poa_fallback(const struct post_office *post_office)
 {
     CU_ASSERT_PTR_EQUAL(post_office, &office);
     return is_down(&world.compared) && post_office->path != NULL ? PATH_DIRECT : PATH_NONE;   /* the flag is read under the lock */
+}
+
+void config_links_changed(void)
+{
+    atomic_fetch_add(&world.links_changed, 1);
 }
 
 int poa_tls(const struct post_office_agent *agent, struct tls_client **out, struct fault *fault)

@@ -620,12 +620,29 @@ static void test_lanes(void)
     lane_clear();
 }
 
+static void check_report(const char *wanted)
+{
+    static char dn[] = "cn=sales";
+    static const struct post_office *offices[] = { &office };
+    struct buf report = { .cap = 0 }, line = { .cap = 0 };
+    office.dn = dn;
+    snapshot.post_offices = offices;
+    snapshot.post_office_count = 1;
+    queue_report_links(&snapshot, &report, NULL);
+    if (*wanted != '\0')
+        buf_printf(&line, "%.28s%u%s", wanted, host.agent.lmtp_port, wanted + 30);
+    CU_ASSERT(slice_is_equal(buf_slice(&report), buf_slice(&line)));
+    buf_fini(&report);
+    buf_fini(&line);
+}
+
 /* One that is away is not asked by every message; when it is back, what waits goes at once. */
 static void test_away(void)
 {
     struct fault fault;
     begin_agent();
     uint16_t port = host.agent.lmtp_port;
+    int changes = atomic_load(&world.links_changed);
     stop_listening();
     world.compared = false;
     CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
@@ -634,6 +651,8 @@ static void test_away(void)
     listen_at(port);
     struct talk talk;
     CU_ASSERT_FALSE(gate_enter(&host.agent, &talk));
+    check_report("cn=sales: LMTP at 127.0.0.1:%u is away\n");
+    CU_ASSERT_EQUAL(atomic_load(&world.links_changed), changes + 1);
     bool delivered = false;
     for (uint64_t deadline = clock_monotonic_ms() + 10000; !delivered && clock_monotonic_ms() < deadline; poll(NULL, 0, 100)) {
         CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
@@ -642,7 +661,10 @@ static void test_away(void)
     CU_ASSERT(delivered);
     CU_ASSERT(until_length(0));   /* the first ones have more than ten seconds of their own */
     CU_ASSERT_EQUAL(count_of(&host.connections), 1);
+    check_report("");
+    CU_ASSERT_EQUAL(atomic_load(&world.links_changed), changes + 2);
     queue_stop();
+    snapshot.post_office_count = 0;
     end_agent();
 }
 

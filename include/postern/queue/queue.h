@@ -3,8 +3,11 @@
 #ifndef POSTERN_QUEUE_QUEUE_H
 #define POSTERN_QUEUE_QUEUE_H
 
+#include "postern/base/buf.h"
 #include "postern/base/fault.h"
 #include "postern/base/slice.h"
+
+struct snapshot;
 
 /* Starts the send threads (their number follows the snapshot); what lies in the spool is taken up again. */
 int queue_start(const char *state_dir, struct fault *fault);
@@ -27,6 +30,9 @@ void queue_message_add(struct queue_message *message, struct slice recipient);
 int queue_message_commit(struct queue_message *message, struct fault *fault);
 /* Removes what was not committed. NULL inside is accepted. */
 void queue_message_free(struct queue_message **message);
+
+/* As for config_set_link_report: a line for each Post Office Agent whose LMTP is away. */
+void queue_report_links(const struct snapshot *snapshot, struct buf *out, void *context);
 
 /* Messages waiting. */
 size_t queue_length(void);
