@@ -164,7 +164,7 @@ static ssize_t write_once(struct stream *s, const char *at, size_t len)
 {
     if (s->ssl != NULL)
         return write_tls(s, at, len);
-    ssize_t n = send(s->fd, at, len, MSG_NOSIGNAL);
+    ssize_t n = send(s->fd, at, len, MSG_NOSIGNAL | (s->end_follows ? MSG_MORE : 0));
     if (n >= 0)
         return n;
     return errno == EAGAIN || errno == EINTR ? -1 : -2;
@@ -215,6 +215,13 @@ void stream_send(struct stream *stream, struct buf *bytes)
         buf_clear(bytes);
     }
     update_interest(s, false);
+}
+
+void stream_send_last(struct stream *stream, struct buf *bytes)
+{
+    stream->end_follows = true;
+    stream_send(stream, bytes);
+    stream->end_follows = false;
 }
 
 static void write_pending(struct stream *s)

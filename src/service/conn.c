@@ -216,7 +216,7 @@ static void begin_close(struct conn *c, enum close_reason reason)
     if (farewell.len > 0) {
         struct buf words = { .cap = 0 };
         buf_append(&words, farewell);
-        stream_send(&c->stream, &words);
+        stream_send_last(&c->stream, &words);
         buf_fini(&words);
     }
     if (stream_pending(&c->stream) == 0)
@@ -259,7 +259,10 @@ static void flush(struct conn *c)
     if (s->out.len > 0) {
         c->last_byte = s->out.data[s->out.len - 1];
         c->rerun = c->rerun || s->out.len >= SESSION_OUT_CHUNK;
-        stream_send(&c->stream, &s->out);
+        if (s->closing && c->reason == CLOSE_LOGOUT)
+            stream_send_last(&c->stream, &s->out);
+        else
+            stream_send(&c->stream, &s->out);
     }
     buf_shrink(&s->out);
     /* What the kernel took at once makes no event: only here is there room again. */

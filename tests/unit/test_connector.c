@@ -1,4 +1,6 @@
 /* Unit tests of the connector and the resolver, and of streams that change hands. */
+#include <linux/tcp.h>      /* its tcp_info counts packets, that of netinet/ does not */
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -242,8 +244,37 @@ static void test_moved(void)
     loop_free(&m.loop);
 }
 
+/* The last words and the end of a connection: one packet. */
+static void test_last_words(void)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    struct tcp_info info;
+    socklen_t at_size = sizeof(at), info_size = sizeof(info);
+    struct loop *loop = loop_new();
+    struct stream stream;
+    struct buf in = { .cap = 0 }, words = { .cap = 0 };
+    char got[32];
+    int door = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+    CU_ASSERT_FATAL(bind(door, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(door, 1) == 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(door, (struct sockaddr *)&at, &at_size), 0);
+    CU_ASSERT_EQUAL_FATAL(connect(client, (struct sockaddr *)&at, sizeof(at)), 0);
+    stream_init(&stream, loop, accept(door, NULL, NULL), &in, 5, first_news, NULL);
+    buf_append_text(&words, "good bye\r\n");
+    stream_send_last(&stream, &words);
+    CU_ASSERT(words.len == 0 && stream_pending(&stream) == 0);
+    stream_end_output(&stream);
+    CU_ASSERT_EQUAL(recv(client, got, sizeof(got), MSG_WAITALL), 10);
+    CU_ASSERT_EQUAL_FATAL(getsockopt(client, IPPROTO_TCP, TCP_INFO, &info, &info_size), 0);
+    CU_ASSERT_EQUAL(info.tcpi_segs_in, 2);   /* the first is that of the handshake */
+    stream_fini(&stream);
+    buf_fini(&words);
+    close(client);
+    close(door);
+    loop_free(&loop);
+}
+
 static const struct unit_test tests[] = {
     { "connects", test_connects }, { "refused", test_refused }, { "mute", test_mute }, { "cancelled", test_cancelled }, { "names", test_names },
-    { "moved", test_moved },
+    { "moved", test_moved }, { "last words", test_last_words },
 };
 UNIT_MAIN("connector", tests)

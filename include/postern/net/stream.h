@@ -42,6 +42,7 @@ struct stream {
     bool tls_wants_write;
     bool handshaking;
     bool eof;
+    bool end_follows;
 };
 
 /* Takes the descriptor over; what is received is added to `in` as far as in_limit, once stream_want_input was called. */
@@ -54,6 +55,8 @@ void stream_want_input(struct stream *stream, bool wanted);
 /* Writes what the kernel takes now and keeps the rest; the bytes are taken over without copying if nothing waits. *bytes is
  * empty afterwards. */
 void stream_send(struct stream *stream, struct buf *bytes);
+/* The same before stream_end_output, which is to be called at once if nothing had to wait: one packet carries both. */
+void stream_send_last(struct stream *stream, struct buf *bytes);
 /* Bytes that had to wait. */
 size_t stream_pending(const struct stream *stream);
 /* With nothing pending: the handshake as server, then TLS_UP or FAILED. -1: there is no certificate. */
