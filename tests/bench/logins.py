@@ -25,15 +25,26 @@ def hash_passwords(site):
         site.modify(f"uid=u{i},{site.env['POSTERN_PEOPLE_DN']}", userPassword=hashed)
 
 
+class Costs:
+    """What one round did, and the CPU time that the gateway and the directory spent on it."""
+
+    def __init__(self, site, gateway, work):
+        slapd = site.slapd_pid()
+        before = bench.cpu_seconds(slapd), bench.cpu_seconds(gateway)
+        self.count, self.seconds = work()
+        self.slapd, self.gateway = bench.cpu_seconds(slapd) - before[0], bench.cpu_seconds(gateway) - before[1]
+
+
 def binds(site):
     program = os.path.join(build, "tests", "bench", "binds")
     said = subprocess.run([program, site.env["POSTERN_LDAP_URI"], site.env["POSTERN_PEOPLE_DN"], site.env["POSTERN_PASSWORD"], str(CONNECTIONS), "20",
                            str(SECONDS)], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    return int(said[0]) / float(said[1])
+    return int(said[0]), float(said[1])
 
 
-def median_of(runs):
-    return statistics.median(run.count / run.seconds for run in runs), statistics.median(run.count / max(run.cpu, 1 / bench.TICK) for run in runs)
+def logins(server, protocol, port):
+    run = bench.Run(server, "login", protocol, port, bench.READERS, CONNECTIONS, SECONDS)
+    return run.count, run.seconds
 
 
 def main():
@@ -46,16 +57,19 @@ def main():
         for user in range(20):
             bench.make_box(os.path.join(mail, f"u{user}", "Maildir"), [])
         server = bench.Postern(site, mail)
-        raw, imap, pop3 = [], [], []
+        rows = {"binds": lambda: binds(site), "IMAP logins": lambda: logins(server, "imap", server.imap),
+                "POP3 logins": lambda: logins(server, "pop3", server.pop3)}
+        done = {title: [] for title in rows}
         for _ in range(rounds):
-            raw.append(binds(site))
-            imap.append(bench.Run(server, "login", "imap", server.imap, bench.READERS, CONNECTIONS, SECONDS))
-            pop3.append(bench.Run(server, "login", "pop3", server.pop3, bench.READERS, CONNECTIONS, SECONDS))
-        limit = statistics.median(raw)
-        print(f"| what | /s | of the binds | /CPU s |\n|---|---:|---:|---:|\n| binds, {CONNECTIONS} connections | {limit:,.0f} | 1.00 | |")
-        for title, runs in (("IMAP logins", imap), ("POP3 logins", pop3)):
-            rate, per_cpu = median_of(runs)
-            print(f"| {title}, {CONNECTIONS} connections | {rate:,.0f} | {rate / limit:.2f} | {per_cpu:,.0f} |")
+            for title, work in rows.items():
+                done[title].append(Costs(site, server.pid, work))
+        print(f"| what, {CONNECTIONS} connections | /s | of the binds | gateway CPU µs | slapd CPU µs | bind's CPU of both |\n|---|---:|---:|---:|---:|---:|")
+        for title, runs in done.items():
+            rate, gateway, slapd = (statistics.median(figure(run) for run in runs) for figure in (
+                lambda run: run.count / run.seconds, lambda run: run.gateway / run.count * 1e6, lambda run: run.slapd / run.count * 1e6))
+            if title == "binds":
+                limit, alone = rate, slapd
+            print(f"| {title} | {rate:,.0f} | {rate / limit:.2f} | {gateway:.0f} | {slapd:.0f} | {alone / (gateway + slapd):.2f} |")
     finally:
         site.close()
 
