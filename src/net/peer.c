@@ -50,7 +50,8 @@ void peer_write_names(const struct stream *stream, struct buf *out)
     const SSL *ssl = stream->ssl;
     X509 *certificate = ssl != NULL && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE ? SSL_get1_peer_certificate(ssl) : NULL;
     size_t before = out->len;
-    if (certificate != NULL && SSL_get_verify_result(ssl) == X509_V_OK) {
+    /* A session that is resumed was verified when it began. */
+    if (certificate != NULL && SSL_get_verify_result(ssl) == X509_V_OK && X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0) {
         append_addresses(certificate, out);
         if (out->len == before) {
             append_part(X509_get_subject_name(certificate), NID_userId, out);

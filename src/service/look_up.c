@@ -202,6 +202,16 @@ static enum action_result take_proof(struct conn *c, struct look_up *l)
     return fault_result(c, &fault);
 }
 
+/* An IPv4 address as a whole; of an IPv6 address the first four groups, since a host has all the others to choose from. */
+static struct slice network_of(struct slice address)
+{
+    unsigned colons = 0;
+    for (size_t i = 0; i < address.len; i++)
+        if (address.data[i] == ':' && (++colons == 4 || (i > 0 && address.data[i - 1] == ':')))
+            return slice_part(address, 0, i);
+    return address;
+}
+
 /* A gateway's password opens every mailbox. Whoever guesses at it is kept out where he guesses from, and no gateway that is known by its address. */
 static int verify_gateway(struct conn *c, struct look_up *l, struct fault *fault)
 {
@@ -211,7 +221,7 @@ static int verify_gateway(struct conn *c, struct look_up *l, struct fault *fault
     const char *dn = agent_find_gateway(agent, buf_slice(&l->gateway));
     bool known = agent_trusts_address(agent, peer);
     struct buf guesser = { .cap = 0 };
-    buf_printf(&guesser, "gateway from %s%c", c->session.peer, '\0');   /* with NUL: no client can log in by such a name, and lock it */
+    buf_printf(&guesser, "gateway from %.*s%c", SLICE_ARG(network_of(peer)), '\0');   /* with NUL: no client can log in by such a name, and lock it */
     int rc = 0;
     if (!known && intruder_is_locked(intruders, agent, buf_slice(&guesser), clock_monotonic_ms()))
         rc = fault_set(fault, FAULT_DENIED, 0, "too many guesses at the password of a gateway from there");
@@ -401,16 +411,6 @@ static uint32_t hash_more(uint32_t hash, struct slice text)
     for (size_t i = 0; i < text.len; i++)
         hash = (hash ^ (unsigned char)ascii_lower(text.data[i])) * 16777619u;
     return hash;
-}
-
-/* An IPv4 address as a whole; of an IPv6 address the first four groups, since a host has all the others to choose from. */
-static struct slice network_of(struct slice address)
-{
-    unsigned colons = 0;
-    for (size_t i = 0; i < address.len; i++)
-        if (address.data[i] == ':' && (++colons == 4 || (i > 0 && address.data[i - 1] == ':')))
-            return slice_part(address, 0, i);
-    return address;
 }
 
 static uint32_t client_of(const struct conn *c)

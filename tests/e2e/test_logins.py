@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -303,6 +304,45 @@ authPassword: {scram_value(cls.password)}
         context = self.site.tls()
         context.load_cert_chain(path + ".pem", path + ".key")
         return context
+
+    def short_certificate(self, name, seconds):
+        tls = os.path.join(self.site.dir, "tls")
+        path = os.path.join(tls, name)
+        with open(path + ".cnf", "w") as file:
+            file.write(f"[ca]\ndefault_ca=d\n[d]\ndatabase={path}.index\nnew_certs_dir={tls}\nserial={path}.serial\ndefault_md=sha256\npolicy=p\n"
+                       "[p]\ncommonName=supplied\n")
+        for kind, text in (("index", ""), ("serial", "77\n")):
+            with open(f"{path}.{kind}", "w") as file:
+                file.write(text)
+        run = lambda *words: subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", path + ".key", "-out", path + ".csr")
+        end = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + seconds))
+        run("ca", "-batch", "-config", path + ".cnf", "-in", path + ".csr", "-out", path + ".pem", "-notext", "-cert", f"{tls}/ca.pem", "-keyfile", f"{tls}/ca.key",
+            "-startdate", "20200101000000Z", "-enddate", end)
+        context = self.site.tls()
+        context.load_cert_chain(path + ".pem", path + ".key")
+        return context
+
+    def test_certificate_ends_while_its_session_is_resumed(self):
+        def is_offered(session):
+            with socket.create_connection(("127.0.0.1", self.site.imaps), timeout=30) as plain, \
+                    context.wrap_socket(plain, server_hostname="localhost", session=session) as sock:
+                self.assertEqual(sock.session_reused, session is not None)
+                line = sock.recv(4096)
+                sock.sendall(b"a LOGOUT\r\n")
+                while sock.recv(4096):
+                    pass
+                return b"AUTH=EXTERNAL" in line, sock.session
+        self.set(posternTlsClientCa="ca.pem")
+        try:
+            address = self.certificate("begun", "/CN=alice")
+            poll(lambda: "EXTERNAL" in self.mechanisms(tls=True, context=address), what="EXTERNAL")
+            context = self.short_certificate("bob", 3)
+            offered, session = is_offered(None)
+            self.assertTrue(offered)
+            poll(lambda: not is_offered(session)[0], what="the end of the certificate")
+        finally:
+            self.set(posternTlsClientCa=None)
 
     def test_external(self):
         site = self.site
