@@ -365,7 +365,7 @@ static void login_seen(const struct poa_open_request *request, size_t agent)
     list_init(&j->link);
     j->request = (struct poa_open_request){
         .loop = c->loop, .snapshot = snapshot_ref(request->snapshot), .post_office = request->post_office, .user = mem_strdup(request->user),
-        .mailbox_dir = mem_strdup(request->mailbox_dir),
+        .mailbox_dir = mem_strdup(request->mailbox_dir), .token = request->token,
     };
     if (request->password.data != NULL)
         j->request.password = slice_make(slice_to_string(request->password), request->password.len);

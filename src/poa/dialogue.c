@@ -180,25 +180,64 @@ static bool plain_message(const struct dialogue *d, struct buf *out)
     }
 }
 
-/* EXTERNAL's message is the identity to act as (RFC 4422, appendix A). */
-static void external_message(const struct dialogue *d, struct buf *out)
+/* RFC 7628, section 3.1; XOAUTH2 is Google's form before it. In base64 at once: no copy is left behind. */
+static bool bearer_message(const struct dialogue *d, bool old_form, struct buf *out)
 {
-    sasl_client_base64(d->who->user, out);
+    const struct dialogue_who *w = d->who;
+    struct buf message = { .cap = 0 };
+    if (slice_find(w->password, '\1') >= 0 || slice_find(w->user, '\1') >= 0 || slice_has_nul(w->password))
+        return false;
+    buf_reserve(&message, w->user.len * 3 + w->password.len + 40);
+    buf_append_text(&message, old_form ? "user=" : "n,a=");
+    for (size_t i = 0; i < w->user.len; i++) {
+        char c = w->user.data[i];
+        if (!old_form && (c == ',' || c == '='))
+            buf_append_text(&message, c == ',' ? "=2C" : "=3D");   /* RFC 5801, section 4 */
+        else
+            buf_append_byte(&message, c);
+    }
+    buf_append_text(&message, old_form ? "\1auth=Bearer " : ",\1auth=Bearer ");
+    buf_append(&message, w->password);
+    buf_append_text(&message, "\1\1");
+    sasl_client_base64(buf_slice(&message), out);
+    buf_wipe(&message);
+    return true;
 }
 
-static enum dialogue_result begin_authenticate(struct dialogue *d, struct buf *out)
+static bool is_bearer(const struct dialogue *d)
 {
-    bool external = d->agent->login == POA_LOGIN_EXTERNAL;
+    return d->agent->login == POA_LOGIN_PASS_THROUGH && d->who->token;
+}
+
+/* NULL: the POA offers none that would do. */
+static const char *mechanism_of(const struct dialogue *d)
+{
+    if (d->agent->login == POA_LOGIN_EXTERNAL)
+        return can(d, "AUTH=EXTERNAL") ? "EXTERNAL" : NULL;
+    if (is_bearer(d))
+        return can(d, "AUTH=OAUTHBEARER") ? "OAUTHBEARER" : can(d, "AUTH=XOAUTH2") ? "XOAUTH2" : NULL;
+    return can(d, "AUTH=PLAIN") ? "PLAIN" : NULL;
+}
+
+static bool append_message(const struct dialogue *d, struct buf *out)
+{
+    if (d->agent->login == POA_LOGIN_EXTERNAL) {
+        sasl_client_base64(d->who->user, out);   /* the identity to act as (RFC 4422, appendix A) */
+        return true;
+    }
+    return is_bearer(d) ? bearer_message(d, !can(d, "AUTH=OAUTHBEARER"), out) : plain_message(d, out);
+}
+
+static enum dialogue_result begin_authenticate(struct dialogue *d, const char *mechanism, struct buf *out)
+{
     struct buf message = { .cap = 0 };
-    if (external)
-        external_message(d, &message);
-    else if (!plain_message(d, &message)) {
+    if (!append_message(d, &message)) {
         buf_wipe(&message);
         d->of_user = true;
-        return fail(d, FAULT_INVALID, "the name or the password cannot be sent to a POA", SLICE_NONE);
+        return fail(d, FAULT_INVALID, "the name or the secret cannot be sent to a POA", SLICE_NONE);
     }
     bool at_once = can(d, "SASL-IR") && message.len <= INITIAL_MAX;
-    buf_printf(out, "a AUTHENTICATE %s", external ? "EXTERNAL" : "PLAIN");
+    buf_printf(out, "a AUTHENTICATE %s", mechanism);
     if (at_once) {
         buf_append_byte(out, ' ');
         buf_append(out, buf_slice(&message));
@@ -244,12 +283,15 @@ static enum dialogue_result begin_login(struct dialogue *d, struct buf *out)
         d->of_user = true;
         return fail(d, FAULT_INVALID, "there is no password that could be passed on", SLICE_NONE);
     }
-    if (can(d, "LOGINDISABLED") && !can(d, "AUTH=PLAIN") && !can(d, "AUTH=EXTERNAL"))
+    const char *mechanism = mechanism_of(d);
+    if (mechanism == NULL && is_bearer(d)) {
+        d->of_user = true;
+        return fail(d, FAULT_INVALID, "the POA takes no bearer tokens, and there is no password that could be passed on", SLICE_NONE);
+    }
+    if (mechanism == NULL && can(d, "LOGINDISABLED"))
         return fail(d, FAULT_PROTOCOL, "the POA takes no login on this connection (LOGINDISABLED)", SLICE_NONE);
     append_id(d, out);
-    if (can(d, d->agent->login == POA_LOGIN_EXTERNAL ? "AUTH=EXTERNAL" : "AUTH=PLAIN"))
-        return begin_authenticate(d, out);
-    return begin_login_command(d, out);
+    return mechanism != NULL ? begin_authenticate(d, mechanism, out) : begin_login_command(d, out);
 }
 
 static enum dialogue_result end_probe(struct dialogue *d, struct buf *out)
@@ -391,12 +433,14 @@ static enum dialogue_result take_continuation(struct dialogue *d, struct buf *ou
     bool master = d->agent->login == POA_LOGIN_MASTER_USER;
     struct slice secret = master ? w->secret : w->password;
     if (d->state == STATE_CONTINUE) {
-        if (d->agent->login == POA_LOGIN_EXTERNAL)
-            external_message(d, out);
-        else
-            plain_message(d, out);
+        append_message(d, out);
         buf_append_text(out, "\r\n");
         d->state = STATE_LOGIN;
+        return DIALOGUE_MORE;
+    }
+    if (d->state == STATE_LOGIN && is_bearer(d) && !d->name_sent) {
+        buf_append_text(out, can(d, "AUTH=OAUTHBEARER") ? "AQ==\r\n" : "\r\n");   /* why it is refused is read, then it is (RFC 7628 section 3.2.3) */
+        d->name_sent = true;
         return DIALOGUE_MORE;
     }
     if (d->state == STATE_LOGIN_PROBE) {

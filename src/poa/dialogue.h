@@ -22,6 +22,7 @@ enum dialogue_phase { PHASE_GREETING, PHASE_PREPARING, PHASE_LOGIN };
 struct dialogue_who {
     struct slice user;
     struct slice password;         /* of the user; SLICE_NONE: none */
+    bool token;                    /* it is a bearer token */
     struct slice name;             /* the gateway's own, for authorization and master user */
     struct slice secret;
     const char *client, *local;    /* addresses in text; client NULL: nothing is told */
@@ -38,7 +39,7 @@ struct dialogue {
     bool has_capability;
     bool skip_line;                    /* the rest of a line after a literal */
     bool of_user;                      /* a failure that may be this user's alone */
-    bool name_sent;                    /* LOGIN by literals */
+    bool name_sent;                    /* LOGIN by literals; or what a bearer token is refused for was read */
     unsigned lines;                    /* that were not asked for */
     uint64_t skip;                     /* octets of a literal that nobody reads */
     struct buf capability;

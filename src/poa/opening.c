@@ -299,7 +299,7 @@ static void connected(void *context, int fd, const struct fault *fault)
     }
     notice_vanished(fd);
     o->who = (struct dialogue_who){
-        .user = slice_from_string(o->request.user), .password = o->request.password, .name = slice_from_string(o->material.name),
+        .user = slice_from_string(o->request.user), .password = o->request.password, .token = o->request.token, .name = slice_from_string(o->material.name),
         .secret = slice_from_string(o->material.secret), .client = o->request.client, .client_port = o->request.client_port, .local = o->request.local,
         .local_port = o->request.local_port, .session_id = o->request.session_id,
     };

@@ -109,8 +109,6 @@ int mechanisms_find_user(struct conn *conn, struct fault *fault)
     if (l->proof != PROOF_CERTIFICATE && l->proof != PROOF_TOKEN)
         return config_find_user(buf_slice(&l->name), &l->user, fault);
     int rc = l->proof == PROOF_TOKEN ? find_by_token(conn, &l->user, fault) : find_by_certificate(conn, &l->user, fault);
-    if (l->proof == PROOF_TOKEN)
-        buf_wipe(&l->password);   /* it is no password for a POA */
     if (rc < 0)
         return -1;
     return check_name(buf_slice(&l->name), l->user, fault);

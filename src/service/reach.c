@@ -63,7 +63,7 @@ static void open_poa(struct conn *c)
     r->remote.in_limit = 16 * 1024;
     struct poa_open_request request = {
         .loop = c->home->loop, .post_office = c->look_up->user->post_office, .snapshot = c->look_up->user->snapshot,
-        .user = c->look_up->user->id, .password = buf_slice(&c->look_up->password), .client = s->peer, .client_port = s->peer_port,
+        .user = c->look_up->user->id, .password = buf_slice(&c->look_up->password), .token = c->look_up->proof == PROOF_TOKEN, .client = s->peer, .client_port = s->peer_port,
         .local = s->local, .local_port = endpoint_port(&local), .session_id = s->id, .tls = s->tls, .mailbox_dir = c->look_up->user->mailbox_dir, .answered = poa_answered, .context = c,
     };
     c->under_way = true;

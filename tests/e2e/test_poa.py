@@ -2,8 +2,10 @@
 """Post Office Agents that are well and that are not: a real Dovecot behind a gate that refuses, hangs, closes, speaks garbage or shows a wrong certificate
 in each state before and during the login; several hosts; the gateway's own credentials; the comparison of POA and path."""
 import base64
+import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -12,7 +14,7 @@ import time
 import unittest
 
 from dovecot import Dovecot, become_nobody, is_missing
-from harness import Site, main, poll
+from harness import Site, free_port, main, poll
 
 CAPABILITY = b"CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN LITERAL+"
 # what the gate does instead of passing on: (state, what)
@@ -131,6 +133,14 @@ class Poa(unittest.TestCase):
             file.write("gate:{PLAIN}open sesame\n")
         with open(cls.dovecot.conf, "a") as file:
             file.write(f"auth_master_user_separator = *\npassdb {{\n driver = passwd-file\n master = yes\n args = {masters}\n}}\n")
+            file.write(f"auth_mechanisms = plain oauthbearer\npassdb {{\n driver = oauth2\n mechanisms = oauthbearer\n args = {place}/oauth2\n}}\n")
+            cls.proxy_port = free_port()
+            file.write(f"haproxy_trusted_networks = 127.0.0.0/8\nservice imap-login {{\n inet_listener imap_proxied {{\n  port = {cls.proxy_port}\n"
+                       "  haproxy = yes\n }\n}\n")
+        cls.token_conf, cls.token_keys = os.path.join(place, "oauth2"), os.path.join(place, "keys", "default", "RS256", "default")
+        os.makedirs(os.path.dirname(cls.token_keys))
+        with open(cls.token_conf, "w") as file:
+            file.write(f"introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix={place}/keys/\nusername_attribute = sub\nscope = mail\n")
         cls.addClassCleanup(cls.dovecot.stop)
         cls.dovecot.start()
         cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
@@ -172,7 +182,7 @@ class Poa(unittest.TestCase):
         self.gates.append(gate)
         before = self.compared()
         self.site.modify(self.agent, **{"posternHost": "127.0.0.1", "posternPort": gate.port, "posternTls": "disabled", "posternPoaLogin": None,
-                                        "posternTlsCaFile": None, "posternPoaCredentials": None,
+                                        "posternTlsCaFile": None, "posternPoaCredentials": None, "posternPoaProxyHeader": None,
                                         "posternPoaTimeoutMilliseconds": None, "posternPoaLoginMilliseconds": None, **settings})
         if compare:
             poll(lambda: self.relayed() and gate.connections > 0, what="a login through the gate")
@@ -333,6 +343,56 @@ class Poa(unittest.TestCase):
             file.write("gate\nwrong\n")
         poll(lambda: not self.relayed("user4"), what="refused credentials")
         self.assertIn("credentials of the gateway are refused", self.site.log())
+
+    # --- the user's own bearer token
+    def token(self, key, **claims):
+        encode = lambda part: base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+        text = encode(b'{"alg":"RS256","typ":"JWT"}') + "." + encode(json.dumps({"iss": "https://id.example.org", "aud": "postern", "exp": int(time.time()) + 600,
+                                                                                 "iat": int(time.time()) - 5, "sub": "alice", "scope": "mail", **claims}).encode())
+        signed = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=text.encode(), stdout=subprocess.PIPE, check=True).stdout
+        return f"{text}.{encode(signed)}"
+
+    def bearer(self, token):
+        """The POA that the session is at, or the answer."""
+        s, reader, _ = self.site.raw(self.site.imap)
+        s.sendall(b"a AUTHENTICATE OAUTHBEARER " + base64.b64encode(f"n,,\1auth=Bearer {token}\1\1".encode()) + b"\r\ni ID NIL\r\nl LOGOUT\r\n")
+        rest = reader.read()
+        s.close()
+        return "Dovecot" if b'"Dovecot"' in rest else rest.decode()
+
+    def test_token(self):
+        key = os.path.join(self.site.dir, "token.key")
+        subprocess.run(f"openssl genrsa -out {key} 2048 && openssl rsa -in {key} -pubout -out {self.site.dir}/tls/token.pub", shell=True, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        shutil.copy(f"{self.site.dir}/tls/token.pub", self.token_keys)
+        self.site.set_agent(posternTokenKey="token.pub", posternTokenIssuer="https://id.example.org", posternTokenAudience="postern")
+        gate = self.gate()
+        try:
+            poll(lambda: self.bearer(self.token(key)) == "Dovecot", what="a login by a token")
+            self.assertIn(b"AUTHENTICATE OAUTHBEARER ", b"".join(gate.lines))
+            # one that the POA does not take is no failed access: no fallback
+            self.assertIn("NO [AUTHENTICATIONFAILED]", self.bearer(self.token(key, scope="else")))
+            self.assertIn("the POA refuses the login", self.site.log())
+            self.assertTrue(self.relayed("user4"))
+        finally:
+            self.site.set_agent(posternTokenKey=None, posternTokenIssuer=None, posternTokenAudience=None)
+
+    # --- the client's address
+    def test_proxy_header(self):
+        self.gate(compare=False, posternPort=self.proxy_port)
+        # it closes what does not begin with the header
+        poll(lambda: self.refused("user7").startswith(b"NO [UNAVAILABLE]"), what="a failed access")
+        self.site.modify(self.agent, posternPoaProxyHeader="TRUE")
+        try:
+            poll(lambda: self.refused().startswith(b"OK") and self.relayed(), seconds=15, what="a login with the header")
+            with socket.create_connection(("127.0.0.1", self.site.imap), 30, ("127.0.0.77", 0)) as s:
+                reader = s.makefile("rb")
+                reader.readline()
+                s.sendall(f"a LOGIN user8 {self.site.env['POSTERN_PASSWORD']}\r\n".encode())
+                self.assertTrue(reader.readline().startswith(b"a OK"))
+            poll(lambda: re.search("user=<user8>.*rip=127.0.0.77", self.dovecot.log()), what="the client's address in Dovecot's log")
+        finally:
+            self.site.modify(self.agent, posternPoaProxyHeader=None)
 
     # --- the comparison
     def test_difference(self):

@@ -16,6 +16,7 @@ struct row {
     const char *name;
     struct post_office_agent agent;
     const char *password;
+    bool token;             /* it is one */
     bool probe;
     bool told;              /* the client's address */
     const char *said;       /* by the POA */
@@ -49,6 +50,16 @@ static const struct row rows[] = {
     { .name = "external", .agent = { .login = POA_LOGIN_EXTERNAL }, .said = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=EXTERNAL] x\r\n" OPENED, .result = DIALOGUE_OPEN,
       .wanted = "a AUTHENTICATE EXTERNAL am9l\r\n" },
     { .name = "external not offered", .agent = { .login = POA_LOGIN_EXTERNAL }, .said = GREETING, .result = DIALOGUE_FAILED, .wanted = "", .fault = "mechanism" },
+    { .name = "token", .password = "t.o.k", .token = true, .said = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER] x\r\n" OPENED,
+      .result = DIALOGUE_OPEN, .wanted = "a AUTHENTICATE OAUTHBEARER bixhPWpvZSwBYXV0aD1CZWFyZXIgdC5vLmsBAQ==\r\n" },
+    { .name = "token, the old form", .password = "t.o.k", .token = true, .said = "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2] x\r\n+ \r\n" OPENED,
+      .result = DIALOGUE_OPEN, .wanted = "a AUTHENTICATE XOAUTH2\r\ndXNlcj1qb2UBYXV0aD1CZWFyZXIgdC5vLmsBAQ==\r\n" },
+    { .name = "token refused", .password = "t.o.k", .token = true, .said = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=OAUTHBEARER] x\r\n+ eyJzdGF0dXMiOiJ4In0=\r\na NO no\r\n",
+      .result = DIALOGUE_REFUSED, .wanted = "a AUTHENTICATE OAUTHBEARER bixhPWpvZSwBYXV0aD1CZWFyZXIgdC5vLmsBAQ==\r\nAQ==\r\n", .fault = "refuses", .of_user = true },
+    { .name = "token without a mechanism for it", .password = "t.o.k", .token = true, .said = GREETING, .result = DIALOGUE_FAILED, .wanted = "",
+      .fault = "no bearer tokens", .of_user = true },
+    { .name = "token, and the gateway's own credentials", .agent = { .login = POA_LOGIN_AUTHORIZATION }, .password = "t.o.k", .token = true, .said = GREETING OPENED,
+      .result = DIALOGUE_OPEN, .wanted = "a AUTHENTICATE PLAIN am9lAGdhdGUAczM=\r\n" },
     { .name = "probe", .probe = true, .said = GREETING "+ \r\n", .result = DIALOGUE_OPEN, .wanted = "a AUTHENTICATE PLAIN\r\n*\r\nl LOGOUT\r\n" },
     { .name = "probe without a mechanism", .probe = true, .said = "* OK [CAPABILITY IMAP4rev1] x\r\n+ go\r\n", .result = DIALOGUE_OPEN,
       .wanted = "a LOGIN {1}\r\n*\r\nl LOGOUT\r\n" },
@@ -90,6 +101,7 @@ static struct dialogue_who who_of(const struct row *row)
 {
     struct dialogue_who who = { .user = SLICE_LITERAL("joe"), .password = slice_from_string(row->password != NULL ? row->password : "pw"),
                                 .name = slice_from_string(gateway), .secret = slice_from_string(gateway_secret), .session_id = 9 };
+    who.token = row->token;
     if (row->told) {
         who.client = "10.1.2.3";
         who.client_port = 4567;

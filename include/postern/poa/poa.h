@@ -35,6 +35,7 @@ struct poa_open_request {
     const struct post_office *post_office;
     const char *user;
     struct slice password;      /* copied and wiped; may be SLICE_NONE */
+    bool token;                 /* it is the user's bearer token */
     const char *client;         /* address in text, to be passed on, and port */
     uint16_t client_port;
     const char *local;
