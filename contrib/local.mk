@@ -1,6 +1,6 @@
 EXTRA_DIST += contrib/quickstart contrib/check contrib/install-packages contrib/fetch-corpus contrib/packages $(wildcard $(srcdir)/contrib/sample/*.ldif) contrib/editors.md
 EXTRA_DIST += contrib/dovecot.conf
-EXTRA_DIST += contrib/phpldapadmin/README.md contrib/phpldapadmin/config.php contrib/phpldapadmin/internet-agent.png contrib/phpldapadmin/post-office-link.png
+EXTRA_DIST += contrib/phpldapadmin/serve contrib/phpldapadmin/README.md contrib/phpldapadmin/config.php contrib/phpldapadmin/internet-agent.png contrib/phpldapadmin/post-office-link.png
 
 # The forms of phpLDAPadmin, as many as the tables make.
 noinst_DATA = contrib/phpldapadmin/templates/stamp

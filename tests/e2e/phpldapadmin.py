@@ -1,4 +1,4 @@
-"""phpLDAPadmin of Debian in a private copy with Postern's forms, served by PHP's own server on a free loopback port, and a client that fills in its forms
+"""phpLDAPadmin of Debian with Postern's forms, by contrib/phpldapadmin/serve on a free loopback port, and a client that fills in its forms
 without a browser: Console. Ended by its own process id."""
 import html.parser
 import http.cookiejar
@@ -27,27 +27,12 @@ def missing():
 
 class Server:
     def __init__(self, site):
-        self.dir = os.path.join(site.dir, "phpldapadmin")
-        os.mkdir(self.dir, 0o700)
-        for name in ("lib", "htdocs", "queries", "hooks", "VERSION"):
-            source = os.path.join(PACKAGE, name)
-            (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(self.dir, name))
-        for name in ("config", "locale", "doc", "sessions"):
-            os.mkdir(os.path.join(self.dir, name))
-        shutil.copytree(os.path.join(BUILD, "contrib", "phpldapadmin", "templates"), os.path.join(self.dir, "templates"))
-        with open(os.path.join(SOURCE, "contrib", "phpldapadmin", "config.php")) as file:
-            text = file.read()
-        uri = urllib.parse.urlsplit(site.env["POSTERN_LDAP_URI"])
-        for word, value in (("HOST", uri.hostname), ("PORT", str(uri.port)), ("SUFFIX", site.suffix), ("ADMIN", site.env["POSTERN_ADMIN_DN"])):
-            text = text.replace(f"@{word}@", value)
-        with open(os.path.join(self.dir, "config", "config.php"), "w") as file:
-            file.write(text)
         self.port = harness.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log_path = os.path.join(self.dir, "php.log")
+        self.log_path = os.path.join(site.dir, "php.log")
         with open(self.log_path, "w") as log:
-            self.process = subprocess.Popen(["php", "-d", f"session.save_path={self.dir}/sessions", "-d", "date.timezone=UTC", "-S", f"127.0.0.1:{self.port}", "-t",
-                                             os.path.join(self.dir, "htdocs")], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen([os.path.join(SOURCE, "contrib", "phpldapadmin", "serve"), site.dir, "--port", str(self.port), "--build-dir", BUILD],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         harness.poll(self.answers, what="phpLDAPadmin's greeting")
 
     def answers(self):
