@@ -37,6 +37,16 @@ void claims_take(struct session *session, struct slice address, uint16_t port)
     c->claim = MEM_NEW(struct claim);
     c->claim->port = port;
     endpoint_format(&endpoint, c->claim->peer);
-    if (agent_trusts_address(&session->snapshot->agent, slice_from_string(session->peer)))
-        claims_believe(c);
+}
+
+void claims_consider(struct conn *conn)
+{
+    if (conn->claim != NULL && agent_trusts_address(&conn->session.snapshot->agent, slice_from_string(conn->session.peer)))
+        claims_believe(conn);
+}
+
+void claims_forget(struct conn *conn)
+{
+    mem_free(&conn->claim);
+    conn->claimed = false;
 }

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "claims.h"
 #include "mechanisms.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
@@ -53,7 +54,7 @@ static void free_if_unused(struct conn *c)
     snapshot_unref(&c->session.snapshot);
     look_up_free(&c->look_up);
     mechanisms_free(c);
-    mem_free(&c->claim);
+    claims_forget(c);
     if (c->home->look_at == &c->link)
         c->home->look_at = c->link.next;
     list_remove(&c->link);
@@ -383,6 +384,7 @@ static void greet(struct conn *c)
 static void tls_is_up(struct conn *c)
 {
     mechanisms_tls_up(c);
+    claims_forget(c);
     c->session.tls = true;
     c->session.busy = false;
     c->under_way = false;

@@ -516,6 +516,7 @@ void look_up_start(struct conn *conn)
             ask_in_thread(conn);
         return;
     }
+    claims_consider(conn);
     l->ticket.client = client_of(conn);
     l->ticket.name = hash_more(l->ticket.client, buf_slice(l->proof == PROOF_TOKEN ? &l->password : &l->name));
     l->through_gate = true;

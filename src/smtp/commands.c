@@ -176,6 +176,12 @@ static void run_mail(struct session *session, struct slice arguments)
         return;
     }
     struct mail_party party = smtp_sender(session, &sender);
+    if (smtp_is_lmtp(session) && !lmtp_is_welcome(session)) {
+        /* It was when it connected. */
+        counter_add(session->counters, COUNTER_ACCESS_DENIED, 1);
+        smtp_reply(session, "554 5.7.1 No mail is taken from your address any more");
+        return;
+    }
     if (session->user == NULL && !snapshot_takes_mail_from(session->snapshot, &party)) {
         counter_add(session->counters, COUNTER_ACCESS_DENIED, 1);
         smtp_reply(session, "550 5.7.1 No mail is taken from this sender");

@@ -253,9 +253,14 @@ class PosterndPoa(unittest.TestCase):
             self.site.modify(self.dn, posternTrustedGateway=gateway, posternTrustedAddress=None)
         poll(lambda: self.plain("alice", "gateway", right) == "OK", what="the trust again")
 
-    def claims(self, address):
-        client = imaplib.IMAP4("127.0.0.1", self.port, timeout=30)
+    def claims(self, address, tls=None):
+        """Is it believed? tls: begun before it, or, with False, after."""
+        client = imaplib.IMAP4("localhost", self.port, timeout=30)
+        if tls:
+            client.starttls(self.site.tls())
         client.xatom("ID", f'("x-originating-ip" "{address}" "x-originating-port" "99")')
+        if tls is False:
+            client.starttls(self.site.tls())
         client.login("alice", self.password)
         client.logout()
         return f"alice from {address} logged in" in self.agent.log()
@@ -322,13 +327,18 @@ class PosterndPoa(unittest.TestCase):
 
     # --- TLS as the object says
     def test_tls(self):
-        plain = dict(posternTls="disabled", posternTlsCaFile=None, posternPoaCertificate=None, posternPoaKey=None)
+        plain = dict(posternTls="disabled", posternTlsCaFile=None, posternPoaCertificate=None, posternPoaKey=None, posternTrustedAddress=None)
         files = dict(posternTlsCaFile="ca.pem", posternPoaCertificate="server.pem", posternPoaKey="server.key")
         try:
             self.site.modify(self.dn, posternTls="required", **files)
             poll(lambda: b"STARTTLS" in self.capability() and b"AUTH=" not in self.capability(), what="STARTTLS")
             self.through()
             self.delivered(b"after STARTTLS", b"LMTPS")
+            # what was said before it may have been said by somebody else
+            self.site.modify(self.dn, posternTrustedAddress="127.0.0.*")
+            poll(lambda: self.claims("192.0.2.71", tls=True), what="a claim that is believed")
+            self.assertFalse(self.claims("192.0.2.70", tls=False))
+            self.assertNotIn("192.0.2.70", self.agent.log())
             self.site.modify(self.dn, posternTls="implicit", **files)
             poll(lambda: self.speaks_tls(self.port, b"* OK") and self.speaks_tls(self.lmtp, b"220"), what="TLS from the first byte")
             self.through()

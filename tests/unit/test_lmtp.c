@@ -138,6 +138,12 @@ static void test_who_may(void)
         end();
     }
     here_is_loopback = false;
+    /* No longer, while the connection lasts. */
+    begin_here(LISTENER_LMTP);
+    CU_ASSERT(talk(ENVELOPE "RSET\r\n", "250 250 250"));
+    world.trusted = NULL;
+    CU_ASSERT(talk("MAIL FROM:<>\r\nRCPT TO:<joe@example.com>\r\nDATA\r\n", "554 503 503"));
+    end();
 }
 
 /* What one mailbox cannot take, another one can; a message that is refused is refused for each. */

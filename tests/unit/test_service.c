@@ -1823,6 +1823,7 @@ static void test_claims(void)
     atomic_store(&address_is_trusted, true);
     fd = greeted(site.pop3_port);
     say(fd, "claim nobody\r\nclaim\r\nclaim *\r\nclaim 2001:DB8::1\r\nclaim 192.0.2.9\r\n");
+    CU_ASSERT(answers(fd, "login joe bad\r\n", "login refused"));
     CU_ASSERT(answers(fd, "who\r\n", "2001:db8::1 acting"));
     close(fd);
     atomic_store(&address_is_trusted, false);
