@@ -160,3 +160,21 @@ class Console:
     def edit(self, dn, title):
         self.command("template_engine", dn=dn, template=self.template(title, dn=dn, template=""))
         return self.form()
+
+    def change(self, dn, title, **values):
+        """Fills in a form of an entry and confirms what phpLDAPadmin says it will do; returns the attributes that are sent at last."""
+        form = self.edit(dn, title)
+        form.set(**values)
+        self.send(form)
+        confirmed = self.form()
+        self.send(confirmed)
+        return {re.match(r"new_values\[(\w+)\]", name).group(1) for name, _ in confirmed.fields if name.startswith("new_values[")}
+
+    def create(self, container, title, *steps):
+        """One step is one page of the form."""
+        self.command("template_engine", container=container, template=self.template(title, container=container))
+        for values in steps:
+            form = self.form()
+            form.set(**values)
+            self.send(form)
+        self.send(self.form())

@@ -12,9 +12,12 @@ import urllib.parse
 import xml.etree.ElementTree as ElementTree
 
 import browser
+import directory
 import harness
 import phpldapadmin
+from directory import SUFFIX
 from harness import BUILD, SOURCE, poll
+from sample import ADMIN, ADMINS, ALICE, ENTRIES, GATEWAY
 
 FORMS = os.path.join(BUILD, "contrib", "phpldapadmin", "templates")
 SCREENSHOTS = sys.argv[sys.argv.index("--screenshots") + 1] if "--screenshots" in sys.argv else None
@@ -101,24 +104,6 @@ class Administration(unittest.TestCase):
             found.setdefault(name.lower(), set()).add(value)
         return found
 
-    def edit(self, dn, title, **values):
-        """Fills in a form of an entry and confirms what phpLDAPadmin says it will do; returns what is posted at last."""
-        form = self.console.edit(dn, title)
-        form.set(**values)
-        self.console.send(form)
-        confirmed = self.console.form()
-        self.console.send(confirmed)
-        return {re.match(r"new_values\[(\w+)\]", name).group(1) for name, _ in confirmed.fields if name.startswith("new_values[")}
-
-    def create(self, container, title, *steps):
-        """One step is one page of the form."""
-        self.console.command("template_engine", container=container, template=self.console.template(title, container=container))
-        for values in steps:
-            form = self.console.form()
-            form.set(**values)
-            self.console.send(form)
-        self.console.send(self.console.form())
-
     def imap_refused(self, user):
         try:
             self.site.imap_client(user).logout()
@@ -130,12 +115,12 @@ class Administration(unittest.TestCase):
         return f"cn={name},ou=mail,{self.site.suffix}"
 
     def test_threads(self):
-        posted = self.edit(self.site.agent_dn, "Postern: Internet Agent, POP3", posternPop3Threads="3")
+        posted = self.console.change(self.site.agent_dn, "Postern: Internet Agent, POP3", posternPop3Threads="3")
         self.assertEqual(posted, {"posternpop3threads"})
         poll(lambda: re.search(r"posternPop3Threads\W+3\b", self.ctl("config")), what="3 POP3 threads")
 
     def test_link(self):
-        self.create(self.site.agent_dn, "Postern: Post Office Link",
+        self.console.create(self.site.agent_dn, "Postern: Post Office Link",
                     {"cn": "Research link", "posternPostOffice": self.office("Research"), "posternAccessMode": "clientServer", "posternHost": "127.0.0.1",
                      "posternPort": "9"})
         dn = f"cn=Research link,{self.site.agent_dn}"
@@ -143,7 +128,7 @@ class Administration(unittest.TestCase):
         poll(lambda: self.link("Research")["port"] == "9" and self.link("Research")["mode"] == "clientServer", what="the link")
         poll(lambda: self.imap_refused("carol"), what="a refusal: nothing listens at the port of the link")
         # and back: the choice that is offered is followed at once
-        self.edit(dn, "Postern: Post Office Link", posternAccessMode="direct")
+        self.console.change(dn, "Postern: Post Office Link", posternAccessMode="direct")
         poll(lambda: self.link("Research")["mode"] == "direct", what="direct access")
         self.site.imap_client("carol").logout()
 
@@ -157,7 +142,7 @@ class Administration(unittest.TestCase):
         self.assertIn("The post office that the link leads to", self.console.page)
 
     def test_close_a_service(self):
-        self.edit(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4Enabled="FALSE")
+        self.console.change(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4Enabled="FALSE")
 
         def closed():
             try:
@@ -168,12 +153,12 @@ class Administration(unittest.TestCase):
         try:
             poll(closed, what="IMAP4 closed")
         finally:
-            self.edit(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4Enabled="TRUE")
+            self.console.change(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4Enabled="TRUE")
         poll(lambda: not closed(), what="IMAP4 open again")
 
     def test_class_of_service(self):
         self.site.pop3_client("bob").quit()
-        self.create(self.site.agent_dn, "Postern: Class of Service", {"cn": "No POP3 for bob", "posternMember": self.site.user_dn("bob")},
+        self.console.create(self.site.agent_dn, "Postern: Class of Service", {"cn": "No POP3 for bob", "posternMember": self.site.user_dn("bob")},
                     {"posternPop3Access": "prevent"}, {}, {}, {})
 
         def refused():
@@ -183,17 +168,17 @@ class Administration(unittest.TestCase):
             except harness.poplib.error_proto:
                 return True
         poll(refused, what="POP3 prevented")
-        self.edit(f"cn=No POP3 for bob,{self.site.agent_dn}", "Postern: Class of Service, POP3", posternPop3Access="allow")
+        self.console.change(f"cn=No POP3 for bob,{self.site.agent_dn}", "Postern: Class of Service, POP3", posternPop3Access="allow")
         poll(lambda: not refused(), what="POP3 allowed")
 
     def test_post_office_and_user(self):
         path = os.path.join(self.site.dir, "mail", "support")
-        self.create(f"ou=mail,{self.site.suffix}", "Postern: Post Office",
+        self.console.create(f"ou=mail,{self.site.suffix}", "Postern: Post Office",
                     {"cn": "Support", "posternDomain": "support.example.org", "posternPath": path, "posternAccessMode": "direct"})
         uuid = re.search(r"^entryUUID: (.*)$", self.site.ldap("ldapsearch", "-LLL", "-b", self.office("Support"), "entryUUID").stdout, re.M).group(1)
         os.mkdir(path, 0o700)
         subprocess.run([os.path.join(BUILD, "posternctl"), "postoffice", "init", "--uuid", uuid, path], check=True, stdout=subprocess.DEVNULL)
-        self.create(self.site.env["POSTERN_PEOPLE_DN"], "Postern: Mail User",
+        self.console.create(self.site.env["POSTERN_PEOPLE_DN"], "Postern: Mail User",
                     {"uid": "erin", "sn": "Example", "cn": "Erin Example", "mail": "erin@support.example.org", "userPassword": "secret of erin",
                      "posternPostOffice": self.office("Support")})
 
@@ -204,14 +189,14 @@ class Administration(unittest.TestCase):
             except harness.imaplib.IMAP4.error:
                 return False
         poll(login, what="the login of the new user")
-        self.create(self.office("Support"), "Postern: Post Office Agent", {"cn": "POA", "posternHost": "127.0.0.1", "posternTls": "disabled"}, {})
+        self.console.create(self.office("Support"), "Postern: Post Office Agent", {"cn": "POA", "posternHost": "127.0.0.1", "posternTls": "disabled"}, {})
         self.assertEqual(self.entry(f"cn=POA,{self.office('Support')}")["posterntls"], {"disabled"})
 
     def test_distribution_list(self):
         people = self.site.env["POSTERN_PEOPLE_DN"]
-        self.create(people, "Postern: Distribution List", {"cn": "staff", "mail": "staff@example.org", "member": self.site.user_dn("alice")})
+        self.console.create(people, "Postern: Distribution List", {"cn": "staff", "mail": "staff@example.org", "member": self.site.user_dn("alice")})
         self.assertEqual(self.entry(f"cn=staff,{people}")["objectclass"], {"groupOfNames", "posternDistributionList", "top"})
-        self.edit(f"cn=staff,{people}", "Postern: Distribution List", posternMailAlias="everybody@example.org")
+        self.console.change(f"cn=staff,{people}", "Postern: Distribution List", posternMailAlias="everybody@example.org")
         self.assertEqual(self.entry(f"cn=staff,{people}")["posternmailalias"], {"everybody@example.org"})
 
     def test_nothing_else_of_an_entry_is_touched(self):
@@ -220,20 +205,20 @@ class Administration(unittest.TestCase):
         self.site.ldap("ldapmodify", text=f"dn: {dn}\nchangetype: modify\nadd: objectClass\nobjectClass: labeledURIObject\n-\nadd: labeledURI\n"
                                           "labeledURI: http://dave.example\n-\nadd: title\ntitle: Dr\n\n")
         before = self.entry(dn)
-        self.edit(dn, "Postern: Mail User", sn="Other", posternMailAlias="d@research.example.org")
+        self.console.change(dn, "Postern: Mail User", sn="Other", posternMailAlias="d@research.example.org")
         after = self.entry(dn)
         self.assertEqual(after, {**before, "sn": {"Other"}, "posternmailalias": {"d@research.example.org"}})
 
     def test_a_value_out_of_range_is_told(self):
         """The directory takes any number; the status entry says what the gateway makes of it, on a form of its own."""
-        self.edit(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4IdleMinutes="1")
+        self.console.change(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4IdleMinutes="1")
         status = poll(lambda: re.search(r"^dn: (.*)$", self.site.ldap("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", self.site.agent_dn,
                                                                       "(posternFault=*posternImap4IdleMinutes*)", "1.1").stdout, re.M), what="the fault").group(1)
         template = self.console.template("Postern: Agent Status", dn=status, template="")
         page = self.console.command("template_engine", dn=status, template=template)
         self.assertIn("posternImap4IdleMinutes", page)
         self.assertNotIn("Update Object", page)
-        self.edit(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4IdleMinutes="30")
+        self.console.change(self.site.agent_dn, "Postern: Internet Agent, IMAP4", posternImap4IdleMinutes="30")
         poll(lambda: "posternImap4IdleMinutes" not in str(self.entry(status).get("posternfault")), what="no fault")
 
     def test_who_is_no_admin_changes_nothing(self):
@@ -301,6 +286,37 @@ class Administration(unittest.TestCase):
         self.site.ldap("ldapadd", text=f"dn: cn=Sales link,{self.site.agent_dn}\nobjectClass: posternPostOfficeLink\ncn: Sales link\n"
                                        f"posternPostOffice: {self.office('Sales')}\n\n")
         poll(lambda: not self.imap_refused("bob"), what="direct access")
+
+
+@unittest.skipUnless(harness.FULL, "only with --full")
+@unittest.skipUnless(directory.have("ns-slapd", "dscreate"), "389 Directory Server is not installed")
+@unittest.skipIf(phpldapadmin.missing(), f"{phpldapadmin.missing()} is not installed")
+class With389(unittest.TestCase):
+    """The same forms for a 389 Directory Server, whose entries name all superior classes."""
+
+    def entry(self, dn):
+        return sorted(self.server.search("-b", dn, "-s", "base").splitlines())
+
+    def test_forms(self):
+        self.server = directory.Ns389()
+        self.addCleanup(self.server.close)
+        for tool, text in (("ldapmodify", open(directory.schema_file("postern-389ds.ldif")).read()), ("ldapadd", ENTRIES),
+                           ("ldapmodify", directory.filled("aci-389ds.ldif", SUFFIX=SUFFIX, GATEWAY=GATEWAY, ADMINS=ADMINS))):
+            done = self.server.ldap(tool, text=text)
+            self.assertEqual(done[0], 0, done[1])
+        self.server.write("env", f"POSTERN_LDAP_URI={self.server.uri}\nPOSTERN_SUFFIX={SUFFIX}\nPOSTERN_ADMIN_DN='{ADMIN}'\nPOSTERN_ADMIN_PASSWORD=\n")
+        pages = phpldapadmin.Server(self.server)
+        self.addCleanup(pages.close)
+        console = phpldapadmin.Console(pages)
+        console.login(ADMIN, directory.PASSWORD)
+        agent = f"cn=Agent,{SUFFIX}"
+        self.assertEqual(console.change(agent, "Postern: Internet Agent, POP3", posternPop3Threads="3"), {"posternpop3threads"})
+        self.assertIn("posternPop3Threads: 3", self.entry(agent))
+        console.create(agent, "Postern: Post Office Link", {"cn": "New", "posternPostOffice": f"cn=Office,{SUFFIX}", "posternAccessMode": "direct"})
+        self.assertIn("posternAccessMode: direct", self.entry(f"cn=New,{agent}"))
+        before = self.entry(ALICE)
+        console.change(ALICE, "Postern: Mail User", posternQuota="5")
+        self.assertEqual(set(before) ^ set(self.entry(ALICE)), {"posternQuota: 1000000", "posternQuota: 5"})
 
 
 if __name__ == "__main__":
