@@ -13,6 +13,7 @@ struct relay {
     struct relay_scan scan;
     size_t old_in_limit;
     uint64_t end_by;
+    uint64_t bulk;         /* what remote->bulk was set to */
     bool reopening;
 };
 
@@ -127,6 +128,7 @@ static void move(struct imap *imap)
     struct session *session = imap->session;
     struct remote *remote = session->remote;
     struct relay_scan *scan = &imap->relay->scan;
+    relay_scan_passed(scan, imap->relay->bulk - remote->bulk);
     scan->rules.append_max = imap_append_limit(session);
     scan->stop = remote->end_wanted;
     if (relay_scan_poa(scan, &remote->in, &session->out) < 0) {
@@ -137,6 +139,7 @@ static void move(struct imap *imap)
     if (!remote->out_full && !remote->eof && !scan->logged_out)
         relay_scan_client(scan, &session->in, &remote->out);
     buf_shrink(&remote->in);
+    remote->bulk = imap->relay->bulk = remote->in.len == 0 && !remote->eof ? relay_scan_bulk(scan) : 0;
     remote->waiting = relay_scan_is_owed(scan);
 }
 

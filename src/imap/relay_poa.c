@@ -1,6 +1,7 @@
 /* What a POA says to its client: see relay_scan.h. */
 #include <string.h>
 
+#include "postern/base/check.h"
 #include "reader.h"
 #include "relay_internal.h"
 
@@ -206,4 +207,19 @@ int relay_scan_poa(struct relay_scan *scan, struct buf *in, struct buf *out)
     }
     relay_end_pass(&pass);
     return result < 0 ? -1 : 0;
+}
+
+uint64_t relay_scan_bulk(const struct relay_scan *scan)
+{
+    return scan->down == DOWN_LITERAL ? scan->down_left : 0;
+}
+
+void relay_scan_passed(struct relay_scan *scan, uint64_t count)
+{
+    if (count == 0)
+        return;
+    CHECK(scan->down == DOWN_LITERAL && count <= scan->down_left);
+    scan->down_left -= count;
+    if (scan->down_left == 0)
+        scan->down = DOWN_LINE;
 }

@@ -65,6 +65,9 @@ void relay_scan_fini(struct relay_scan *scan);
 void relay_scan_client(struct relay_scan *scan, struct buf *in, struct buf *out);
 /* From the POA to the client. -1: this is no IMAP, or a line that must be read is too long. */
 int relay_scan_poa(struct relay_scan *scan, struct buf *in, struct buf *out);
+/* So many of the next octets of the POA pass as they are; and so many have, without having been seen here. */
+uint64_t relay_scan_bulk(const struct relay_scan *scan);
+void relay_scan_passed(struct relay_scan *scan, uint64_t count);
 /* What the client has been sent ends with a response. */
 bool relay_scan_is_between_responses(const struct relay_scan *scan);
 /* Every command has been answered, and no part of another was passed on. */

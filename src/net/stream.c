@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "loop.h"
+#include "pass.h"
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
 #include "tls.h"
@@ -25,7 +26,7 @@ static ev_io *watcher(struct stream *s)
 
 size_t stream_pending(const struct stream *stream)
 {
-    return stream->out.len - stream->out_at;
+    return stream->out.len - stream->out_at + (stream->passed != NULL ? stream->passed->held : 0);
 }
 
 static bool may_read(const struct stream *s)
@@ -67,6 +68,7 @@ static void fail(struct stream *s, enum stream_failure failure)
         counter_add(s->counters, failure == STREAM_READ_FAILED ? COUNTER_TCP_READ_ERROR : COUNTER_TCP_WRITE_ERROR, 1);
     buf_fini(&s->out);
     s->out_at = 0;
+    pass_free(&s->passed);
     update_interest(s, true);
     ev_feed_event(loop_ev(s->loop), watcher(s), EV_CUSTOM);
 }
@@ -138,6 +140,66 @@ static void take_input(struct stream *s)
         s->callback(s, STREAM_EOF, s->context);
     } else if (n == -2)
         fail(s, STREAM_READ_FAILED);
+}
+
+/* What the other stream's descriptor takes of the pipe; 0 with nothing there. */
+static size_t give_passed(struct stream *s)
+{
+    ssize_t n = s->passed != NULL && s->passed->held > 0 ? pass_give(s->passed, s->fd) : 0;
+    if (n == -2)
+        fail(s, STREAM_WRITE_FAILED);
+    if (n > 0)
+        count(s, COUNTER_BYTES_OUT, (size_t)n);
+    if (s->passed != NULL && s->passed->held == 0 && !s->passing)
+        pass_free(&s->passed);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static bool is_passing(const struct stream *s)
+{
+    return s->pass_to != NULL && *s->pass_left > 0 && s->pass_to->passed != NULL;
+}
+
+static void take_passed(struct stream *s)
+{
+    struct stream *to = s->pass_to;
+    if (stream_pending(to) > 0)
+        return;
+    ssize_t n = pass_take(to->passed, s->fd, *s->pass_left < SIZE_MAX ? (size_t)*s->pass_left : SIZE_MAX);
+    if (n > 0) {
+        *s->pass_left -= (uint64_t)n;
+        count(s, COUNTER_BYTES_IN, (size_t)n);
+        give_passed(to);
+        to->waiting_since = clock_monotonic_ms();
+        update_interest(to, false);
+        s->callback(s, STREAM_INPUT, s->context);
+    } else if (n == 0) {
+        s->eof = true;
+        s->callback(s, STREAM_EOF, s->context);
+    } else if (n == -2)
+        fail(s, STREAM_READ_FAILED);
+}
+
+bool stream_pass(struct stream *from, struct stream *to, uint64_t *left)
+{
+    if (to == NULL) {
+        if (from->pass_to != NULL) {
+            from->pass_to->passing = false;
+            give_passed(from->pass_to);
+        }
+        from->pass_to = NULL;
+        return false;
+    }
+    if (from->ssl != NULL || to->ssl != NULL || to->failure != STREAM_NO_FAILURE || stream_pending(to) > 0 || from->in->len > 0)
+        return false;
+    if (to->passed == NULL)
+        to->passed = pass_new();
+    if (to->passed == NULL)
+        return false;
+    to->passing = true;
+    from->pass_to = to;
+    from->pass_left = left;
+    return true;
 }
 
 void stream_want_input(struct stream *stream, bool wanted)
@@ -226,12 +288,14 @@ void stream_send_last(struct stream *stream, struct buf *bytes)
 
 static void write_pending(struct stream *s)
 {
-    size_t done = write_some(s, slice_from(buf_slice(&s->out), s->out_at));
-    if (done == 0 || s->failure != STREAM_NO_FAILURE)
+    size_t passed = give_passed(s), done = 0;
+    if (s->failure == STREAM_NO_FAILURE && stream_pending(s) == s->out.len - s->out_at)
+        done = write_some(s, slice_from(buf_slice(&s->out), s->out_at));
+    if (passed + done == 0 || s->failure != STREAM_NO_FAILURE)
         return;
     s->waiting_since = clock_monotonic_ms();
     s->out_at += done;
-    if (stream_pending(s) == 0) {
+    if (s->out_at == s->out.len) {
         buf_fini(&s->out);
         s->out_at = 0;
     }
@@ -328,8 +392,12 @@ static void happened(struct ev_loop *ev, ev_io *io, int events)
         s->tls_wants_write = false;
         if (events & EV_WRITE && stream_pending(s) > 0)
             write_pending(s);
-        if (read && s->failure == STREAM_NO_FAILURE && may_read(s))
-            take_input(s);
+        if (read && s->failure == STREAM_NO_FAILURE && may_read(s)) {
+            if (is_passing(s))
+                take_passed(s);
+            else
+                take_input(s);
+        }
     }
     update_interest(s, ignored);
 }
@@ -378,6 +446,7 @@ void stream_fini(struct stream *stream)
     SSL_free(stream->ssl);
     close(stream->fd);
     buf_fini(&stream->out);
+    pass_free(&stream->passed);
     memset(stream, 0, sizeof(*stream));
     stream->fd = -1;
 }

@@ -16,6 +16,7 @@ enum {
     OUT_FULL = 256 * 1024,
     OUT_LOW = 64 * 1024,
     END_MS = 10 * 1000,
+    PASS_LEAST = 128 * 1024,   /* octets that are worth a pipe */
     ACTIVITY = 4096,    /* octets at once that are a download; less may be the sign of life of an IDLE */
 };
 
@@ -27,6 +28,7 @@ struct reach {
     uint64_t end_ms;
     size_t agent;                   /* of the post office: the one that the session is open at */
     uint64_t heard_ms;              /* when it last said something, or was asked about */
+    bool passing;                   /* what the POA says goes to the client by stream_pass */
     bool stopped;
 };
 
@@ -145,7 +147,7 @@ static void poa_news(struct stream *stream, enum stream_event event, void *conte
     }
     if (event == STREAM_INPUT) {
         r->heard_ms = clock_monotonic_ms();
-        if (remote->in.len >= ACTIVITY)
+        if (remote->in.len >= ACTIVITY || r->passing)
             c->input_ms = r->heard_ms;
     } else if (event == STREAM_EOF || event == STREAM_FAILED)
         remote->eof = true;
@@ -155,6 +157,17 @@ static void poa_news(struct stream *stream, enum stream_event event, void *conte
         remote->out_full = false;
     }
     conn_run(c);
+}
+
+/* The middle of a large literal goes on inside the kernel. */
+static void settle_bulk(struct reach *r)
+{
+    const struct session *s = &r->conn->session;
+    struct remote *remote = &r->remote;
+    if (r->passing && remote->bulk == 0)
+        r->passing = stream_pass(&r->stream, NULL, NULL);
+    else if (!r->passing && remote->bulk >= PASS_LEAST && s->out.len == 0 && remote->in.len == 0 && !remote->eof)
+        r->passing = stream_pass(&r->stream, &r->conn->stream, &remote->bulk);
 }
 
 void reach_settle(struct conn *conn)
@@ -169,7 +182,8 @@ void reach_settle(struct conn *conn)
     size_t pending = stream_pending(&r->stream);
     remote->out_full = pending > OUT_FULL || (remote->out_full && pending >= OUT_LOW);
     r->stream.in_limit = remote->in_limit;
-    stream_want_input(&r->stream, !s->out_full && !remote->eof);
+    settle_bulk(r);
+    stream_want_input(&r->stream, !s->out_full && !remote->eof && !(r->passing && stream_pending(&conn->stream) > 0));
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------------------ */

@@ -96,6 +96,33 @@ static void test_pipelined_login(void)
     end();
 }
 
+/* The gateway may send the middle of a literal on by itself; what follows is read again, and an end waits for it. */
+static void test_bulk(void)
+{
+    log_in();
+    client_say(&client, "a FETCH 1 BODY[]\r\n");
+    poa_hears("a FETCH 1 BODY[]\r\n");
+    poa_says("* 1 FETCH (BODY[] {100000}\r\nabc");
+    client_hears("* 1 FETCH (BODY[] {100000}\r\nabc");
+    CU_ASSERT_EQUAL(remote.bulk, 99997);
+    remote.bulk -= 90000;
+    client_pump(&client);
+    CU_ASSERT_EQUAL(remote.bulk, 9997);
+    poa_says("read");    /* nor does it have to */
+    client_hears("read");
+    CU_ASSERT_EQUAL(remote.bulk, 9993);
+    remote.bulk = 0;
+    remote.end_wanted = true;
+    remote.end_reason = CLOSE_SHUTDOWN;
+    client_pump(&client);
+    CU_ASSERT(!client.closed);
+    poa_says(" UID 7)\r\na OK\r\n");
+    CU_ASSERT_EQUAL(remote.bulk, 0);
+    client_hears(" UID 7)\r\na OK\r\n* BYE [UNAVAILABLE] The server is shutting down.\r\n");
+    CU_ASSERT(client.closed && client.reason == CLOSE_SHUTDOWN);
+    end();
+}
+
 static void test_append_limit(void)
 {
     log_in();
@@ -324,6 +351,7 @@ static void test_backpressure(void)
 static const struct unit_test tests[] = {
     { "login", test_login },
     { "pipelined login", test_pipelined_login },
+    { "bulk", test_bulk },
     { "append limit", test_append_limit },
     { "POA dies, selected", test_poa_dies_selected },
     { "POA dies in a literal", test_poa_dies_in_a_literal },

@@ -19,6 +19,7 @@ enum stream_event {
 
 enum stream_failure { STREAM_NO_FAILURE, STREAM_READ_FAILED, STREAM_WRITE_FAILED, STREAM_TLS_FAILED };
 
+struct pass;
 struct stream;
 /* Must not call stream_fini. Never called from within another function of this header. */
 typedef void stream_callback(struct stream *stream, enum stream_event event, void *context);
@@ -35,14 +36,18 @@ struct stream {
     struct buf out;               /* handed over and not yet written, from out_at on */
     size_t out_at;
     struct counters *counters;    /* may be NULL */
+    struct pass *passed;          /* bytes of another stream, to be written before those of `out`; or NULL */
+    struct stream *pass_to;       /* see stream_pass; or NULL */
+    uint64_t *pass_left;
     uint64_t waiting_since;       /* the last time that output that had to wait moved, in clock_monotonic_ms */
     enum stream_failure failure;
     bool input_wanted;
+    bool end_follows;
     bool input_left;              /* reading stopped at the limit: TLS may hold more */
     bool tls_wants_write;
     bool handshaking;
     bool eof;
-    bool end_follows;
+    bool passing;                 /* another stream's pass_to */
 };
 
 /* Takes the descriptor over; what is received is added to `in` as far as in_limit, once stream_want_input was called. */
@@ -59,6 +64,10 @@ void stream_send(struct stream *stream, struct buf *bytes);
 void stream_send_last(struct stream *stream, struct buf *bytes);
 /* Bytes that had to wait. */
 size_t stream_pending(const struct stream *stream);
+/* From now on what `from` receives goes to `to` without being seen: *left octets, which is counted down and lives until it is 0 or `from` ends; then it is input
+ * as before. INPUT is told each time. Nothing may be pending in `to`, nor be in `in`; input must not be wanted while `to` has bytes pending. False: not with TLS, or
+ * not now; the bytes come as input. `to` lives as long as `from`'s input is wanted. to NULL: no more. */
+bool stream_pass(struct stream *from, struct stream *to, uint64_t *left);
 /* With nothing pending: the handshake as server, then TLS_UP or FAILED. -1: there is no certificate. */
 int stream_start_tls(struct stream *stream, struct tls_context *context);
 /* With nothing pending: the handshake as client, then TLS_UP or FAILED; host is the name that the peer's certificate must bear, if the

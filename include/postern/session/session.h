@@ -114,6 +114,8 @@ struct remote {
     bool out_full;             /* the POA does not keep up: put nothing more into out */
     bool direct_too;           /* the mailbox may also be opened directly: offer what both have; see session_may_go_directly */
     bool waiting;              /* set by the protocol: the POA owes an answer. One that says nothing for long, and is found away, is lost */
+    uint64_t bulk;             /* set by the protocol, with nothing in `in`: so many of the POA's next octets are the client's as they are, after what is in the
+                                  session's out. The gateway may send them on unseen, and counts down here */
     bool end_wanted;           /* the gateway wants to close the session: do so with end_reason as soon as the client is between two responses */
     enum close_reason end_reason;
 };
