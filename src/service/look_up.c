@@ -223,7 +223,9 @@ static int verify_gateway(struct conn *c, struct look_up *l, struct fault *fault
     struct buf guesser = { .cap = 0 };
     buf_printf(&guesser, "gateway from %.*s%c", SLICE_ARG(network_of(peer)), '\0');   /* with NUL: no client can log in by such a name, and lock it */
     int rc = 0;
-    if (!known && intruder_is_locked(intruders, agent, buf_slice(&guesser), clock_monotonic_ms()))
+    if (!known && agent->trusted_addresses.count > 0)
+        rc = fault_set(fault, FAULT_DENIED, 0, "gateways log in from posternTrustedAddress only");
+    else if (!known && intruder_is_locked(intruders, agent, buf_slice(&guesser), clock_monotonic_ms()))
         rc = fault_set(fault, FAULT_DENIED, 0, "too many guesses at the password of a gateway from there");
     else if (dn == NULL)
         rc = fault_set(fault, FAULT_AUTHENTICATION, 0, "\"%.*s\" is no gateway that is trusted", SLICE_ARG(buf_slice(&l->gateway)));

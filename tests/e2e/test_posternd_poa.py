@@ -238,6 +238,12 @@ class PosterndPoa(unittest.TestCase):
                 ("alice", self.site.env["POSTERN_ADMIN_DN"], self.site.env["POSTERN_ADMIN_PASSWORD"]), ("cora", "gateway", right), ("nobody", "gateway", right),
                 ("", "gateway", right), ("gateway", "gateway", right), ("", "alice", right)):
             self.assertIn("AUTHENTICATIONFAILED", self.plain(authorize, name, password), (authorize, name))
+        # gateways have addresses, this is not one of them
+        self.site.modify(self.dn, posternTrustedAddress="192.0.2.*")
+        poll(lambda: "AUTHENTICATIONFAILED" in self.plain("alice", "gateway", right), what="the end of the trust")
+        self.site.modify(self.dn, posternTrustedAddress=["192.0.2.*", "127.0.0.1", "::1"])
+        poll(lambda: self.plain("alice", "gateway", right) == "OK", what="the trust again")
+        self.site.modify(self.dn, posternTrustedAddress=None)
         # the gateway is not trusted any more: at once, and without the gateway's word no address is believed
         self.site.modify(self.dn, posternTrustedGateway=None)
         try:

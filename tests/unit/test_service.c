@@ -1735,6 +1735,7 @@ static void test_intruders_at_a_time(void)
 }
 
 static uint16_t lmtp_port;
+static bool with_addresses;
 
 static void believe_gateways(struct agent_settings *a)
 {
@@ -1742,6 +1743,7 @@ static void believe_gateways(struct agent_settings *a)
     detect_intruders(a);
     a->trusted_gateways = (struct text_list){ gateways, 1 };
     a->lmtp_port = lmtp_port;
+    a->trusted_addresses.count = with_addresses;   /* agent_trusts_address is faked */
 }
 
 static bool answers(int fd, const char *line, const char *answer)
@@ -1791,7 +1793,14 @@ static void test_acting(void)
     CU_ASSERT(control_says(&site, "json lockouts\n", "ok", "\"name\":\"gateway from 127.0.0.1\",\"known\":false,\"failures\":3,"));
     CU_ASSERT(answers(fd, "login joe good\r\n", "login ok"));
     close(fd);
-    /* A gateway that is known by its address is never kept out. */
+    /* Where gateways are known by their addresses, nobody else is one, and none of them is ever kept out. */
+    intruder_unlock(site.options.intruders, slice_make("gateway from 127.0.0.1", 23));
+    with_addresses = true;
+    publish(&site, believe_gateways);
+    fd = greeted(site.pop3_port);
+    CU_ASSERT(answers(fd, "gateway joe gate open\r\n", "gateway refused"));
+    CU_ASSERT(control_says(&site, "json lockouts\n", "ok", "[]"));
+    close(fd);
     atomic_store(&address_is_trusted, true);
     fd = greeted(site.pop3_port);
     for (int i = 0; i < 4; i++)
@@ -1799,7 +1808,7 @@ static void test_acting(void)
     CU_ASSERT(answers(fd, "gateway joe gate open\r\n", "gateway ok"));
     atomic_store(&address_is_trusted, false);
     close(fd);
-    serves_one_office = false;
+    serves_one_office = with_addresses = false;
     stop_with_intruders(&site);
 }
 
