@@ -335,12 +335,15 @@ static void find_domains(struct assembly *a, struct part *part, const struct obj
 {
     const struct text_list *all = &((const struct post_office_settings *)part->version->settings)->domains;
     struct text_list *mine = &part->office.domains;
-    /* One is the usual case, and needs no list of its own. */
-    mine->values = all->count > 1 ? ARENA_NEW_ARRAY(&part->arena, char *, all->count) : all->values;
+    /* One is the usual case, and needs no list of its own: that of the version is read by who has an older snapshot, and not written. */
+    bool own = all->count > 1;
+    mine->values = own ? ARENA_NEW_ARRAY(&part->arena, char *, all->count) : all->values;
     for (size_t i = 0; i < all->count; i++) {
-        if (claims_first(&a->claims, CLAIM_DOMAIN, all->values[i]) == object)
-            mine->values[mine->count++] = all->values[i];
-        else
+        if (claims_first(&a->claims, CLAIM_DOMAIN, all->values[i]) == object) {
+            if (own)
+                mine->values[mine->count] = all->values[i];
+            mine->count++;
+        } else
             part_add_fault(part, part->office.dn, "posternDomain",
                            arena_printf(&part->arena, "%s is served by another post office already", all->values[i]));
     }
