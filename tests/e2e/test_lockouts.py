@@ -5,6 +5,7 @@ import imaplib
 import json
 import os
 import poplib
+import re
 import signal
 import smtplib
 import subprocess
@@ -56,20 +57,20 @@ class Lockouts(unittest.TestCase):
             client.shutdown()
             return str(error)
 
-    def fail(self, user, times=5):
+    def miss(self, user, times=5):
         return {self.login(user, "wrong") for _ in range(times)}
 
     def test_lock_and_unlock(self):
         site = self.site
-        replies = self.fail("alice", 4)
+        replies = self.miss("alice", 4)
         self.assertIsNone(self.login("alice"), "four are too few")
-        replies |= self.fail("alice")
+        replies |= self.miss("alice")
         self.assertEqual(self.locked(), {"alice"})
         replies.add(self.login("alice"))
         replies.add(self.login("ALICE@example.org"))
         self.assertEqual(self.counter(), 2)
         # a name that is nobody's hears and does the same
-        replies |= self.fail("nobody", 6)
+        replies |= self.miss("nobody", 6)
         self.assertEqual(len(replies), 1, replies)
         self.assertIn(REFUSED, replies.pop())
         self.assertEqual(self.locked(), {"alice", "nobody"})
@@ -93,7 +94,7 @@ class Lockouts(unittest.TestCase):
         self.assertEqual(self.ctl("unlock", "nobody")[0], 1)
         self.assertEqual(self.locked(), set())
         # the count began anew
-        self.fail("alice", 4)
+        self.miss("alice", 4)
         self.assertIsNone(self.login("alice"))
 
     def test_names_of_one_user(self):
@@ -104,9 +105,31 @@ class Lockouts(unittest.TestCase):
         self.assertEqual(self.locked(), {"bob"})
         self.assertIn(REFUSED, self.login("b1@example.org"))
 
+    def test_spellings_of_a_name(self):
+        """What the directory takes for the same name is counted as the same user; what would be a filter finds nobody."""
+        def guess(name, password):
+            client = self.site.imap_client(login=False)
+            try:
+                client.authenticate("PLAIN", lambda _: b"\0" + name + b"\0" + password.encode())
+                return True
+            except imaplib.IMAP4.error as error:
+                return re.search("AUTHENTICATIONFAILED|BAD", str(error)).group(0)
+            finally:
+                client.shutdown()
+        password = self.site.env["POSTERN_PASSWORD"]
+        for name in (b"*", b"al*", b"alice)(uid=*", b"alice)(&", b"uid=alice", self.site.user_dn("alice").encode()):
+            self.assertEqual(guess(name, password), REFUSED, name)
+        for name in (b"alic\xc3", b"\xff", b"alice\x01", b""):
+            self.assertNotEqual(guess(name, password), True, name)
+        for name in (b"carol ", b" CAROL", b"  carol", "\uff43arol".encode(), b"cArOl"):
+            self.assertEqual(guess(name, "wrong"), REFUSED, name)
+        self.assertIn("carol", self.locked())
+        for name in (b"carol", " c\uff41rol".encode()):
+            self.assertEqual(guess(name, password), REFUSED, name)
+
     def test_settings_count_at_once(self):
         self.set(posternIntruderAttempts="2")
-        self.fail("alice", 2)
+        self.miss("alice", 2)
         self.assertIn(REFUSED, self.login("alice"))
         connected = self.site.imap_client(login=False)
         self.set(posternIntruderDetection="FALSE")
@@ -114,11 +137,11 @@ class Lockouts(unittest.TestCase):
         connected.logout()
         self.assertIsNone(self.login("alice"))
         self.assertEqual(self.locked(), set())
-        self.fail("bob", 7)
+        self.miss("bob", 7)
         self.assertIsNone(self.login("bob"))
         self.set(posternIntruderDetection="TRUE")
         self.set(posternIntruderLockoutMinutes="0")
-        self.fail("bob", 2)
+        self.miss("bob", 2)
         row = {r["name"]: r for r in self.json("lockouts")["lockouts"]}["bob"]
         self.assertEqual((row["known"], row["failures"], row["until"]), (True, 2, None))
 
@@ -134,7 +157,7 @@ class Lockouts(unittest.TestCase):
         subprocess.run(["/usr/sbin/slapd", "-h", site.env["POSTERN_LDAP_URI"], "-F", os.path.join(site.dir, "slapd", "config"), "-n", "slapd"],
                        check=True)
         poll(lambda: self.login("alice") is None, what="the directory")
-        self.fail("bob", 2)
+        self.miss("bob", 2)
         old = site.agent_pid()
         kill(old)
         poll(lambda: self.ctl("status")[0] == 0 and site.agent_pid() != old, what="the new agent")
@@ -144,7 +167,7 @@ class Lockouts(unittest.TestCase):
 
     def test_no_bind(self):
         """The directory hears of no password for a name that is locked: one that is frozen makes no difference."""
-        self.fail("alice")
+        self.miss("alice")
         frozen = self.site.slapd_pid()
         os.kill(frozen, signal.SIGSTOP)
         try:

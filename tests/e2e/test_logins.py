@@ -227,6 +227,22 @@ authPassword: {scram_value(cls.password)}
         self.set(posternLoginMethod=None)
         poll(lambda: "no longer: " in self.site.log().split(told)[-1] or f"no longer: {dn}: {told}" in self.site.log(), what="the end of the fault")
 
+    def test_what_comes_before_tls_counts_for_nothing(self):
+        site, password = self.site, self.password.encode()
+        rows = ((site.pop3, b"STLS\r\nUSER alice\r\n", b"+OK", b"PASS " + password + b"\r\n", b"-ERR Send USER first"),
+                (site.imap, b"a STARTTLS\r\nb LOGIN alice " + password + b"\r\n", b"a OK", b"c SELECT INBOX\r\n", b"c "),
+                (site.submission, b"EHLO x\r\nSTARTTLS\r\nAUTH PLAIN " + base64.b64encode(b"\0alice\0" + password) + b"\r\n", b"220", b"MAIL FROM:<a@example.org>\r\n", b"5"))
+        for port, clear, go, command, answer in rows:
+            sock, reader, _ = site.raw(port)
+            with sock:
+                sock.sendall(clear)
+                while not (line := reader.readline()).startswith(go):
+                    self.assertTrue(line)
+                with self.site.tls().wrap_socket(sock, server_hostname="localhost") as secure:
+                    secure.sendall(command)
+                    line = secure.makefile("rb").readline()
+                    self.assertTrue(line.startswith(answer) and not line.startswith(b"c OK"), line)
+
     def can_connect(self):
         try:
             self.site.imap_client(login=False).shutdown()
