@@ -22,7 +22,7 @@
 enum {
     TROUBLE_SECONDS = 300,   /* until the next go when our own disk makes trouble */
     SETTLE_SECONDS = 20,     /* an agent that was given a message may still be at work on it: until then only "it is there" says something */
-    LOOKS_MAX = 5,           /* goes in which a look did not work, before it is given again all the same (RFC 1047 prefers two copies to none) */
+    LOOK_SECONDS = 600,      /* a look that does not work is tried for so long, then it is given again all the same (RFC 1047 prefers two copies to none) */
 };
 
 struct attempt {
@@ -123,13 +123,13 @@ static bool may_be_given(struct attempt *a, const struct user *user, struct enve
     if (!to->unknown)
         return true;
     enum seek_result result = seek_message(user, &a->envelope, a->message);
-    time_t settled = a->envelope.given + SETTLE_SECONDS;
+    time_t now = clock_wall().tv_sec, given = a->envelope.given < now ? a->envelope.given : now;
     if (result == SEEK_FOUND) {
         set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
-    } else if (settled > clock_wall().tv_sec) {
+    } else if (given + SETTLE_SECONDS > now) {
         set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it and has not answered");
-        a->settled = settled;
-    } else if (result == SEEK_LATER && a->envelope.attempts < LOOKS_MAX) {
+        a->settled = given + SETTLE_SECONDS;
+    } else if (result == SEEK_LATER && given + LOOK_SECONDS > now) {
         set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it, and the mailbox cannot be looked into");
     } else {
         to->unknown = result != SEEK_ABSENT;
