@@ -160,6 +160,24 @@ class PosterndPoa(unittest.TestCase):
             self.site.modify(self.dn, posternPoaLogin=None, posternPoaCredentials=None)
             self.through()
 
+    def test_pop3(self):
+        """Translated by the gateway; what it deletes is gone for the others."""
+        self.site.add_user("pia")
+        here = self.direct("pia")
+        for n in range(3):
+            here.append("INBOX", None, None, MESSAGE % b"pop %d" % n)
+        uids = sorted(uid_map(here))
+        before = self.logins("pia")
+        client = self.site.pop3_client("pia")
+        self.assertEqual(self.logins("pia"), before + 1)
+        self.assertEqual([int(line.split()[1][:8], 16) for line in client.uidl()[1]], uids)
+        self.assertIn(b"Subject: pop 1", client.retr(2)[1])
+        client.dele(2)
+        client.quit()
+        here.noop()
+        self.assertEqual(sorted(uid_map(here)), [uids[0], uids[2]])
+        here.shutdown()
+
     def test_killed_and_back(self):
         client = self.site.imap_client()
         for n in range(3):
