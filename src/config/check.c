@@ -38,7 +38,7 @@ struct config_check *config_check_new(const struct config_check_options *options
     for (size_t len = strlen(check->mail_root); len > 0 && check->mail_root[len - 1] == '/'; len--)
         check->mail_root[len - 1] = '\0';
     struct parse_bounds bounds = { .mail_root = check->mail_root, .allowed_ports = options->allowed_ports,
-                                   .allowed_port_count = options->allowed_port_count, .agent_ndn = check->agent_ndn };
+                                   .allowed_port_count = options->allowed_port_count, .agent_ndn = check->agent_ndn, .vendor = options->vendor };
     objects_init(&check->objects, &bounds);
     return check;
 }

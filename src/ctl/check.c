@@ -63,7 +63,7 @@ static int read_objects(struct check *c)
 {
     const char **attributes = config_check_attributes();
     struct fault fault;
-    int rc = directory_reader_base(c->reader, c->options->agent_dn, &c->base, &fault);
+    int rc = directory_reader_base(c->reader, c->options->agent_dn, &c->base, &c->vendor, &fault);
     if (rc == 0) {
         struct directory_search search = { .base = c->base, .scope = DIRECTORY_SCOPE_SUBTREE, .filter = config_check_filter(),
                                            .attributes = attributes };
@@ -269,7 +269,7 @@ static int run(struct check *c)
     if (code != 0)
         return code;
     struct config_check_options options = { .agent_dn = o->agent_dn, .base = c->base, .mail_root = o->mail_root, .allowed_ports = o->ports,
-                                            .allowed_port_count = o->port_count };
+                                            .allowed_port_count = o->port_count, .vendor = c->vendor };
     c->config = config_check_new(&options);
     if (c->config == NULL)
         return ctl_complain(o->agent_dn, "not a distinguished name");

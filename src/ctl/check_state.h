@@ -20,6 +20,7 @@ struct check {
     struct directory_reader *reader;
     struct config_check *config;
     char *base;
+    enum directory_vendor vendor;
     struct edit edit;
     struct ldif ldif;
     struct snapshot *before;

@@ -40,13 +40,14 @@ void directory_reader_close(struct directory_reader **reader)
     mem_free(reader);
 }
 
-int directory_reader_base(struct directory_reader *reader, const char *inside, char **out, struct fault *fault)
+int directory_reader_base(struct directory_reader *reader, const char *inside, char **out, enum directory_vendor *vendor_out, struct fault *fault)
 {
     struct server server;
     *out = NULL;
     if (server_read(&reader->connection, inside, &server, fault) != 0)
         return -1;
     *out = server.base;
+    *vendor_out = server.vendor;
     server.base = NULL;
     server_fini(&server);
     return 0;

@@ -323,6 +323,12 @@ class Control(unittest.TestCase):
             site.modify(site.user_dn("bob"), mail="bob@example.org", posternPostOffice=sales)
         self.assertEqual(self.check()[0], 0)
 
+    def test_check_knows_the_directory(self):
+        edit = f"dn: {self.site.agent_dn}\nchangetype: modify\nreplace: posternLoginMethod\nposternLoginMethod: compare\n-\n\n"
+        code, report, _ = self.check("--ldif", "-", text=edit)
+        self.assertEqual((code, [f["attribute"] for f in report["edit"]["new_faults"]]), (1, ["posternLoginMethod"]), report)
+        self.assertEqual(self.check("--ldif", "-", text=edit.replace("compare", "bind"))[0], 0)
+
     def test_check_edit(self):
         site = self.site
         edit = (f"dn: {site.agent_dn}\nchangetype: modify\nreplace: posternPop3Threads\nposternPop3Threads: 22\n-\n\n"

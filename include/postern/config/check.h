@@ -3,6 +3,7 @@
 #define POSTERN_CONFIG_CHECK_H
 
 #include "postern/config/snapshot.h"
+#include "postern/directory/directory.h"
 #include "postern/directory/entry.h"
 
 struct config_check_options {
@@ -11,6 +12,7 @@ struct config_check_options {
     const char *mail_root;     /* NULL: post offices may lie anywhere */
     const uint16_t *allowed_ports;
     size_t allowed_port_count;
+    enum directory_vendor vendor;   /* whose directory it is decides about some settings */
 };
 
 struct config_check;

@@ -11,8 +11,8 @@ struct directory_reader;
 /* Binds as the options say; with a password as bind_dn, with none and no other credentials as nobody. options outlive it. */
 int directory_reader_open(const struct directory_options *options, struct slice password, struct directory_reader **out, struct fault *fault);
 void directory_reader_close(struct directory_reader **reader);
-/* The naming context that holds the DN: a new text. */
-int directory_reader_base(struct directory_reader *reader, const char *inside, char **out, struct fault *fault);
+/* The naming context that holds the DN: a new text; and whose server it is. */
+int directory_reader_base(struct directory_reader *reader, const char *inside, char **out, enum directory_vendor *vendor_out, struct fault *fault);
 /* Every entry, a page at a time (RFC 2696); the entries are the callback's. FAULT_LIMIT: the directory gives these credentials no more; some may have
  * come before. search->limit is not used. */
 int directory_reader_search(struct directory_reader *reader, const struct directory_search *search,
