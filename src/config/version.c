@@ -145,6 +145,8 @@ static void check_agent(struct version *v, const struct parse_bounds *bounds)
     for (size_t i = 0; i < agent->bind_addresses.count; i++)
         if (!address_is_valid(agent->bind_addresses.values[i]))
             add_complaint(v, "posternBindAddress", arena_printf(&v->arena, "%s is not an IP address", agent->bind_addresses.values[i]));
+    if (agent->lmtp_port == 25 || agent->lmtps_port == 25)
+        add_complaint(v, agent->lmtp_port == 25 ? "posternLmtpPort" : "posternLmtpsPort", "LMTP must not be spoken on port 25 (RFC 2033, section 1)");
     for (size_t i = 0; i < agent->trusted_addresses.count; i++)
         if (!exception_is_address(slice_from_string(agent->trusted_addresses.values[i])))
             add_complaint(v, "posternTrustedAddress", arena_printf(&v->arena, "%s is no IP address or range", agent->trusted_addresses.values[i]));

@@ -10,7 +10,7 @@
 #define OFFICE "cn=one,ou=mail,dc=x"
 #define AGENT "cn=poa," OFFICE
 
-static const uint16_t ports[] = { 24, 143, 993 };
+static const uint16_t ports[] = { 24, 25, 143, 993 };
 
 /* An entry from lines "name: value"; values of one name stand together. */
 static struct directory_entry *entry_of(const char *dn, unsigned number, const char *lines)
@@ -38,7 +38,7 @@ static struct directory_entry *entry_of(const char *dn, unsigned number, const c
 
 static void begin(struct objects *o, const char *lines)
 {
-    static const struct parse_bounds bounds = { .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 3, .agent_ndn = AGENT };
+    static const struct parse_bounds bounds = { .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 4, .agent_ndn = AGENT };
     char text[1024];
     objects_init(o, &bounds);
     snprintf(text, sizeof(text), "objectClass: posternPostOfficeAgent\nposternHost: poa%s%s", *lines != '\0' ? "\n" : "", lines);
@@ -132,6 +132,7 @@ static void test_settings(void)
         { "posternTls: implicit\nposternPort: 993", 0, 0, 0, 0, TLS_ENABLED, "posternPoaCertificate" },
         { "posternPort: 144", 0, 0, 0, 0, TLS_ENABLED, "posternPort" },
         { "posternLmtpPort: 26", 0, 0, 0, 0, TLS_ENABLED, "posternLmtpPort" },
+        { "posternLmtpPort: 25", 0, 0, 0, 0, TLS_ENABLED, "posternLmtpPort" },
         { "posternPort: 2000\nposternLmtpPort: 2000", 0, 0, 0, 0, TLS_ENABLED, "posternLmtpPort" },
         { "posternPoaProxyHeader: TRUE", 0, 0, 0, 0, TLS_ENABLED, "posternPoaProxyHeader" },
         { "posternPoaCertificate: ../x", 0, 0, 0, 0, TLS_ENABLED, "posternPoaCertificate" },
