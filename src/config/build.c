@@ -33,11 +33,13 @@ struct assembly {
     struct generation *generation;
     struct part *retired;
     struct slots *offices, *by_name, *by_domain, *faulty;
+    uint64_t offices_serial;
     struct edits office_edits, name_edits, domain_edits, fault_edits;
     struct class_index *classes;
     bool classes_changed;
 };
 
+static _Atomic uint64_t last_offices_serial;   /* of the process: objects that are put together side by side never share one */
 static char fallback_template[] = "%u/Maildir", nothing[] = "";
 
 /* --- whom a change concerns ---------------------------------------------------------------------------------------------------- */
@@ -466,6 +468,8 @@ static void renew_parts(struct assembly *a)
     for (size_t i = 0; i < o->marked_count; i++)
         renew_part(a, o->marked[i]);
     renew_no_agent(a);
+    if (a->offices == NULL || a->office_edits.count > 0)
+        a->offices_serial = ++last_offices_serial;
     apply_edits(&a->offices, &a->office_edits, &unused);
     apply_edits(&a->by_name, &a->name_edits, &names_changed);
     apply_edits(&a->by_domain, &a->domain_edits, &unused);
@@ -539,6 +543,7 @@ struct snapshot *build_snapshot(struct objects *objects, const struct build_opti
     body->overlay = options->overlay;
     body->generation = generation_ref(a->generation);
     body->offices = slots_ref(a->offices);
+    body->public.post_offices_serial = a->offices_serial;
     body->by_name = slots_ref(a->by_name);
     body->by_domain = slots_ref(a->by_domain);
     body->classes = class_index_ref(a->classes);

@@ -66,13 +66,14 @@ static void begin_probe(const struct post_office *office, size_t agent, bool dou
 
 static void follow(struct prober *p)
 {
-    bool fresh = p->snapshot == NULL || p->snapshot->serial != snapshot_current_serial();
-    if (fresh) {
+    uint64_t followed = p->snapshot != NULL ? p->snapshot->post_offices_serial : 0;
+    if (p->snapshot == NULL || p->snapshot->serial != snapshot_current_serial()) {
         snapshot_unref(&p->snapshot);
         p->snapshot = snapshot_current();
     }
     if (p->snapshot == NULL)
         return;
+    bool fresh = p->snapshot->post_offices_serial != followed;
     if (fresh || p->ticks++ % FILES_TICKS == 0)
         material_follow(p->snapshot);
     if (fresh) {

@@ -34,6 +34,7 @@ struct queue {
     uint64_t hurry;         /* rises when the relay host changed */
     char *relay_host;
     uint64_t ways;          /* how post offices are reached, as a hash */
+    uint64_t ways_serial;   /* the post offices that it was made from */
     bool started;
     atomic_bool stopping;
 };
@@ -209,6 +210,9 @@ static uint64_t hash_ways(const struct snapshot *snapshot)
 /* Under the lock: mail that waits for another way goes at once when there is one. */
 static void note_ways(const struct snapshot *snapshot)
 {
+    if (snapshot->post_offices_serial != 0 && snapshot->post_offices_serial == queue.ways_serial)
+        return;
+    queue.ways_serial = snapshot->post_offices_serial;
     uint64_t ways = hash_ways(snapshot);
     if (ways == queue.ways)
         return;

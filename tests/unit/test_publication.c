@@ -257,6 +257,7 @@ static void test_sharing(void)
     put_link(&o, 77, 77, "/srv/mail/other");
     second = build(&o);
     CU_ASSERT_EQUAL(count_new(first, second), 1);
+    CU_ASSERT_NOT_EQUAL(first->post_offices_serial, second->post_offices_serial);
     CU_ASSERT_STRING_EQUAL(snapshot_post_office(second, "cn=office77,dc=x")->path, "/srv/mail/other");
     CU_ASSERT_STRING_EQUAL(snapshot_post_office(first, "cn=office77,dc=x")->path, "/srv/mail/l");
     CU_ASSERT_PTR_EQUAL(first->classes, second->classes);
@@ -269,6 +270,7 @@ static void test_sharing(void)
     objects_put(&o, entry_of(AGENT, 1, "objectClass: posternInternetAgent\nposternPop3Threads: 9"));
     second = build(&o);
     CU_ASSERT_EQUAL(count_new(third, second), 0);
+    CU_ASSERT_EQUAL(third->post_offices_serial, second->post_offices_serial);
     CU_ASSERT_EQUAL(second->agent.pop3_threads, 9);
     objects_fini(&o);
     snapshot_unref(&third);

@@ -102,6 +102,7 @@ struct snapshot {
     size_t class_count;
     _Atomic unsigned references;
     bool is_post_office_agent;   /* the agent is one: it serves its own post office only, directly */
+    uint64_t post_offices_serial;   /* two snapshots with the same one have the same post offices; 0: not known */
 };
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
