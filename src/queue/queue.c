@@ -201,7 +201,8 @@ static uint64_t hash_ways(const struct snapshot *snapshot)
         for (size_t j = 0; j < office->agent_count; j++) {
             const struct post_office_agent *agent = &office->agents[j];
             snprintf(numbers, sizeof(numbers), "%u %d", agent->lmtp_port, (int)agent->tls);
-            hash = mix(mix(mix(hash, agent->host), agent->ca_file), numbers);
+            hash = mix(mix(mix(hash, agent->host), agent->ca_file), agent->certificate);
+            hash = mix(mix(hash, agent->key), numbers);
         }
     }
     return hash;

@@ -5,6 +5,7 @@ import os
 import re
 import smtplib
 import socket
+import ssl
 import subprocess
 import threading
 import unittest
@@ -100,6 +101,44 @@ class Gate:
                 s.close()
 
 
+class Small:
+    """A server that takes everything, in plain commands. context: TLS from the first byte."""
+
+    def __init__(self, context=None):
+        self.context, self.seen = context, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+                if self.context:
+                    s = self.context.wrap_socket(s, server_side=True)
+            except ssl.SSLError as error:
+                self.seen.append(str(error))
+                continue
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(s,), daemon=True).start()
+
+    def serve(self, s):
+        with s, s.makefile("rb") as reader:
+            s.sendall(b"220 small LMTP\r\n")
+            data = False
+            for line in reader:
+                if data and line != b".\r\n":
+                    continue
+                data = line == b"DATA\r\n"
+                self.seen.append(line)
+                s.sendall(b"354 go\r\n" if data else b"250 ok\r\n")
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
 class Lmtp(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -177,7 +216,7 @@ class Lmtp(unittest.TestCase):
         port = settings["posternLmtpPort"]
         site.modify(self.office, posternAccessMode=mode)
         limit = 30_000_000 + next(self.numbers)
-        site.modify(self.agent, **{"posternHost": "127.0.0.1", "posternTls": "disabled", "posternTlsCaFile": None, "posternPoaLogin": None,
+        site.modify(self.agent, **{"posternHost": "127.0.0.1", "posternTls": "disabled", "posternTlsCaFile": None, "posternTlsCertificate": None, "posternPoaLogin": None,
                                    "posternPoaCredentials": None, "posternPoaTimeoutMilliseconds": 1000, **settings, "posternLmtpPort": port})
         site.set_agent(posternSmtpMaxMessageSize=limit)
 
@@ -348,28 +387,36 @@ class Lmtp(unittest.TestCase):
                 self.set_agent(mode="clientServer", posternHost="localhost", posternTls=tls, posternTlsCaFile="right.crt", posternLmtpPort=port)
                 self.one_copy(True)
 
+    def small(self, context=None):
+        small = Small(context)
+        self.addCleanup(small.close)
+        return small
+
     def test_tls_is_not_offered(self):
         """A POA that is to speak TLS and does not gets no mail in clear text; the path stands in."""
-        seen = []
-
-        def serve(listener):
-            while True:
-                try:
-                    s, _ = listener.accept()
-                except OSError:
-                    return
-                with s, s.makefile("rb") as reader:
-                    s.sendall(b"220 poa LMTP\r\n")
-                    for line in reader:
-                        seen.append(line)
-                        s.sendall(b"250 poa\r\n")
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listener.close)
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        self.set_agent(posternTls="required", posternLmtpPort=listener.getsockname()[1])
+        small = self.small()
+        self.set_agent(posternTls="required", posternLmtpPort=small.port)
         self.submit("bob")
         self.one_copy(False)
-        self.assertEqual({line.split()[0] for line in seen}, {b"LHLO"})
+        self.assertEqual({line.split()[0] for line in small.seen}, {b"LHLO"})
+
+    def test_own_certificate(self):
+        """A POA that wants to see a certificate of the gateway sees the one that its object names."""
+        tls = os.path.join(self.site.dir, "tls")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(os.path.join(tls, "right.pem"))
+        context.load_verify_locations(os.path.join(tls, "other.crt"))
+        context.verify_mode = ssl.CERT_REQUIRED
+        small = self.small(context)
+        settings = {"mode": "clientServer", "posternHost": "localhost", "posternTls": "implicit", "posternTlsCaFile": "right.crt", "posternLmtpPort": small.port}
+        self.set_agent(**settings)
+        self.submit("bob")
+        poll(lambda: small.seen, what="a refusal")
+        self.assertTrue(isinstance(small.seen[0], str) and "peer did not return a certificate" in small.seen[0], small.seen)
+        self.assertEqual(len(self.spool()), 1)
+        self.set_agent(**settings, posternTlsCertificate="other.pem")
+        self.finished()
+        self.assertIn(b".\r\n", small.seen)
 
 
 if __name__ == "__main__":
