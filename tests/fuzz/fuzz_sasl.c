@@ -26,6 +26,7 @@ static void run_exchange(const char *mechanism, struct slice lines)
         CHECK(slice_find(buf_slice(&challenge), '\n') < 0);
     }
     /* The keys are nobody's: no proof can be right. */
+    CHECK(result != SASL_PROVEN);
     if (result == SASL_DONE) {
         CHECK(sasl_server_proof(server) != SASL_SHOWN);
         CHECK(sasl_server_proof(server) != SASL_PASSWORD || (sasl_server_name(server).len > 0 && sasl_server_password(server).len > 0));
@@ -38,7 +39,7 @@ static void read_token(struct slice token)
 {
     struct jwt jwt;
     struct buf name = { .cap = 0 };
-    struct jwt_rules rules = { "i", "a", "sub", 1000 };
+    struct jwt_rules rules = { .issuer = "i", .audience = "a", .claim = "sub", .now = 1000 };
     if (jwt_read(token, &jwt) == NULL && jwt_judge(&jwt, &rules, &name) == NULL)
         CHECK(name.len > 0 && name.len <= 320);
     buf_fini(&name);
@@ -65,18 +66,30 @@ static void read_token(struct slice token)
     buf_fini(&base64);
 }
 
+static void read_answer(struct slice answer)
+{
+    struct buf name = { .cap = 0 };
+    struct jwt_rules rules = { .audience = "a", .claim = "username", .scope = "mail", .now = 1000 };
+    int64_t seconds;
+    if (introspection_judge(answer, &rules, &name, &seconds) == NULL)
+        CHECK(name.len > 0 && name.len <= 320 && seconds > -60);
+    buf_fini(&name);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const mechanisms[] = { "PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "EXTERNAL", "OAUTHBEARER", "XOAUTH2" };
     if (size < 1)
         return 0;
     struct slice rest = slice_make((const char *)data + 1, size - 1);
-    unsigned which = (data[0] + 6u) % 9;   /* '0' to '8' */
+    unsigned which = (data[0] + 2u) % 10;   /* '0' to '9' */
     struct sasl_keys keys;
     if (which < 7)
         run_exchange(mechanisms[which], rest);
     else if (which == 7)
         read_token(rest);
+    else if (which == 9)
+        read_answer(rest);
     else if (sasl_keys_parse(rest, &keys))
         CHECK(keys.iterations > 0 && keys.salt_len > 0 && keys.salt_len <= SASL_SALT_MAX);
     return 0;
