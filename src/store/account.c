@@ -16,8 +16,7 @@
 #include "tree.h"
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct list registry = { &registry, &registry };
-static struct map by_where;                   /* of the same accounts */
+static struct map by_where, by_directory;     /* of the same accounts: as asked for, and by what was found there */
 
 /* Accounts that nobody has open, kept for a while. What was found good within TRUST_MS is not looked at again. */
 enum { IDLE_MOST = 256, TRUST_MS = 2000 };
@@ -199,17 +198,22 @@ static struct account *take(struct account *account)
     return account;
 }
 
-static struct account *find(const struct stat *st, const struct account_where *where)
+/* Two ways of asking may lead to one directory. */
+static struct buf directory_key(const struct stat *st, struct slice control_dir, struct slice prefix, char separator)
 {
-    LIST_FOR_EACH (&registry, at) {
-        struct account *known = LIST_ITEM(at, struct account, link);
-        if (known->like.st_dev == st->st_dev && known->like.st_ino == st->st_ino && known->separator == where->separator &&
-            slice_is(where->prefix, known->prefix) && slice_is(where->control_dir, known->control_dir)) {
-            known->opened_ms = clock_monotonic_ms();
-            return take(known);
-        }
-    }
-    return NULL;
+    const uint64_t identity[2] = { st->st_dev, st->st_ino };
+    struct buf key = { 0 };
+    buf_append(&key, slice_make((const char *)identity, sizeof(identity)));
+    buf_append_byte(&key, separator);
+    buf_append(&key, control_dir);
+    buf_append_byte(&key, '\0');
+    buf_append(&key, prefix);
+    return key;
+}
+
+static struct buf directory_key_of(const struct account *account)
+{
+    return directory_key(&account->like, slice_from_string(account->control_dir), slice_from_string(account->prefix), account->separator);
 }
 
 static void destroy(struct account *account)
@@ -232,7 +236,6 @@ static struct account *build(struct postoffice *postoffice, int root, const stru
 {
     struct account *account = MEM_NEW(struct account);
     account->refs = 1;
-    list_init(&account->link);
     list_init(&account->idle_link);
     account->opened_ms = clock_monotonic_ms();
     account->key = key_of(where);
@@ -249,15 +252,20 @@ static struct account *build(struct postoffice *postoffice, int root, const stru
 }
 
 /* Another thread may have opened the same account meanwhile: then that one is it. */
-static struct account *enter(struct account *account, const struct account_where *where)
+static struct account *enter(struct account *account)
 {
+    struct buf key = directory_key_of(account);
     pthread_mutex_lock(&registry_mutex);
-    struct account *known = find(&account->like, where);
+    struct account *known = map_get(&by_directory, buf_slice(&key));
     if (known == NULL) {
-        list_append(&registry, &account->link);
+        map_put(&by_directory, buf_slice(&key), account);
         map_put(&by_where, buf_slice(&account->key), account);
+    } else {
+        known->opened_ms = clock_monotonic_ms();
+        take(known);
     }
     pthread_mutex_unlock(&registry_mutex);
+    buf_fini(&key);
     if (known == NULL)
         return account;
     destroy(account);
@@ -283,7 +291,7 @@ static int open_in(struct postoffice *postoffice, const struct account_where *wh
         destroy(account);
         return -1;
     }
-    *out = enter(account, where);
+    *out = enter(account);
     return 0;
 }
 
@@ -322,6 +330,13 @@ struct account *account_ref(struct account *account)
     return account;
 }
 
+static void forget_directory(const struct account *account)
+{
+    struct buf key = directory_key_of(account);
+    map_remove(&by_directory, buf_slice(&key));
+    buf_fini(&key);
+}
+
 /* Under the registry's mutex: those that were left at that time or before, and the oldest of too many; nobody finds them any more. */
 static void end_idle_until(uint64_t time_ms, struct list *ended)
 {
@@ -331,7 +346,7 @@ static void end_idle_until(uint64_t time_ms, struct list *ended)
             return;
         list_remove(&oldest->idle_link);
         idle_count--;
-        list_remove(&oldest->link);
+        forget_directory(oldest);
         if (map_get(&by_where, buf_slice(&oldest->key)) == oldest)
             map_remove(&by_where, buf_slice(&oldest->key));
         list_append(ended, &oldest->idle_link);

@@ -8,11 +8,13 @@
 
 #include "postern/base/check.h"
 #include "postern/base/clock.h"
+#include "postern/base/map.h"
 #include "postern/base/memory.h"
 #include "state.h"
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct list registry = { &registry, &registry };
+static struct map registry;      /* by device and inode of the folder; those that are of use */
+static struct map by_name;       /* likewise by owner and name: the newest of that name */
 
 /* Mailboxes of the registry that nobody has open: kept for a while, since a client that comes back finds all in memory. */
 enum { IDLE_MOST = 256, IDLE_MESSAGES_MOST = 400000 };
@@ -30,14 +32,57 @@ static void leave_idle(struct mailbox *mailbox)
     idle_messages -= mailbox->live.count;
 }
 
+struct identity { uint64_t device, inode; };
+
 static struct mailbox *registry_find(const struct stat *st)
 {
-    LIST_FOR_EACH(&registry, at) {
-        struct mailbox *mailbox = LIST_ITEM(at, struct mailbox, link);
-        if (mailbox->device == st->st_dev && mailbox->inode == st->st_ino)
-            return mailbox;
-    }
-    return NULL;
+    struct identity identity = { st->st_dev, st->st_ino };
+    return map_get(&registry, slice_make((const char *)&identity, sizeof(identity)));
+}
+
+static void name_key(const void *owner, const char *disk, struct buf *key_out)
+{
+    buf_append(key_out, slice_make((const char *)&owner, sizeof(owner)));
+    buf_append_text(key_out, disk);
+}
+
+static struct mailbox *registry_find_name(const void *owner, const char *disk)
+{
+    struct buf key = { 0 };
+    name_key(owner, disk, &key);
+    struct mailbox *mailbox = map_get(&by_name, buf_slice(&key));
+    buf_fini(&key);
+    return mailbox;
+}
+
+static void registry_add(struct mailbox *mailbox)
+{
+    struct identity identity = { mailbox->device, mailbox->inode };
+    struct buf key = { 0 };
+    map_put(&registry, slice_make((const char *)&identity, sizeof(identity)), mailbox);
+    mailbox->is_registered = true;
+    if (mailbox->place.disk == NULL)
+        return;
+    name_key(mailbox->place.owner, mailbox->place.disk, &key);
+    map_put(&by_name, buf_slice(&key), mailbox);
+    buf_fini(&key);
+}
+
+/* Nobody finds it any more. */
+static void registry_remove(struct mailbox *mailbox)
+{
+    struct identity identity = { mailbox->device, mailbox->inode };
+    struct buf key = { 0 };
+    if (!mailbox->is_registered)
+        return;
+    mailbox->is_registered = false;
+    map_remove(&registry, slice_make((const char *)&identity, sizeof(identity)));
+    if (mailbox->place.disk == NULL)
+        return;
+    name_key(mailbox->place.owner, mailbox->place.disk, &key);
+    if (map_get(&by_name, buf_slice(&key)) == mailbox)
+        map_remove(&by_name, buf_slice(&key));
+    buf_fini(&key);
 }
 
 static void place_release(const struct mailbox_place *place)
@@ -85,24 +130,13 @@ int mailbox_new_at(const struct mailbox_place *place, struct mailbox **out, stru
         mailbox->refs++;
     } else {
         mailbox = mailbox_make(place, &st);
-        list_append(&registry, &mailbox->link);
+        registry_add(mailbox);
     }
     pthread_mutex_unlock(&registry_mutex);
     if (found)
         place_release(place);
     *out = mailbox;
     return 0;
-}
-
-/* Under the registry's mutex. */
-static struct mailbox *registry_find_name(const void *owner, const char *disk)
-{
-    LIST_FOR_EACH(&registry, at) {
-        struct mailbox *mailbox = LIST_ITEM(at, struct mailbox, link);
-        if (mailbox->place.owner == owner && mailbox->place.disk != NULL && strcmp(mailbox->place.disk, disk) == 0)
-            return mailbox;
-    }
-    return NULL;
 }
 
 struct mailbox *mailbox_find_settled(const void *owner, const char *disk)
@@ -159,7 +193,7 @@ static void mailbox_destroy(struct mailbox *mailbox)
 static void end_idle(struct mailbox *mailbox, struct list *ended)
 {
     leave_idle(mailbox);
-    list_remove(&mailbox->link);
+    registry_remove(mailbox);
     list_append(ended, &mailbox->idle_link);
 }
 
@@ -239,7 +273,7 @@ void mailbox_release_unlinks(struct mailbox *mailbox)
 void mailbox_set_gone(struct mailbox *mailbox)
 {
     pthread_mutex_lock(&registry_mutex);
-    list_remove(&mailbox->link);
+    registry_remove(mailbox);
     pthread_mutex_unlock(&registry_mutex);
     pthread_mutex_lock(&mailbox->mutex);
     mailbox->gone = true;

@@ -35,7 +35,7 @@ struct ghost {
 };
 
 struct mailbox {
-    struct list link;               /* the registry's, under its mutex */
+    bool is_registered;             /* under the registry's mutex: it can be found */
     unsigned refs;                  /* likewise; 0: it is only kept */
     struct list idle_link;          /* likewise: while it is only kept */
     uint64_t idle_ms;               /* since when */

@@ -55,7 +55,6 @@ struct postoffice *postoffice_get(struct slice path, struct slice uuid, struct f
 void postoffice_unref(struct postoffice **postoffice);
 
 struct account {
-    struct list link;
     unsigned refs;           /* 0: it is only kept */
     struct list idle_link;   /* while it is only kept */
     uint64_t idle_ms;        /* since when */

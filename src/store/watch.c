@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "postern/base/clock.h"
+#include "postern/base/map.h"
 #include "postern/base/memory.h"
 #include "state.h"
 
@@ -26,11 +27,12 @@ enum {
 };
 
 struct watched {
-    struct list link;
+    struct list link;      /* in `all` */
+    struct list due_link;  /* in `due`, while a look is due */
+    struct list woken_link;   /* in `woken`, while its views are to be woken */
     struct mailbox *mailbox;
     int numbers[WATCHES];
     uint64_t due_ms;       /* 0: no look is due */
-    bool woken;
     bool whole;            /* nothing can change on disk without an event */
     bool proven;           /* a sync that began under this watch found or brought all up to date */
     bool moved;            /* the folder has, or had for a moment, another name than the one it was opened by */
@@ -38,7 +40,8 @@ struct watched {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct list all = { &all, &all };
+static struct list all = { &all, &all }, due = { &due, &due }, woken = { &woken, &woken };
+static struct map by_number;   /* inotify's number of a directory: the `watched` that it belongs to */
 static int epoll_fd = -1, inotify_fd = -1, timer_fd = -1;
 
 static void watch_start(void)
@@ -59,6 +62,32 @@ int store_watch_fd(void)
 {
     pthread_once(&once, watch_start);
     return epoll_fd;
+}
+
+static struct slice number_key(const int *number)
+{
+    return slice_make((const char *)number, sizeof(*number));
+}
+
+/* All under the mutex. */
+static void set_woken(struct watched *watched, bool is_woken)
+{
+    list_remove(&watched->woken_link);
+    if (is_woken)
+        list_append(&woken, &watched->woken_link);
+}
+
+static bool is_woken(const struct watched *watched)
+{
+    return !list_is_empty(&watched->woken_link);
+}
+
+static void set_due(struct watched *watched, uint64_t due_ms)
+{
+    list_remove(&watched->due_link);
+    watched->due_ms = due_ms;
+    if (due_ms != 0)
+        list_append(&due, &watched->due_link);
 }
 
 static int add_watch(int directory, const char *name, uint32_t events)
@@ -94,18 +123,33 @@ static void add_watches(struct watched *watched)
     watched->whole = is_local(place->folder) && (!own_control || (is_local(place->control) && watched->numbers[WATCH_CONTROL] >= 0));
     for (size_t i = 0; i <= WATCH_FOLDER; i++)
         watched->whole = watched->whole && watched->numbers[i] >= 0;
+    for (size_t i = 0; i < WATCHES; i++)
+        if (watched->numbers[i] >= 0)
+            map_put(&by_number, number_key(&watched->numbers[i]), watched);
+}
+
+/* A directory's number may be that of another object by now: of the folder that got a new UIDVALIDITY while this one was open. */
+static void remove_watches(struct watched *watched)
+{
+    for (size_t i = 0; i < WATCHES; i++) {
+        struct slice key = number_key(&watched->numbers[i]);
+        if (watched->numbers[i] < 0 || map_get(&by_number, key) != watched)
+            continue;
+        map_remove(&by_number, key);
+        inotify_rm_watch(inotify_fd, watched->numbers[i]);
+    }
 }
 
 /* The timer stands on the earliest look that is due. */
 static void set_timer(void)
 {
-    uint64_t due = 0, now = clock_monotonic_ms();
-    LIST_FOR_EACH(&all, at) {
-        const struct watched *watched = LIST_ITEM(at, struct watched, link);
-        if (watched->due_ms != 0 && (due == 0 || watched->due_ms < due))
-            due = watched->due_ms;
+    uint64_t first = 0, now = clock_monotonic_ms();
+    LIST_FOR_EACH(&due, at) {
+        const struct watched *watched = LIST_ITEM(at, struct watched, due_link);
+        if (first == 0 || watched->due_ms < first)
+            first = watched->due_ms;
     }
-    uint64_t delay = due > now ? due - now : due != 0;
+    uint64_t delay = first > now ? first - now : first != 0;
     struct itimerspec spec = { .it_value = { (time_t)(delay / 1000), (long)(delay % 1000) * 1000000 } };
     timerfd_settime(timer_fd, 0, &spec, NULL);
 }
@@ -116,6 +160,8 @@ void watch_begin(struct mailbox *mailbox)
         return;
     struct watched *watched = MEM_NEW(struct watched);
     watched->mailbox = mailbox;
+    list_init(&watched->due_link);
+    list_init(&watched->woken_link);
     pthread_mutex_lock(&mutex);
     struct watched *old = mailbox->watched;
     if (old == NULL) {
@@ -143,9 +189,9 @@ void watch_end(struct mailbox *mailbox, bool is_kept)
     struct watched *watched = is_kept || has_views(mailbox) ? NULL : mailbox->watched;
     if (watched != NULL) {
         mailbox->watched = NULL;
-        for (size_t i = 0; i < WATCHES; i++)
-            if (watched->numbers[i] >= 0)
-                inotify_rm_watch(inotify_fd, watched->numbers[i]);
+        remove_watches(watched);
+        set_woken(watched, false);
+        set_due(watched, 0);
         list_remove(&watched->link);
     }
     pthread_mutex_unlock(&mutex);
@@ -155,12 +201,12 @@ void watch_end(struct mailbox *mailbox, bool is_kept)
 void watch_rescan(struct mailbox *mailbox)
 {
     pthread_mutex_lock(&mailbox->mutex);
-    uint64_t due = mailbox->rescan_ms;
+    uint64_t rescan_ms = mailbox->rescan_ms;
     pthread_mutex_unlock(&mailbox->mutex);
     pthread_mutex_lock(&mutex);
     struct watched *watched = mailbox->watched;
-    if (watched != NULL && watched->due_ms != due) {
-        watched->due_ms = due;
+    if (watched != NULL && watched->due_ms != rescan_ms) {
+        set_due(watched, rescan_ms);
         set_timer();
     }
     pthread_mutex_unlock(&mutex);
@@ -172,19 +218,29 @@ static bool is_of_interest(const struct inotify_event *event)
     return strcmp(event->name, NAME_UIDLIST) == 0 || strcmp(event->name, NAME_KEYWORDS) == 0;
 }
 
-static void mark_event(const struct inotify_event *event)
+/* Events were lost. */
+static void mark_all(void)
 {
-    bool all_of_them = event->mask & IN_Q_OVERFLOW;
     LIST_FOR_EACH(&all, at) {
         struct watched *watched = LIST_ITEM(at, struct watched, link);
-        for (size_t i = 0; i < WATCHES; i++) {
-            if (!all_of_them && (watched->numbers[i] != event->wd || event->wd < 0))
-                continue;
-            bool self = all_of_them || event->len == 0;
-            watched->moved |= self && (all_of_them || i == WATCH_FOLDER);
-            watched->woken |= self || i < WATCH_FOLDER || is_of_interest(event);
-        }
+        watched->moved = true;
+        set_woken(watched, true);
     }
+}
+
+static void mark_event(const struct inotify_event *event)
+{
+    if (event->mask & IN_Q_OVERFLOW) {
+        mark_all();
+        return;
+    }
+    struct watched *watched = map_get(&by_number, number_key(&event->wd));
+    if (watched == NULL)
+        return;
+    bool self = event->len == 0, in_folder = event->wd != watched->numbers[WATCH_NEW] && event->wd != watched->numbers[WATCH_CUR];
+    watched->moved |= self && event->wd == watched->numbers[WATCH_FOLDER];
+    if (self || !in_folder || is_of_interest(event))
+        set_woken(watched, true);
 }
 
 /* True if there was any event. */
@@ -210,12 +266,12 @@ static bool read_timer(void)
     uint64_t times, now = clock_monotonic_ms();
     if (read(timer_fd, &times, sizeof(times)) < 0)
         return false;
-    LIST_FOR_EACH(&all, at) {
-        struct watched *watched = LIST_ITEM(at, struct watched, link);
-        if (watched->due_ms != 0 && watched->due_ms <= now) {
-            watched->due_ms = 0;
-            watched->woken = true;
-        }
+    LIST_FOR_EACH(&due, at) {
+        struct watched *watched = LIST_ITEM(at, struct watched, due_link);
+        if (watched->due_ms > now)
+            continue;
+        set_due(watched, 0);
+        set_woken(watched, true);
     }
     set_timer();
     return true;
@@ -226,11 +282,9 @@ static struct mailbox *next_woken(void)
 {
     struct mailbox *mailbox = NULL;
     pthread_mutex_lock(&mutex);
-    LIST_FOR_EACH(&all, at) {
-        struct watched *watched = LIST_ITEM(at, struct watched, link);
-        if (mailbox != NULL || !watched->woken)
-            continue;
-        watched->woken = false;
+    while (mailbox == NULL && !list_is_empty(&woken)) {
+        struct watched *watched = LIST_ITEM(woken.next, struct watched, woken_link);
+        set_woken(watched, false);
         /* A view holds a reference until watch_end has returned, and that needs the mutex. One that is only kept has nobody to wake. */
         if (has_views(watched->mailbox))
             mailbox = mailbox_ref(watched->mailbox);
@@ -315,7 +369,7 @@ bool watch_is_settled(struct mailbox *mailbox, bool by_name)
     store_watch_read();
     pthread_mutex_lock(&mutex);
     const struct watched *watched = mailbox->watched;
-    bool proven = watched != NULL && watched->whole && watched->proven && !watched->woken && !(by_name && watched->moved);
+    bool proven = watched != NULL && watched->whole && watched->proven && !is_woken(watched) && !(by_name && watched->moved);
     pthread_mutex_unlock(&mutex);
     return proven && is_quiet(mailbox);
 }

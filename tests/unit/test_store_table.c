@@ -1,5 +1,6 @@
-/* Unit tests of src/store's table of messages and its look-up of base names, and of scans of more files than one read gives. */
+/* Unit tests of how src/store finds things: messages by base name, files of big scans, mailboxes by folder and name, and whom an event wakes. */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -145,7 +146,77 @@ static void test_first_scan(void)
     maildir_end(&maildir);
 }
 
+static void count_call(void *context)
+{
+    ++*(int *)context;
+}
+
+static void read_events(void)
+{
+    struct pollfd wait = { .fd = store_watch_fd(), .events = POLLIN };
+    while (poll(&wait, 1, 0) > 0)
+        store_watch_read();
+}
+
+/* A change wakes the sessions of its own folder only; after others were opened and closed too. */
+static void test_who_is_woken(void)
+{
+    enum { MAILBOXES = 5 };
+    struct maildir maildirs[MAILBOXES];
+    struct view *views[MAILBOXES];
+    int calls[MAILBOXES] = { 0 };
+    for (int i = 0; i < MAILBOXES; i++) {
+        maildir_make(&maildirs[i]);
+        CU_ASSERT_EQUAL(maildir_sync(&maildirs[i]), 0);
+        views[i] = view_open(maildirs[i].mailbox, false, count_call, &calls[i]);
+    }
+    view_close(&views[1]);
+    maildir_end(&maildirs[1]);
+    read_events();
+    memset(calls, 0, sizeof(calls));
+    maildir_write(&maildirs[3], "new/1.a", "x\n");
+    read_events();
+    CU_ASSERT(calls[0] == 0 && calls[2] == 0 && calls[3] == 1 && calls[4] == 0);
+    for (int i = 0; i < MAILBOXES; i++)
+        if (i != 1) {
+            view_close(&views[i]);
+            maildir_end(&maildirs[i]);
+        }
+}
+
+/* The folder as it is after a new UIDVALIDITY is another object; the old one's end must not make it deaf. */
+static void test_watch_changes_hands(void)
+{
+    struct maildir maildir;
+    int old_calls = 0, calls = 0;
+    maildir_make(&maildir);
+    CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+    struct mailbox *old = maildir.mailbox;
+    struct view *old_view = view_open(old, false, count_call, &old_calls);
+    mailbox_mark_gone(mailbox_folder_fd(old));
+    maildir_open(&maildir);
+    CU_ASSERT_PTR_NOT_EQUAL(maildir.mailbox, old);
+    CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+    struct view *view = view_open(maildir.mailbox, false, count_call, &calls);
+    view_close(&old_view);
+    mailbox_unref(&old);
+    read_events();
+    calls = 0;
+    maildir_write(&maildir, "new/1.a", "x\n");
+    read_events();
+    CU_ASSERT_EQUAL(calls, 1);
+    /* And it is still the one that is found. */
+    struct mailbox *first = maildir.mailbox;
+    maildir_open(&maildir);
+    CU_ASSERT_PTR_EQUAL(maildir.mailbox, first);
+    maildir_close(&maildir);
+    maildir.mailbox = first;
+    view_close(&view);
+    maildir_end(&maildir);
+}
+
 static const struct unit_test tests[] = {
     { "look-up", test_look_up }, { "hash", test_hash }, { "waste", test_waste }, { "first scan", test_first_scan },
+    { "who is woken", test_who_is_woken }, { "watch changes hands", test_watch_changes_hands },
 };
-UNIT_MAIN("store table", tests)
+UNIT_MAIN("store finding", tests)
