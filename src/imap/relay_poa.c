@@ -9,10 +9,10 @@ enum { HELD_MAX = 16 * 1024 };    /* of a response that must be read as a whole 
 
 /* --- capabilities ---------------------------------------------------------------------------------------------------------- */
 
-/* Of use before a login only, about the connection, or offered by us in another way. */
+/* Of use before a login only, about the connection, a way past us (RFC 2193), or offered by us in another way. */
 static bool is_taken_out(const struct relay_rules *rules, struct slice word)
 {
-    static const char *const words[] = { "STARTTLS", "LOGINDISABLED", "LOGIN-REFERRALS", "SASL-IR", "UNAUTHENTICATE" };
+    static const char *const words[] = { "STARTTLS", "LOGINDISABLED", "LOGIN-REFERRALS", "MAILBOX-REFERRALS", "SASL-IR", "UNAUTHENTICATE" };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (slice_is_nocase(word, words[i]))
             return true;

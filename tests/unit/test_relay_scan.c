@@ -32,7 +32,7 @@ static const struct row rows[] = {
                            "* 1 FETCH (BODY[] {0}\r\n)\r\n* CAPABILITY APPENDLIMIT=100\r\n", NULL } } },
     { "words end in braces", { { 'P', "* OK hello {5}\r\n* CAPABILITY AUTH=PLAIN\r\n", "* OK hello {5}\r\n* CAPABILITY APPENDLIMIT=100\r\n", NULL } } },
     { "capabilities", { { 'C', "a CAPABILITY\r\n", "a CAPABILITY\r\n", NULL },
-                        { 'P', "* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR LOGIN-REFERRALS STARTTLS AUTH=PLAIN COMPRESS=DEFLATE CONDSTORE "
+                        { 'P', "* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR LOGIN-REFERRALS MAILBOX-REFERRALS STARTTLS AUTH=PLAIN COMPRESS=DEFLATE CONDSTORE "
                                "QRESYNC UIDPLUS LOGINDISABLED\r\na OK [CAPABILITY IMAP4rev1 AUTH=X condstore MOVE] x {9}\r\n",
                           "* CAPABILITY IMAP4rev1 LITERAL+ UIDPLUS APPENDLIMIT=100\r\n"
                           "a OK [CAPABILITY IMAP4rev1 MOVE APPENDLIMIT=100] x {9}\r\n", NULL } } },
