@@ -22,6 +22,7 @@
 enum {
     TROUBLE_SECONDS = 300,   /* until the next go when our own disk makes trouble */
     SETTLE_SECONDS = 20,     /* an agent that was given a message may still be at work on it: until then only "it is there" says something */
+    AGAIN_SECONDS = 3,       /* between looks until then */
     LOOK_SECONDS = 600,      /* a look that does not work is tried for so long, then it is given again all the same (RFC 1047 prefers two copies to none) */
 };
 
@@ -35,7 +36,7 @@ struct attempt {
     char host[256];
     bool soon;
     bool tried;               /* something was done about some recipient */
-    time_t settled;           /* when a look that was too early can be made again; 0: none was */
+    time_t settled;           /* when a look that was too early is made again; 0: none was */
     bool poa_waits;           /* a Post Office Agent was not there or did not take it: it may be back soon */
     struct attempt_result *result;
 };
@@ -128,7 +129,7 @@ static bool may_be_given(struct attempt *a, const struct user *user, struct enve
         set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
     } else if (given + SETTLE_SECONDS > now) {
         set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it and has not answered");
-        a->settled = given + SETTLE_SECONDS;
+        a->settled = given + SETTLE_SECONDS - now < AGAIN_SECONDS ? given + SETTLE_SECONDS : now + AGAIN_SECONDS;
     } else if (result == SEEK_LATER && given + LOOK_SECONDS > now) {
         set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it, and the mailbox cannot be looked into");
     } else {
