@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import unittest
 
@@ -282,6 +283,54 @@ class Relay(unittest.TestCase):
             poll(lambda: not self.goes_to_the_poa(), what="direct access")
         finally:
             self.set_mode("clientServerAndDirect")
+
+    def append_until(self, over, kept, doubts, refused, number):
+        """Logins and new messages; what ends without an answer may be there or not."""
+        count = 0
+        while not over.is_set():
+            marker = f"m{number}-{count}"
+            count += 1
+            s, reader, _ = self.site.raw(self.site.imap)
+            s.sendall(b"a LOGIN mind secret\r\n")
+            answer = reader.readline()
+            if not answer.startswith(b"a OK"):
+                refused.append(answer)
+                continue
+            text = f"Subject: {marker}\r\n\r\nx\r\n".encode()
+            try:
+                s.sendall(b"b APPEND INBOX {%d+}\r\n%s\r\n" % (len(text), text))
+                while (line := reader.readline()) and not line.startswith(b"b "):
+                    pass
+            except OSError:
+                line = b""
+            (kept if line.startswith(b"b OK") else doubts).append(marker)
+            s.close()
+
+    def test_directory_says_one_thing_then_another(self):
+        self.new_user("mind", 0).logout()
+        over, kept, doubts, refused = threading.Event(), [], [], []
+        threads = [threading.Thread(target=self.append_until, args=(over, kept, doubts, refused, number)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for mode in ("direct", "clientServer", "direct", "clientServerAndDirect", "clientServer", "clientServerAndDirect") * 2:
+                self.site.modify(self.office, posternAccessMode=mode)
+                before = len(kept)
+                poll(lambda: len(kept) >= before + 6, what=f"messages after {mode}")
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+            self.set_mode("clientServerAndDirect")
+        self.assertEqual(refused, [])
+        client = self.site.imap_client("mind")
+        client.select()
+        found = [item[1].split()[1].decode() for item in client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1] if isinstance(item, tuple)]
+        client.logout()
+        self.assertEqual(len(found), len(set(found)))
+        self.assertLessEqual(set(kept), set(found))
+        self.assertLessEqual(set(found), set(kept) | set(doubts))
+        print(f"effect of the changes: {len(kept)} messages kept, {len(doubts)} without an answer")
 
     def test_service_disabled(self):
         s, reader = self.raw_login("alice")
