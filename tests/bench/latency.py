@@ -3,7 +3,9 @@
 nothing else goes on, while the other post office is on a frozen file system, and while a stopped process holds the lock of a mailbox that
 others want to write to. Asserts nothing about time.
 
-usage: latency.py BUILD_DIR [--edits N] [--sessions N]     (needs root and /dev/fuse for the frozen file system)"""
+usage: latency.py BUILD_DIR [--edits N] [--sessions N] [--post-offices N]     (needs root and /dev/fuse for the frozen file system)
+
+With --post-offices the first row is measured a second time with so many more post offices, each with a link, in the directory."""
 import argparse
 import os
 import shutil
@@ -18,6 +20,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("build")
 parser.add_argument("--edits", type=int, default=500)
 parser.add_argument("--sessions", type=int, default=500)
+parser.add_argument("--post-offices", type=int, default=0)
 options = parser.parse_args()
 os.environ["POSTERN_BUILD"] = os.path.abspath(options.build)
 sys.argv = sys.argv[:1]
@@ -33,7 +36,19 @@ def report(what, took):
     print(f"| {what} | {took[len(took) // 2]:.2f} | {took[int(len(took) * .99) - 1]:.2f} | {took[-1]:.2f} | {len(took)} |", flush=True)
 
 
-def edits(site):
+def add_post_offices(site):
+    lines = []
+    for i in range(options.post_offices):
+        office = f"cn=Office {i},{site.agent_dn.split(',', 1)[1]}"
+        lines.append(f"dn: {office}\nobjectClass: posternPostOffice\ncn: Office {i}\nposternPath: {site.dir}/mail/o{i}\nposternDomain: d{i}.example.net\n\n"
+                     f"dn: cn=Link {i},{site.agent_dn}\nobjectClass: posternPostOfficeLink\ncn: Link {i}\nposternPostOffice: {office}\n"
+                     f"posternPath: {site.dir}/mail/l{i}\n\n")
+    site.ldap("ldapadd", text="".join(lines))
+    harness.poll(lambda: site.ldap("ldapsearch", "-LLL", "-b", site.agent_dn, "(posternLinkState=... and *)", "dn").stdout.startswith("dn:"), 60,
+                 "the status of so many")
+
+
+def edits(site, what):
     """From the success of an ldapmodify to its effect on the next command of a connected client."""
     took = []
     s, reader, _ = site.raw(site.smtp)
@@ -51,7 +66,7 @@ def edits(site):
                     break
             took.append((time.perf_counter() - began) * 1000)
     s.close()
-    report("effect of an edit on the next command", took)
+    report(what, took)
 
 
 def command(s, reader, text):
@@ -140,10 +155,13 @@ def main():
         site.add_user("lena")
         site.set_agent(posternStallSeconds="1")
         print("| what | p50 ms | p99 ms | most ms | times |\n|---|---:|---:|---:|---:|")
-        edits(site)
+        edits(site, "effect of an edit on the next command")
         sessions(site, "session, nothing else going on")
         with_stopped_lock_holder(site)
         with_frozen_post_office(site)
+        if options.post_offices > 0:
+            add_post_offices(site)
+            edits(site, f"effect of an edit on the next command, {options.post_offices:,} more post offices and links")
     finally:
         site.close()
 
