@@ -145,7 +145,7 @@ class Poa(unittest.TestCase):
         cls.dovecot.start()
         cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
         cls.agent = f"cn=POA,{cls.office}"
-        for user in ["alice"] + [f"user{n}" for n in range(30)]:
+        for user in ["alice"] + [f"user{n}" for n in range(16)]:
             if user != "alice":
                 cls.site.add_user(user)
             client = cls.site.imap_client(user)
@@ -238,16 +238,16 @@ class Poa(unittest.TestCase):
         gate = self.gate()
         gate.mode = ("greeting", "hang")
         found, began = [], time.monotonic()
-        threads = [threading.Thread(target=lambda n=n: found.append(self.relayed(f"user{n}"))) for n in range(30)]
+        threads = [threading.Thread(target=lambda n=n: found.append(self.relayed(f"user{n}"))) for n in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(20)
-        self.assertEqual(found, [False] * 30)
+        self.assertEqual(found, [False] * 16)
         self.assertLess(time.monotonic() - began, 3.5)
         asked = gate.connections
         began = time.monotonic()
-        for n in range(20):
+        for n in range(16):
             self.assertFalse(self.relayed(f"user{n}"))
         self.assertLess(time.monotonic() - began, 5)
         self.assertLessEqual(gate.connections - asked, 4)    # probes
