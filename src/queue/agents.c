@@ -17,13 +17,10 @@ static bool write_down(void *context)
 {
     struct agents_job *job = context;
     struct fault fault;
-    job->envelope->given = clock_wall().tv_sec;
-    job->envelope->under_way = true;
-    int result = spool_store(job->spool, job->envelope, &fault);
-    job->envelope->under_way = false;
-    if (result < 0)
-        log_error("queue", "%s: %s", job->envelope->id, fault.text);
-    return result == 0;
+    if (spool_store_unknown(job->spool, job->envelope, &fault) == 0)
+        return true;
+    log_error("queue", "%s: %s", job->envelope->id, fault.text);
+    return false;
 }
 
 /* The files of the first delivery after a start may not be read yet: that is done by another thread. */

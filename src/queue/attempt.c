@@ -91,7 +91,7 @@ static int copy_message(int message, struct inbox_writer *writer, struct fault *
 }
 
 /* RFC 5321 4.4: the final delivery puts the return path in front. */
-static int write_copy(struct attempt *a, struct inbox_writer *writer, struct fault *fault)
+static int write_copy(struct attempt *a, struct inbox_writer *writer, struct envelope_recipient *to, struct fault *fault)
 {
     struct buf line = { 0 };
     buf_printf(&line, "Return-Path: <%s>\r\n", a->envelope.sender);
@@ -99,7 +99,13 @@ static int write_copy(struct attempt *a, struct inbox_writer *writer, struct fau
     buf_fini(&line);
     if (result == 0)
         result = copy_message(a->message, writer, fault);
-    return result == 0 ? inbox_writer_deliver(writer, fault) : -1;
+    if (result < 0)
+        return -1;
+    /* For whom ends between the delivery and what is written down of it. */
+    to->unknown = true;
+    if (spool_store_unknown(a->spool, &a->envelope, fault) < 0)
+        log_error("queue", "%s: %s", a->envelope.id, fault->text);
+    return inbox_writer_deliver(writer, fault);
 }
 
 /* Into the Maildir itself. */
@@ -107,7 +113,7 @@ static void deliver_directly(struct attempt *a, const struct user *user, struct 
 {
     struct fault fault;
     struct inbox_writer *writer = NULL;
-    if (inbox_writer_open(user, &writer, &fault) < 0 || write_copy(a, writer, &fault) < 0) {
+    if (inbox_writer_open(user, &writer, &fault) < 0 || write_copy(a, writer, to, &fault) < 0) {
         log_warning("queue", "%s: to %s: %s", a->envelope.id, to->address, fault.text);
         set_result(to, OUTCOME_WAITING, "4.3.0", "mailbox not reachable");
     } else {
@@ -118,7 +124,7 @@ static void deliver_directly(struct attempt *a, const struct user *user, struct 
 
 /* --- recipients here, through an agent ------------------------------------------------------------------------------------ */
 
-/* A message that an agent may have is looked for. True: it is to be given. */
+/* A message that may be with an agent, or in the mailbox, is looked for. True: it is to be given. */
 static bool may_be_given(struct attempt *a, const struct user *user, struct envelope_recipient *to)
 {
     if (!to->unknown)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "postern/base/clock.h"
 #include "postern/base/log.h"
 
 enum { NAME_SIZE = SPOOL_ID_MAX + 48 };
@@ -184,6 +185,15 @@ int spool_store(struct spool *spool, const struct envelope *envelope, struct fau
     queue_envelope_write(envelope, &text);
     int result = put_envelope(spool, buf_slice(&text), spool->dir, name, fault);
     buf_fini(&text);
+    return result;
+}
+
+int spool_store_unknown(struct spool *spool, struct envelope *envelope, struct fault *fault)
+{
+    envelope->given = clock_wall().tv_sec;
+    envelope->under_way = true;
+    int result = spool_store(spool, envelope, fault);
+    envelope->under_way = false;
     return result;
 }
 
