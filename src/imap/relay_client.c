@@ -5,19 +5,21 @@
 enum { PENDING_MAX = 256 };
 
 /* The commands that are more than bytes. */
+#define NAME(text) { text, sizeof(text) - 1 }
 static const struct row {
-    const char *name;
+    struct slice name;
     enum relay_kind kind;
     const char *text;
 } rows[] = {
-    { "SELECT", RELAY_SELECT, NULL }, { "EXAMINE", RELAY_SELECT, NULL }, { "CLOSE", RELAY_DESELECT, NULL }, { "UNSELECT", RELAY_DESELECT, NULL },
-    { "LOGOUT", RELAY_LOGOUT, NULL }, { "ENABLE", RELAY_KEEPS, NULL }, { "NOTIFY", RELAY_KEEPS, NULL },
-    { "COMPRESS", RELAY_REFUSED, "NO [CANNOT] Compression is not offered." },
-    { "STARTTLS", RELAY_REFUSED, "BAD You are logged in already." },
-    { "LOGIN", RELAY_REFUSED, "BAD You are logged in already." },
-    { "AUTHENTICATE", RELAY_REFUSED, "BAD You are logged in already." },
-    { "UNAUTHENTICATE", RELAY_REFUSED, "BAD Unknown command." },
+    { NAME("SELECT"), RELAY_SELECT, NULL }, { NAME("EXAMINE"), RELAY_SELECT, NULL }, { NAME("CLOSE"), RELAY_DESELECT, NULL }, { NAME("UNSELECT"), RELAY_DESELECT, NULL },
+    { NAME("LOGOUT"), RELAY_LOGOUT, NULL }, { NAME("ENABLE"), RELAY_KEEPS, NULL }, { NAME("NOTIFY"), RELAY_KEEPS, NULL },
+    { NAME("COMPRESS"), RELAY_REFUSED, "NO [CANNOT] Compression is not offered." },
+    { NAME("STARTTLS"), RELAY_REFUSED, "BAD You are logged in already." },
+    { NAME("LOGIN"), RELAY_REFUSED, "BAD You are logged in already." },
+    { NAME("AUTHENTICATE"), RELAY_REFUSED, "BAD You are logged in already." },
+    { NAME("UNAUTHENTICATE"), RELAY_REFUSED, "BAD Unknown command." },
 };
+#undef NAME
 
 static const char too_long[] = "BAD [TOOBIG] Command too long.";
 static const char too_large[] = "NO [TOOBIG] The message is larger than allowed.";
@@ -89,7 +91,7 @@ static bool filter_enable(struct relay_scan *scan, struct relay_pass *pass, stru
 static const struct row *find_row(struct slice name)
 {
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (slice_is_nocase(name, rows[i].name))
+        if (slice_is_equal_nocase(name, rows[i].name))
             return &rows[i];
     return NULL;
 }

@@ -136,7 +136,8 @@ static void op_refresh(struct session *session)
             snapshot_unref(&session->snapshot);
             session->snapshot = newest;
         }
-    }
+    } else if (session->remote != NULL)
+        return;   /* neither TLS nor another login is offered behind a POA */
     struct service_settings settings;
     service_settings_of(session->snapshot, c->room->service, &settings);
     session->tls_offered = !session->tls && settings.tls != TLS_DISABLED && atomic_load(&c->gateway->tls_ready);
