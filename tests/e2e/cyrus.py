@@ -44,11 +44,11 @@ def environment(root):
 
 
 class Cyrus:
-    def __init__(self, directory, accounts):
-        """accounts: user to password; "gate" may act for all."""
+    def __init__(self, directory, accounts, tls):
+        """accounts: user to password; "gate" may act for all. tls: files of its certificate and key, and of the authority that clients' certificates are by."""
         self.dir = directory
         self.root = os.environ.get("POSTERN_CYRUS") or os.path.join(directory, "packages")
-        self.port, self.lmtp, self.process = free_port(), free_port(), None
+        self.port, self.imaps, self.lmtp, self.process = free_port(), free_port(), free_port(), None
         self.trouble = None
         if not os.path.isdir(self.root):
             os.makedirs(self.root)
@@ -70,7 +70,10 @@ cyrus_user: {user}
 admins: cyrus
 proxyservers: gate
 allowplaintext: yes
-sasl_mech_list: PLAIN
+sasl_mech_list: PLAIN EXTERNAL
+tls_server_cert: {tls[0]}
+tls_server_key: {tls[1]}
+tls_client_ca_file: {tls[2]}
 sasl_pwcheck_method: auxprop
 sasl_auxprop_plugin: sasldb
 sasl_sasldb_path: {directory}/sasldb2
@@ -91,6 +94,7 @@ proc_path: {directory}/proc
 }}
 SERVICES {{
   imap cmd="{self.programs}/imapd -C {directory}/imapd.conf" listen="127.0.0.1:{self.port}" prefork=1 maxchild=100
+  imaps cmd="{self.programs}/imapd -s -C {directory}/imapd.conf" listen="127.0.0.1:{self.imaps}" prefork=0 maxchild=100
   lmtp cmd="{self.programs}/lmtpd -C {directory}/imapd.conf -a" listen="127.0.0.1:{self.lmtp}" prefork=0
 }}
 DAEMON {{

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import unittest
 
 from cyrus import Cyrus
@@ -19,7 +20,12 @@ class CyrusAgent(unittest.TestCase):
         os.mkdir(place)
         password = cls.site.env["POSTERN_PASSWORD"]
         users = ["alice", "pop", "mail", "act", "wrong"]
-        cls.cyrus = Cyrus(place, {**{user: password for user in users}, "act": "another", "wrong": "another", "gate": "open sesame"})
+        tls = os.path.join(cls.site.dir, "tls")
+        for name, more in (("cyrus", ["-addext", "subjectAltName=DNS:localhost"]), ("gate", [])):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", f"{tls}/{name}.key",
+                            "-out", f"{tls}/{name}.pem", "-subj", f"/CN={name}", *more], check=True, stderr=subprocess.DEVNULL)
+        cls.cyrus = Cyrus(place, {**{user: password for user in users}, "act": "another", "wrong": "another", "gate": "open sesame"},
+                          (f"{tls}/cyrus.pem", f"{tls}/cyrus.key", f"{tls}/gate.pem"))
         if cls.cyrus.trouble:
             raise unittest.SkipTest(cls.cyrus.trouble)
         cls.addClassCleanup(cls.cyrus.stop)
@@ -105,6 +111,24 @@ class CyrusAgent(unittest.TestCase):
         finally:
             self.site.modify(self.agent, posternPoaLogin=None, posternPoaCredentials=None)
             poll(lambda: not self.is_cyrus("act") and self.is_cyrus("alice"), what="the user's own passwords")
+
+    def test_certificate(self):
+        """By the gateway's certificate and EXTERNAL, within TLS that is verified on both sides."""
+        own = {"posternPort": self.cyrus.imaps, "posternTls": "implicit", "posternTlsCaFile": "cyrus.pem", "posternHost": "localhost", "posternPoaLogin": "external",
+               "posternTlsCertificate": "cyrus.pem", "posternTlsKey": "cyrus.key"}
+        self.site.modify(self.agent, **own)
+        try:
+            poll(lambda: self.is_answered(rb"l NO \[UNAVAILABLE\]"), what="a refusal of a certificate by nobody that Cyrus knows")
+            self.site.modify(self.agent, posternTlsCertificate="gate.pem", posternTlsKey="gate.key")
+            poll(lambda: self.is_cyrus("act"), seconds=30, what="a login by the gateway's certificate")
+        finally:
+            self.site.modify(self.agent, **{**dict.fromkeys(own), "posternHost": "127.0.0.1", "posternPort": self.cyrus.port, "posternTls": "disabled"})
+            poll(lambda: not self.is_cyrus("act") and self.is_cyrus("alice"), what="the user's own passwords")
+
+    def is_answered(self, pattern):
+        s, _, line = self.login("alice")
+        s.close()
+        return re.match(pattern, line)
 
     def test_pop3(self):
         client = self.site.imap_client("pop")
