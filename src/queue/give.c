@@ -61,7 +61,7 @@ static size_t end_of_window(const struct talk *t, const struct give_job *job, si
 /* MAIL was refused: so were the RCPTs that went with it, if any did (RFC 2920 3.1). */
 static void refuse_all(struct talk *t, struct give_job *job, size_t unheard)
 {
-    job->unheard = t->reply.code == 0;
+    job->unheard = t->reply.code == 0 || t->reply.code == 421;
     for (size_t i = 0; i < job->count; i++)
         give_set_outcome(t, job->recipients[i]);
     for (size_t i = 0; i < unheard; i++)

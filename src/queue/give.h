@@ -15,7 +15,7 @@ struct give_job {
     bool (*before_end)(void *context);
     void *context;
     bool try_again_soon;                     /* out: the host took some and no more at once (RFC 5321 4.5.3.1.10) */
-    bool unheard;                            /* out: the host was gone before it answered anything */
+    bool unheard;                            /* out: the host was gone, or about to go (421), before it heard of the message */
 };
 
 /* The conversation can be used for another message if it is not lost. */

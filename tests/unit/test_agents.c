@@ -17,6 +17,7 @@ static struct {
     const char *end;          /* to the end of the data, once for each recipient; NULL: hangs up */
     bool hang;                /* at the end of the data, until it is cleared */
     bool one_each;            /* closes after a message */
+    bool one_each_421;        /* likewise, but says so when there is another one */
     bool written;             /* at the end of the data the envelope said that the outcome is unknown */
     int messages;
     struct buf seen;
@@ -87,6 +88,7 @@ static void serve(FILE *in, FILE *out)
 {
     char line[4096];
     int accepted = 0;
+    bool used = false;
     fprintf(out, "%s\r\n", host.greeting);
     fflush(out);
     while (fgets(line, sizeof(line), in) != NULL) {
@@ -95,7 +97,9 @@ static void serve(FILE *in, FILE *out)
         const char *reply = reply_to(line);
         pthread_mutex_unlock(&host.lock);
         bool chunk = strncmp(line, "BDAT", 4) == 0;
-        if (reply == NULL)
+        if (used && host.one_each_421)
+            fprintf(out, "421 4.4.2 you were silent\r\n");
+        if (reply == NULL || (used && host.one_each_421))
             return;
         if (strncmp(line, "MAIL", 4) == 0)
             accepted = 0;
@@ -103,8 +107,10 @@ static void serve(FILE *in, FILE *out)
         if (!chunk)
             fprintf(out, "%s\r\n", reply);
         fflush(out);
-        if ((chunk || strncmp(reply, "354", 3) == 0) && (!take_message(in, line) || !end_message(out, accepted)))
+        bool message = chunk || strncmp(reply, "354", 3) == 0;
+        if (message && (!take_message(in, line) || !end_message(out, accepted)))
             return;
+        used = used || message;
     }
 }
 
@@ -175,7 +181,7 @@ static void begin_agent(void)
     host.data = "354 go";
     host.end = "250 2.0.0 saved";
     host.connections = host.messages = 0;
-    host.hang = host.one_each = host.written = false;
+    host.hang = host.one_each = host.one_each_421 = host.written = false;
     office.name = office_name;
     snprintf(office.uuid, sizeof(office.uuid), "00000000-0000-0000-0000-000000000001");
     office.agents = &host.agent;
@@ -541,9 +547,11 @@ static void test_search_ends(void)
 static void test_reuse(void)
 {
     struct fault fault;
-    for (int closes = 0; closes < 2; closes++) {
+    for (int closes = 0; closes < 3; closes++) {
         begin_agent();
-        host.one_each = closes;
+        host.one_each = closes == 1;
+        host.one_each_421 = closes == 2;
+        world.compared = false;
         CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
         for (int i = 0; i < 4; i++) {
             CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
@@ -551,6 +559,7 @@ static void test_reuse(void)
         }
         CU_ASSERT_EQUAL(count_of(&host.messages), 4);
         CU_ASSERT_EQUAL(count_of(&host.connections), closes ? 4 : 1);
+        CU_ASSERT_FALSE(gate_any_is_away());
         queue_stop();
         CU_ASSERT_EQUAL(world.delivered, 0);
         end_agent();
