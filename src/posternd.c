@@ -56,6 +56,7 @@ static int start_parts(const struct options *options, struct gateway *gateway, s
     for (size_t i = 0; i < options->allowed_port_count; i++)
         config.allowed_ports[i] = options->allowed_ports[i];
     config_set_link_report(report_links, NULL);
+    pop3_configure(options->state_dir);
     smtp_configure(options->state_dir);
     if (queue_start(options->state_dir, fault) < 0)
         return -1;

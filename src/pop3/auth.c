@@ -150,8 +150,8 @@ void auth_handle_stls(struct session *session, struct slice argument)
     session_start_tls(session);
 }
 
-/* Over a POA messages pass as they are, and views are not kept: with either the mailbox is opened directly where that is allowed. False: the
- * client asked for what cannot be. A class of service does not ask. */
+/* Views are kept beside the uidlist wherever the mailbox may be opened directly, so that there is one record of each. Over a POA messages pass as
+ * they are. False: the client asked for what cannot be. A class of service does not ask. */
 static bool choose_way(struct session *session, struct pop3_options *options, bool asked)
 {
     if (session->remote == NULL || (options->view == 0 && !options->plain))
@@ -167,10 +167,10 @@ static bool choose_way(struct session *session, struct pop3_options *options, bo
 static void begin_opening(struct session *session, struct pop3_options *options)
 {
     struct conversation *c = session->state;
-    bool asked = options->view != 0 || options->plain;
+    bool asked = options->plain;
     pop3_options_apply(options, &session->user->pop3);
     if (!choose_way(session, options, asked)) {
-        buf_append_text(&session->out, "-ERR [SYS/PERM] Login options v and n cannot be used: this mailbox is behind a post office agent.\r\n");
+        buf_append_text(&session->out, "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n");
         conversation_end(c, CLOSE_LOGOUT);
         return;
     }

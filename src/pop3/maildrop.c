@@ -12,6 +12,7 @@
 #include "postern/store/account.h"
 #include "probe.h"
 #include "retrieve.h"
+#include "views.h"
 
 enum {
     PIECE = 256,                /* messages looked at in one call of maildrop_open */
@@ -83,19 +84,34 @@ static void keep_newest(struct maildrop *drop)
     drop->count = drop->options.limit;
 }
 
+/* Also what was downloaded while only a Post Office Agent led here. */
+static int load_view(struct maildrop *drop, const struct user *user, struct uidset *downloaded, struct fault *fault)
+{
+    struct view_record far = { 0 };
+    if (drop->options.view == 0)
+        return 0;
+    int result = pop3view_load(drop->mailbox, drop->options.view, downloaded, fault);
+    if (result == 0)
+        result = views_load(user, drop->options.view, &far, fault);
+    for (size_t i = 0; far.uid_validity == drop->uid_validity && i < far.uids.count; i++)
+        uidset_add_range(downloaded, far.uids.ranges[i].first, far.uids.ranges[i].last);
+    view_record_fini(&far);
+    return result;
+}
+
 /* What the session will see, but for the option t, which needs dates. */
-static int list_messages(struct maildrop *drop, struct fault *fault)
+static int list_messages(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
     struct uidset downloaded = { 0 };
     if (mailbox_sync(drop->mailbox, fault) < 0)
         return -1;
-    if (drop->options.view != 0 && pop3view_load(drop->mailbox, drop->options.view, &downloaded, fault) < 0) {
-        uidset_fini(&downloaded);
-        return -1;
-    }
     struct mailbox_status status;
     mailbox_get_status(drop->mailbox, &status);
     drop->uid_validity = status.uid_validity;
+    if (load_view(drop, user, &downloaded, fault) < 0) {
+        uidset_fini(&downloaded);
+        return -1;
+    }
     drop->view = view_open(drop->mailbox, true, ignore_news, NULL);
     list_view(drop, &downloaded);
     uidset_fini(&downloaded);
@@ -218,7 +234,7 @@ int maildrop_open(struct maildrop *drop, const struct user *user, struct fault *
         return -1;
     if (drop->mailbox == NULL && account_mailbox(drop->account, SLICE_LITERAL("INBOX"), &drop->mailbox, fault) < 0)
         return -1;
-    if (drop->stage == MAILDROP_CLOSED && list_messages(drop, fault) < 0)
+    if (drop->stage == MAILDROP_CLOSED && list_messages(drop, user, fault) < 0)
         return -1;
     bool needs_load = !drop->options.small_sizes || drop->options.days != 0;
     if (needs_load && drop->loaded < drop->count && load_piece(drop, fault) < 0)

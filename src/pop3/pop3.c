@@ -272,7 +272,9 @@ static enum progress advance(struct session *session, bool in_step)
         return PROGRESS_WAITS;
     if (!session_out_has_room(session))
         return PROGRESS_WAITS;
-    if (c->link != NULL && (remote_run(session) || session->closing))
+    if (c->link != NULL && in_step)
+        return c->activity != ACTIVITY_RECORD ? PROGRESS_ELSEWHERE : remote_view_step(session) ? PROGRESS_MADE : PROGRESS_BUSY;
+    if (c->link != NULL && c->activity != ACTIVITY_RECORD && (remote_run(session) || session->closing))
         return PROGRESS_FAR;
     if (c->state == POP3_OVER)
         return PROGRESS_WAITS;
@@ -292,7 +294,7 @@ static enum step_result work(struct session *session)
     do
         progress = advance(session, true);
     while (progress == PROGRESS_MADE && (c->activity != ACTIVITY_OPENING || clock_monotonic_ms() < end));
-    if (c->state == POP3_TRANSACTION && c->activity == ACTIVITY_NONE)
+    if (c->state == POP3_TRANSACTION && c->activity == ACTIVITY_NONE && c->link == NULL)
         ahead_fill(&c->ahead, &c->drop, conversation_scratch(c));
     mem_free(&c->scratch);
     return progress == PROGRESS_BUSY ? STEP_AGAIN : STEP_DONE;
@@ -313,7 +315,10 @@ static void give_up_step(struct session *session)
     struct conversation *c = session->state;
     struct slice line;
     size_t len;
-    switch (c->activity) {
+    enum pop3_activity activity = c->activity;
+    if (activity == ACTIVITY_RECORD)
+        activity = c->state == POP3_TRANSACTION ? ACTIVITY_UPDATING : ACTIVITY_OPENING;
+    switch (activity) {
     case ACTIVITY_OPENING:
         counter_add(c->counters, COUNTER_STORE_LOGIN_ERROR, 1);
         buf_append_text(&session->out, "-ERR [SYS/TEMP] The mailbox cannot be opened at the moment.\r\n");
@@ -427,6 +432,11 @@ static void fini(struct session *session)
     maildrop_close(&c->drop);
     mem_free(&c->scratch);
     mem_free(&session->state);
+}
+
+void pop3_configure(const char *state_dir)
+{
+    views_configure(state_dir);
 }
 
 const struct protocol pop3_protocol = {

@@ -31,6 +31,8 @@ void remote_free(struct remote_drop **link)
         return;
     remote_reader_fini(&(*link)->reader);
     uidset_fini(&(*link)->uids);
+    buf_fini(&(*link)->view_text);
+    view_record_fini(&(*link)->view);
     mem_free(link);
 }
 
@@ -51,6 +53,8 @@ static void take_capabilities(struct remote_drop *link, struct slice words)
     while (slice_split(&words, ' ', &word)) {
         link->has_uidplus |= slice_is_nocase(word, "UIDPLUS");
         link->has_move |= slice_is_nocase(word, "MOVE");
+        link->has_metadata |= slice_is_nocase(word, "METADATA");
+        link->has_literals |= slice_is_nocase(word, "LITERAL+");
         if (slice_is_nocase(word, "IMAP4rev2"))    /* both are part of it: RFC 9051 appendix E */
             link->has_uidplus = link->has_move = true;
     }
@@ -75,6 +79,10 @@ void remote_begin(struct session *session)
                c->drop.options.days != 0 ? " INTERNALDATE" : "");
     if (c->drop.options.days != 0)
         maildrop_set_oldest(&c->drop);
+    if (c->drop.options.view != 0 && c->link->has_metadata)
+        remote_view_ask(session);
+    if (c->drop.options.view != 0)
+        c->activity = ACTIVITY_RECORD;
 }
 
 static void fetch(struct session *session, struct entry *entry)
@@ -179,6 +187,8 @@ static void finish_opening(struct session *session)
 {
     struct conversation *c = session->state;
     sort_entries(&c->drop);
+    if (c->drop.options.view != 0)
+        remote_view_filter(session);
     maildrop_finish_opening(&c->drop);
     c->state = POP3_TRANSACTION;
     c->activity = ACTIVITY_NONE;
@@ -189,9 +199,14 @@ static void finish_opening(struct session *session)
 static void take_opening(struct session *session, enum remote_kind kind, bool ok)
 {
     const struct conversation *c = session->state;
-    if (kind == REMOTE_SELECT ? !ok || c->drop.uid_validity == 0 : !ok && c->link->exists != 0)
+    struct remote_drop *link = c->link;
+    if (kind == REMOTE_VIEW)
+        link->has_metadata = link->has_metadata && ok;
+    else if (kind == REMOTE_SELECT ? !ok || c->drop.uid_validity == 0 : !ok && link->exists != 0)
         refuse_opening(session);
-    else if (kind == REMOTE_LIST)
+    else if (kind == REMOTE_CAPABILITY && c->drop.options.view != 0 && link->has_metadata)
+        remote_view_ask(session);
+    if (c->state != POP3_OVER && link->count == 0)
         finish_opening(session);
 }
 
@@ -340,6 +355,9 @@ static void take_untagged(struct session *session, struct slice text)
             c->link->broken = true;    /* other messages than those that the client knows */
     } else if (slice_starts_with_nocase(text, "CAPABILITY ")) {
         take_capabilities(c->link, slice_from(text, 11));
+    } else if (slice_starts_with_nocase(text, "METADATA ")) {
+        if (c->activity == ACTIVITY_OPENING)
+            remote_view_take(session, slice_from(text, 9));
     } else if (slice_starts_with_nocase(text, "SEARCH")) {
         remote_update_found(c->link, slice_from(text, 6));
     } else if (slice_starts_with_nocase(text, "BYE")) {
@@ -376,7 +394,7 @@ static void take_tagged(struct session *session, struct slice text)
 static void take_text(struct session *session, struct slice text)
 {
     struct remote_drop *link = link_of(session);
-    link->in_body = false;
+    link->in_body = link->in_view = false;
     if (++link->texts > TEXTS_MAX)
         link->broken = true;
     else if (!link->reader.begins) {
@@ -412,6 +430,8 @@ static void read_news(struct session *session)
             take_text(session, piece);
         else if (event == REMOTE_LITERAL && c->link->in_body)
             write_body(session, piece);
+        else if (event == REMOTE_LITERAL && c->link->in_view)
+            buf_append(&c->link->view_text, piece);
         else if (event == REMOTE_BROKEN)
             c->link->broken = true;
     }
@@ -479,11 +499,13 @@ static void begin(struct session *session)
     struct conversation *c = session->state;
     if (c->activity == ACTIVITY_FINDING && !c->link->requested)
         request(session);
-    if (c->activity != ACTIVITY_UPDATING || c->link->stage != STAGE_BEGIN)
+    if (c->activity != ACTIVITY_UPDATING || (c->link->stage != STAGE_BEGIN && !c->link->stepped))
         return;
     give_up_all(c->link);
-    if (c->link->count == 0)
-        remote_update_next(session);
+    if (c->link->count != 0)
+        return;
+    c->link->stepped = false;
+    remote_update_next(session);
 }
 
 bool remote_run(struct session *session)

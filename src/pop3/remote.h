@@ -6,11 +6,12 @@
 #include "postern/session/session.h"
 #include "postern/store/uidset.h"
 #include "remote_reader.h"
+#include "views.h"
 
 struct conversation;
 struct entry;
 
-enum remote_kind { REMOTE_CAPABILITY, REMOTE_SELECT, REMOTE_LIST, REMOTE_BODY, REMOTE_UPDATE };
+enum remote_kind { REMOTE_CAPABILITY, REMOTE_SELECT, REMOTE_LIST, REMOTE_VIEW, REMOTE_BODY, REMOTE_UPDATE };
 
 /* A command that the POA has not answered yet. */
 struct remote_command {
@@ -20,7 +21,7 @@ struct remote_command {
 };
 
 /* What QUIT does, in this order: nothing is removed before what comes first is done. */
-enum remote_stage { STAGE_BEGIN, STAGE_SEEN, STAGE_TRASH, STAGE_MARK, STAGE_SEARCH, STAGE_EXPUNGE, STAGE_DONE };
+enum remote_stage { STAGE_BEGIN, STAGE_SEEN, STAGE_VIEW, STAGE_TRASH, STAGE_MARK, STAGE_SEARCH, STAGE_EXPUNGE, STAGE_DONE };
 
 enum { REMOTE_COMMANDS = 3 };    /* SELECT and what goes with it */
 
@@ -54,6 +55,12 @@ struct remote_drop {
     bool others;              /* messages are marked as deleted that are not ours */
     bool creating;
     bool created;
+    bool has_metadata;        /* and it has not refused ours */
+    bool has_literals;        /* that need no asking: LITERAL+ */
+    bool in_view;             /* the literal is the view's record */
+    bool stepped;             /* the step for the view's record is over, and nobody has gone on yet */
+    struct buf view_text;     /* the record as METADATA has it, until the list is whole; */
+    struct view_record view;  /* the one of the state directory until then, then both */
 };
 
 /* After the login: with session->remote. Asks for the list of messages. */
@@ -61,10 +68,20 @@ void remote_begin(struct session *session);
 /* Does what can be done; true: what the conversation does waits for the POA. */
 bool remote_run(struct session *session);
 void remote_free(struct remote_drop **link);
+/* [T] ACTIVITY_RECORD: reads or writes the view's record in the state directory. False: it is busy. */
+bool remote_view_step(struct session *session);
 
 /* For remote_update.c and remote.c: */
 /* Begins a command: its tag and a blank. The rest follows, with CRLF. */
 void remote_command(struct session *session, enum remote_kind kind, struct entry *entry);
+/* The option v, in remote_view.c: asks for the record, */
+void remote_view_ask(struct session *session);
+/* takes what is behind the word METADATA of a response, */
+void remote_view_take(struct session *session, struct slice text);
+/* takes what was downloaded out of the list, */
+void remote_view_filter(struct session *session);
+/* and keeps what link->uids were retrieved: with the POA, else by the step. */
+void remote_view_keep(struct session *session);
 /* QUIT: asks for the next thing that is to be done, or ends the conversation. */
 void remote_update_next(struct session *session);
 /* The tagged response to it. */

@@ -55,7 +55,7 @@ static void begin_stage(struct conversation *c)
     uidset_fini(&link->uids);
     if (link->stage == STAGE_SEEN && removal != POP3_PURGE)
         link->uids = maildrop_with(&c->drop, ENTRY_DELETED | ENTRY_RETRIEVED | ENTRY_SEEN, ENTRY_RETRIEVED);
-    else if (link->stage == STAGE_TRASH && removal == POP3_DELETE)
+    else if ((link->stage == STAGE_VIEW && c->drop.options.view != 0) || (link->stage == STAGE_TRASH && removal == POP3_DELETE))
         link->uids = maildrop_retrieved(&c->drop);
     else if (link->stage == STAGE_MARK)
         choose_removed(c);
@@ -105,6 +105,10 @@ static bool ask(struct session *session)
     switch (link->stage) {
     case STAGE_SEEN:
         command_over_batch(session, "UID STORE ", " +FLAGS.SILENT (\\Seen)");
+        return true;
+    case STAGE_VIEW:
+        link->range = link->uids.count;
+        remote_view_keep(session);
         return true;
     case STAGE_TRASH:
         command_over_batch(session, link->has_move ? "UID MOVE " : "UID COPY ", " ");
@@ -177,6 +181,10 @@ void remote_update_take(struct session *session, bool ok, struct slice text)
         return;
     } else if (!ok && link->stage == STAGE_SEEN) {    /* nobody was promised that */
         log_warning("pop3", "session %llu: messages retrieved were not marked as seen", (unsigned long long)c->id);
+    } else if (!ok && link->stage == STAGE_VIEW) {    /* too big for it, or not for us */
+        link->has_metadata = false;
+        remote_view_keep(session);
+        return;
     } else if (!ok || (link->stage == STAGE_SEARCH && (link->others || !link->searched))) {
         fail(session, ok ? SLICE_LITERAL("messages of others are marked as deleted, and it has no UIDPLUS") : text);
         return;

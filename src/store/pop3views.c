@@ -28,31 +28,13 @@ static void views_fini(struct views *views)
         uidset_fini(&views->sets[i]);
 }
 
-static bool parse_range(struct slice text, struct uidset *set)
-{
-    struct slice first, last;
-    uint64_t from, to;
-    bool is_range = slice_find(text, ':') >= 0;
-    last = text;
-    if (!slice_split(&last, ':', &first) || !slice_to_number(first, UINT32_MAX, &from) || from == 0)
-        return false;
-    to = from;
-    if (is_range && (!slice_to_number(last, UINT32_MAX, &to) || to < from))
-        return false;
-    uidset_add_range(set, (uint32_t)from, (uint32_t)to);
-    return true;
-}
-
 static bool parse_view(struct slice line, struct views *views)
 {
-    struct slice word, range;
+    struct slice word;
     uint64_t view;
     if (!slice_split(&line, ' ', &word) || !slice_to_number(word, VIEW_MAX, &view) || view == 0 || line.data == NULL)
         return false;
-    while (slice_split(&line, ',', &range))
-        if (!parse_range(range, &views->sets[view]))
-            return false;
-    return true;
+    return uidset_parse(line, &views->sets[view]);
 }
 
 /* False if the file is broken. Another UIDVALIDITY is another mailbox: all views begin anew. */

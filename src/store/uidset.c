@@ -96,3 +96,28 @@ void uidset_write(const struct uidset *set, struct buf *out)
         }
     }
 }
+
+/* Behind what the set has: whoever wrote it must not make us sort it. */
+static bool parse_range(struct slice text, struct uidset *set)
+{
+    uint32_t highest = set->count == 0 ? 0 : set->ranges[set->count - 1].last;
+    struct slice first, last = text;
+    uint64_t from, to;
+    bool is_range = slice_find(text, ':') >= 0;
+    if (!slice_split(&last, ':', &first) || !slice_to_number(first, UINT32_MAX, &from) || from <= highest)
+        return false;
+    to = from;
+    if (is_range && (!slice_to_number(last, UINT32_MAX, &to) || to < from))
+        return false;
+    uidset_add_range(set, (uint32_t)from, (uint32_t)to);
+    return true;
+}
+
+bool uidset_parse(struct slice text, struct uidset *set)
+{
+    struct slice range;
+    while (slice_split(&text, ',', &range))
+        if (!parse_range(range, set))
+            return false;
+    return true;
+}

@@ -2,7 +2,9 @@
 #include "run.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pop3_fake.h"
 #include "postern/base/memory.h"
@@ -39,7 +41,12 @@ struct row {
 };
 
 #define SELECTED "* FLAGS (\\Seen)\r\n* 3 EXISTS\r\n* OK [UNSEEN 1] {5}\r\n* OK [UIDVALIDITY 1795417200] x\r\n~ OK [READ-WRITE] x\r\n"
+#define SELECTED_AS(tag) "* 3 EXISTS\r\n* OK [UIDVALIDITY 1795417200] x\r\n" tag " OK\r\n"
+#define LISTED_AS(tag) "* 1 FETCH (UID 5 FLAGS () RFC822.SIZE 29)\r\n* 2 FETCH (UID 7 FLAGS () RFC822.SIZE 22)\r\n" tag " OK\r\n"
 #define LIST "UID FETCH 1:* (UID FLAGS RFC822.SIZE)"
+#define VIEW(n) "/private/vendor/postern/pop3-view-" #n
+#define GET(n) "GETMETADATA INBOX " VIEW(n)
+#define SET(n, uids) "SETMETADATA INBOX (" VIEW(n) " \"1 V1795417200 " uids "\")"
 #define FETCH(uid) "UID FETCH " #uid " (UID BODY.PEEK[])"
 
 static const struct rule common[] = {
@@ -98,8 +105,27 @@ static const struct row rows[] = {
       { { "UID FETCH 1:* (UID FLAGS RFC822.SIZE INTERNALDATE)",
           "* 1 FETCH (UID 5 FLAGS () RFC822.SIZE 1 INTERNALDATE \"17-Jul-2020 02:44:25 -0700\")\r\n"
           "* 2 FETCH (UID 7 FLAGS () RFC822.SIZE 1 INTERNALDATE \" 7-Jul-2999 02:44:25 +0000\")\r\n~ OK\r\n" } } },
-    { "option v", "UIDPLUS", LOGIN_AS("joe:v=1"),
-      ASKED "-ERR [SYS/PERM] Login options v and n cannot be used: this mailbox is behind a post office agent.\r\n", { { 0 } } },
+    { "option n", "UIDPLUS", LOGIN_AS("joe:n"),
+      ASKED "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n", { { 0 } } },
+    { "option v, in quotes", "METADATA", LOGIN_AS("joe:v=31") "UIDL\r\nRETR 1\r\nDELE 2\r\nQUIT\r\n",
+      LOGGED "+OK\r\n1 000000056b03e470\r\n.\r\n+OK 29 octets\r\n" ONE_SENT "-ERR There is no such message.\r\n" BYE,
+      { { GET(31), "* METADATA \"INBOX\" (" VIEW(31) " \"1 V1795417200 7,9\")\r\n~ OK\r\n" },
+        { "UID STORE 5 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" }, { SET(31, "5,7,9"), "* METADATA \"INBOX\" " VIEW(31) "\r\n~ OK\r\n" } } },
+    { "option v, in a literal", "METADATA", LOGIN_AS("joe:v=1") "UIDL\r\nQUIT\r\n", LOGGED "+OK\r\n1 000000076b03e470\r\n.\r\n" BYE,
+      { { GET(1), "* METADATA INBOX (" VIEW(1) " {19}\r\n1 V1795417200 5,8:9)\r\n~ OK\r\n" } } },
+    { "option v, capability asked", "", LOGIN_AS("joe:v=1") "UIDL\r\nQUIT\r\n", LOGGED "+OK\r\n1 000000096b03e470\r\n.\r\n" BYE,
+      { { "CAPABILITY", "* CAPABILITY METADATA\r\n~ OK\r\n" }, { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 5:7\")\r\n~ OK\r\n" } } },
+    { "option v, another UIDVALIDITY", "METADATA", LOGIN_AS("joe:v=1") "DELE 1\r\nRETR 2\r\nQUIT\r\n",
+      LOGGED "+OK Deleted.\r\n+OK 22 octets\r\n" TWO "\r\n.\r\n" BYE,
+      { { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417201 5:9\")\r\n~ OK\r\n" }, { "UID STORE 7 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" },
+        { SET(1, "7"), "~ OK\r\n" }, { "UID STORE 5 +FLAGS.SILENT (\\Deleted)", "~ OK\r\n" }, { "UID SEARCH DELETED", "* SEARCH 5\r\n~ OK\r\n" },
+        { "EXPUNGE", "~ OK\r\n" } } },
+    { "option v, with what is no record", "METADATA", LOGIN_AS("joe:v=1") "STAT\r\nQUIT\r\n", LOGGED "+OK 3 75\r\n" BYE,
+      { { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 9,5\")\r\n~ OK\r\n" } } },
+    { "option v, none yet", "METADATA", LOGIN_AS("joe:v=1") "STAT\r\nQUIT\r\n", LOGGED "+OK 3 75\r\n" BYE,
+      { { GET(1), "* METADATA INBOX (" VIEW(1) " NIL)\r\n~ OK\r\n" } } },
+    { "option v, and nowhere to keep it", "IMAP4rev1", LOGIN_AS("joe:v=1") "RETR 2\r\nDELE 1\r\nQUIT\r\n",
+      LOGGED "+OK 22 octets\r\n" TWO "\r\n.\r\n+OK Deleted.\r\n" NOT_REMOVED, { { "UID STORE 7 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" } } },
     { "empty", "UIDPLUS", LOGIN "STAT\r\nQUIT\r\n", LOGGED "+OK 0 0\r\n" BYE,
       { { "SELECT INBOX", "* 0 EXISTS\r\n* OK [UIDVALIDITY 1]\r\n~ OK\r\n" }, { LIST, "~ BAD no messages\r\n" } } },
     { "not selected", "UIDPLUS", LOGIN, ASKED NOT_OPENED, { { "SELECT INBOX", "~ NO x\r\n" } } },
@@ -380,6 +406,136 @@ static void test_lost_and_not_compared(void)
     end();
 }
 
+/* --- views in the state directory ------------------------------------------------------------------------------------------------------ */
+
+static char state_dir[64];
+
+/* The record's file, as a new session finds it. */
+static void put_record(const char *name, const char *text)
+{
+    char path[160];
+    snprintf(path, sizeof(path), "%s/pop3-views/%s", state_dir, name);
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_FATAL(file != NULL);
+    fputs(text, file);
+    fclose(file);
+}
+
+static bool has_record(const char *name, const char *text)
+{
+    char path[160], got[256] = "";
+    snprintf(path, sizeof(path), "%s/pop3-views/%s", state_dir, name);
+    FILE *file = fopen(path, "r");
+    bool right = file != NULL && fgets(got, sizeof(got), file) != NULL && strcmp(got, text) == 0;
+    if (file != NULL)
+        fclose(file);
+    return right;
+}
+
+static void forget_record(const char *name)
+{
+    char path[160];
+    snprintf(path, sizeof(path), "%s/pop3-views/%s", state_dir, name);
+    CU_ASSERT_EQUAL(unlink(path), 0);
+}
+
+static bool try_kept(const struct row *row)
+{
+    size_t ignored;
+    return try_row(row, 0, 1000000, &ignored);
+}
+
+static void test_kept_views(void)
+{
+    static const struct rule seen = { "UID STORE 5 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" };
+    static const struct row first = { "first", "IMAP4rev1", LOGIN_AS("joe:v=2") "RETR 1\r\nQUIT\r\n", LOGGED "+OK 29 octets\r\n" ONE_SENT BYE,
+                                      { { "UID STORE 5 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" } } };
+    static const struct row second = { "second", "IMAP4rev1", LOGIN_AS("joe:v=2") "UIDL\r\nRETR 1\r\nQUIT\r\n",
+                                       LOGGED "+OK\r\n1 000000076b03e470\r\n2 000000096b03e470\r\n.\r\n+OK 22 octets\r\n" TWO "\r\n.\r\n" BYE,
+                                       { { "UID STORE 7 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" } } };
+    static const struct row other = { "another view", "IMAP4rev1", LOGIN_AS("joe:v=3") "STAT\r\nQUIT\r\n", LOGGED "+OK 3 75\r\n" BYE, { { 0 } } };
+    static const struct row both = { "both places, and it refuses", "METADATA", LOGIN_AS("joe:v=2") "UIDL\r\nRETR 1\r\nQUIT\r\n",
+                                     LOGGED "+OK\r\n1 000000056b03e470\r\n.\r\n+OK 29 octets\r\n" ONE_SENT BYE,
+                                     { { GET(2), "* METADATA INBOX (" VIEW(2) " \"1 V1795417200 7\")\r\n~ OK\r\n" }, seen,
+                                       { SET(2, "5,7,9"), "~ NO [METADATA MAXSIZE 9] x\r\n" } } };
+    static const struct row refused = { "not read, not written", "METADATA", LOGIN_AS("joe:v=2") "RETR 1\r\nQUIT\r\n",
+                                        LOGGED "+OK 29 octets\r\n" ONE_SENT BYE, { { GET(2), "~ NO x\r\n" }, seen } };
+    static const struct row broken = { "broken", "IMAP4rev1", LOGIN_AS("joe:v=2") "STAT\r\nQUIT\r\n", LOGGED "+OK 3 75\r\n" BYE, { { 0 } } };
+    CU_ASSERT(try_kept(&first) && has_record("i-joe.2", "1 V1795417200 5\n"));
+    CU_ASSERT(try_kept(&second) && has_record("i-joe.2", "1 V1795417200 5,7\n"));
+    CU_ASSERT(try_kept(&other));
+    put_record("i-joe.2", "1 V1795417200 9\n");
+    CU_ASSERT(try_kept(&both) && has_record("i-joe.2", "1 V1795417200 5,7,9\n"));
+    put_record("i-joe.2", "1 V1795417201 5:9\n");
+    CU_ASSERT(try_kept(&refused) && has_record("i-joe.2", "1 V1795417200 5\n"));
+    put_record("i-joe.2", "1 V1795417200 5:9");    /* torn */
+    CU_ASSERT(try_kept(&broken));
+}
+
+/* A step that was never run, and a directory that cannot be read: nothing is listed that may have been downloaded, nothing is removed. */
+static void test_views_out_of_reach(void)
+{
+    char path[160];
+    static const struct row row = { "out of reach", "IMAP4rev1", LOGIN_AS("joe:v=2"), ASKED NOT_OPENED, { { 0 } } };
+    put_record("i-joe.2", "1 V1795417200 5\n");
+    forget_record("i-joe.2");
+    snprintf(path, sizeof(path), "%s/pop3-views", state_dir);
+    CU_ASSERT_EQUAL(rmdir(path), 0);
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_FATAL(file != NULL);
+    fclose(file);
+    CU_ASSERT(try_kept(&row));
+    unlink(path);
+    begin("IMAP4rev1");
+    fake_feed_text("USER joe:v=2\r\n");
+    fake.step_fails = true;
+    fake_feed_text("PASS secret\r\n");
+    CU_ASSERT_STRING_EQUAL(fake_sent(), ASKED NOT_OPENED);
+    end();
+}
+
+static void test_views(void)
+{
+    char path[160];
+    snprintf(state_dir, sizeof(state_dir), "/tmp/pop3-views-XXXXXX");
+    CU_ASSERT_FATAL(mkdtemp(state_dir) != NULL);
+    pop3_configure(state_dir);
+    test_kept_views();
+    test_views_out_of_reach();
+    pop3_configure(NULL);
+    snprintf(path, sizeof(path), "%s/pop3-views", state_dir);
+    CU_ASSERT(rmdir(path) == 0 || access(path, F_OK) != 0);
+    CU_ASSERT_EQUAL(rmdir(state_dir), 0);
+}
+
+/* A long record goes as a literal that asks nobody, or not at all. */
+static void test_long_record_is_sent(void)
+{
+    struct buf text = { 0 };
+    begin("METADATA LITERAL+");
+    fake_feed_text(LOGIN_AS("joe:v=1"));
+    buf_append_text(&speech, SELECTED_AS("p1") LISTED_AS("p2") "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 10");
+    for (int uid = 12; uid < 5000; uid += 2)
+        buf_printf(&speech, ",%d", uid);
+    buf_append_text(&speech, "\")\r\np3 OK\r\n");
+    buf_clear(&remote.out);
+    say(speech.len);
+    CU_ASSERT_STRING_EQUAL(fake_sent(), LOGGED);
+    fake_feed_text("RETR 1\r\nQUIT\r\n");
+    buf_clear(&remote.out);
+    buf_append_text(&speech, "* 1 FETCH (UID 5 BODY[] {29}\r\n" ONE ")\r\np4 OK x\r\n");
+    say(speech.len);
+    buf_append_text(&speech, "p5 OK x\r\n");    /* of what was asked for ahead */
+    say(speech.len);
+    buf_append_text(&speech, "p6 OK x\r\n");
+    buf_clear(&remote.out);
+    say(speech.len);
+    buf_append(&text, buf_slice(&remote.out));
+    CU_ASSERT(slice_find_text_nocase(buf_slice(&text), SLICE_LITERAL("+}\r\n1 V1795417200 5,10,12,14")) > 0);
+    buf_fini(&text);
+    end();
+}
+
 static void test_options_that_need_the_direct_way(void)
 {
     begin("UIDPLUS");
@@ -423,19 +579,6 @@ static void test_endings(void)
     end();
 }
 
-static void test_dates(void)
-{
-    static const char *const wrong[] = { "", "17-Jul-1996 02:44:25", "17-Jux-1996 02:44:25 -0700", "17-Jul-1996 24:44:25 -0700",
-                                         "1x-Jul-1996 02:44:25 -0700", "17-Jul-1996 02:44:25 00700", "17 Jul-1996 02:44:25 +0700" };
-    time_t date = 0;
-    CU_ASSERT(fetched_take_date(SLICE_LITERAL("17-Jul-1996 02:44:25 -0700"), &date));
-    CU_ASSERT_EQUAL(date, 837596665);
-    CU_ASSERT(fetched_take_date(SLICE_LITERAL(" 1-Jan-1970 01:00:00 +0100"), &date));
-    CU_ASSERT_EQUAL(date, 0);
-    for (size_t i = 0; i < COUNT(wrong); i++)
-        CU_ASSERT(!fetched_take_date(slice_from_string(wrong[i]), &date));
-}
-
 static const struct unit_test tests[] = {
     { "conversations", test_rows },
     { "a line that is too long", test_long_line },
@@ -443,9 +586,9 @@ static const struct unit_test tests[] = {
     { "a big TOP", test_big_top },
     { "backpressure", test_backpressure },
     { "lost, and directly on", test_lost_and_direct }, { "lost and not compared", test_lost_and_not_compared },
+    { "views in the state directory", test_views }, { "a long record is sent", test_long_record_is_sent },
     { "options that need the direct way", test_options_that_need_the_direct_way },
     { "endings", test_endings },
-    { "dates", test_dates },
 };
 
 UNIT_MAIN("pop3_remote", tests)

@@ -7,4 +7,7 @@
 
 extern const struct protocol pop3_protocol;
 
+/* Where views of mailboxes behind Post Office Agents are kept that keep none themselves. At the start, before there are sessions. */
+void pop3_configure(const char *state_dir);
+
 #endif

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "postern/base/slice.h"
+
 struct buf;
 
 struct uid_range {
@@ -29,5 +31,7 @@ bool uidset_has(const struct uidset *set, uint32_t uid);
 uint64_t uidset_size(const struct uidset *set);
 /* "1:3,7", as IMAP writes it; an empty set writes nothing. */
 void uidset_write(const struct uidset *set, struct buf *out);
+/* Adds what uidset_write wrote, all of it above what the set has; false if it is something else: a part of it is in the set then. */
+bool uidset_parse(struct slice text, struct uidset *set);
 
 #endif
