@@ -408,6 +408,8 @@ static void test_lost_and_not_compared(void)
 
 /* --- views in the state directory ------------------------------------------------------------------------------------------------------ */
 
+#define SEEN(uid) { "UID STORE " #uid " +FLAGS.SILENT (\\Seen)", "~ OK\r\n" }
+
 static char state_dir[64];
 
 /* The record's file, as a new session finds it. */
@@ -447,19 +449,18 @@ static bool try_kept(const struct row *row)
 
 static void test_kept_views(void)
 {
-    static const struct rule seen = { "UID STORE 5 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" };
     static const struct row first = { "first", "IMAP4rev1", LOGIN_AS("joe:v=2") "RETR 1\r\nQUIT\r\n", LOGGED "+OK 29 octets\r\n" ONE_SENT BYE,
-                                      { { "UID STORE 5 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" } } };
+                                      { SEEN(5) } };
     static const struct row second = { "second", "IMAP4rev1", LOGIN_AS("joe:v=2") "UIDL\r\nRETR 1\r\nQUIT\r\n",
                                        LOGGED "+OK\r\n1 000000076b03e470\r\n2 000000096b03e470\r\n.\r\n+OK 22 octets\r\n" TWO "\r\n.\r\n" BYE,
-                                       { { "UID STORE 7 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" } } };
+                                       { SEEN(7) } };
     static const struct row other = { "another view", "IMAP4rev1", LOGIN_AS("joe:v=3") "STAT\r\nQUIT\r\n", LOGGED "+OK 3 75\r\n" BYE, { { 0 } } };
     static const struct row both = { "both places, and it refuses", "METADATA", LOGIN_AS("joe:v=2") "UIDL\r\nRETR 1\r\nQUIT\r\n",
                                      LOGGED "+OK\r\n1 000000056b03e470\r\n.\r\n+OK 29 octets\r\n" ONE_SENT BYE,
-                                     { { GET(2), "* METADATA INBOX (" VIEW(2) " \"1 V1795417200 7\")\r\n~ OK\r\n" }, seen,
+                                     { { GET(2), "* METADATA INBOX (" VIEW(2) " \"1 V1795417200 7\")\r\n~ OK\r\n" }, SEEN(5),
                                        { SET(2, "5,7,9"), "~ NO [METADATA MAXSIZE 9] x\r\n" } } };
     static const struct row refused = { "not read, not written", "METADATA", LOGIN_AS("joe:v=2") "RETR 1\r\nQUIT\r\n",
-                                        LOGGED "+OK 29 octets\r\n" ONE_SENT BYE, { { GET(2), "~ NO x\r\n" }, seen } };
+                                        LOGGED "+OK 29 octets\r\n" ONE_SENT BYE, { { GET(2), "~ NO x\r\n" }, SEEN(5) } };
     static const struct row broken = { "broken", "IMAP4rev1", LOGIN_AS("joe:v=2") "STAT\r\nQUIT\r\n", LOGGED "+OK 3 75\r\n" BYE, { { 0 } } };
     CU_ASSERT(try_kept(&first) && has_record("i-joe.2", "1 V1795417200 5\n"));
     CU_ASSERT(try_kept(&second) && has_record("i-joe.2", "1 V1795417200 5,7\n"));
