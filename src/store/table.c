@@ -155,15 +155,19 @@ static uint32_t hash_name(struct slice base)
     return (uint32_t)(table_hash(base.len, base.data, base.len) * 0x9e3779b97f4a7c15u >> 32);
 }
 
+static struct table *slot_table(const struct name_index *index, uint64_t slot)
+{
+    return index->tables[(slot >> 30 & 3) - 1];
+}
+
 static struct record *slot_record(const struct name_index *index, uint64_t slot)
 {
-    return &index->tables[(slot >> 30 & 3) - 1]->records[slot & NUMBER_MASK];
+    return &slot_table(index, slot)->records[slot & NUMBER_MASK];
 }
 
 static bool slot_is(const struct name_index *index, uint64_t slot, struct slice base)
 {
-    const struct table *table = index->tables[(slot >> 30 & 3) - 1];
-    struct slice name = table_name(table, slot_record(index, slot));
+    struct slice name = table_name(slot_table(index, slot), slot_record(index, slot));
     return name.len >= base.len && memcmp(name.data, base.data, base.len) == 0 && (name.len == base.len || name.data[base.len] == ':');
 }
 
@@ -230,18 +234,24 @@ struct name_hit name_index_find(const struct name_index *index, struct slice bas
 
 void name_index_prefetch(const struct name_index *index, const struct slice *bases, size_t count)
 {
-    const uint64_t *slots[PREFETCH_MOST];
+    uint32_t hashes[PREFETCH_MOST];
+    uint64_t slots[PREFETCH_MOST];
     for (size_t i = 0; i < count; i++) {
-        slots[i] = &index->slots[hash_name(bases[i]) & index->mask];
-        __builtin_prefetch(slots[i]);
+        hashes[i] = hash_name(bases[i]);
+        __builtin_prefetch(&index->slots[hashes[i] & index->mask]);
     }
-    for (size_t i = 0; i < count; i++)
-        if (*slots[i] != 0)
-            __builtin_prefetch(slot_record(index, *slots[i]), 1);
     for (size_t i = 0; i < count; i++) {
-        if (*slots[i] == 0)
+        size_t at = hashes[i] & index->mask;
+        while (index->slots[at] != 0 && index->slots[at] >> 32 != hashes[i])
+            at = (at + 1) & index->mask;
+        slots[i] = index->slots[at];
+        if (slots[i] != 0)
+            __builtin_prefetch(slot_record(index, slots[i]), 1);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (slots[i] == 0)
             continue;
-        const char *name = index->tables[(*slots[i] >> 30 & 3) - 1]->names + slot_record(index, *slots[i])->name;
+        const char *name = slot_table(index, slots[i])->names + slot_record(index, slots[i])->name;
         __builtin_prefetch(name, 1);
         __builtin_prefetch(name + bases[i].len, 1);
     }
