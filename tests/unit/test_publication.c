@@ -106,7 +106,7 @@ static unsigned chance(unsigned below)
     return (state >> 8) % below;
 }
 
-enum { OBJECTS = 26, STEPS = 150, HELD = 8 };
+enum { OBJECTS = 27, STEPS = 150, HELD = 8 };
 
 static void agent_lines(char *out, size_t size, unsigned variant)
 {
@@ -127,7 +127,7 @@ static struct directory_entry *object_of(unsigned number, unsigned variant)
     unsigned v = variant / 4;
     if (variant % 16 == 0)
         return NULL;
-    if (number == 0) {
+    if (number == 0 || number == OBJECTS - 1) {
         snprintf(dn, sizeof(dn), AGENT);
         agent_lines(lines, sizeof(lines), v);
     } else if (number < 8) {
