@@ -174,7 +174,8 @@ def set_up(site, poa, poa_imaps):
     for office, tls in (("Sales", f"posternPort: {poa.port}\nposternTls: disabled"),
                         ("Research", f"posternPort: {poa_imaps}\nposternTls: implicit\nposternTlsCaFile: ca.pem")):
         dn = f"cn={office},ou=mail,{site.suffix}"
-        site.ldap("ldapadd", text=f"dn: cn=POA,{dn}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n{tls}\n\n")
+        site.ldap("ldapadd", text=f"dn: cn=POA,{dn}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
+                                  f"posternPoaTimeoutMilliseconds: 60000\nposternPoaLoginMilliseconds: 60000\n{tls}\n\n")
         site.modify(dn, posternAccessMode="clientServer")
     for i in range(2 * USERS):
         site.add_user(f"u{i}", office="Sales" if i < USERS else "Research")
