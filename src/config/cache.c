@@ -13,6 +13,7 @@
 
 #define MAGIC "PSTNCFG1"
 #define MAGIC_SIZE 8
+#define LENGTH_SIZE 8
 #define CACHE_MAX ((size_t)256 * 1024 * 1024)
 #define NONE UINT32_MAX
 
@@ -63,20 +64,19 @@ void cache_collect(const struct objects *objects, struct cache_content *out)
 
 void cache_encode(struct cache_content *content, const char *agent_ndn, const char *base, struct buf *out)
 {
-    struct buf body;
-    buf_init(&body, CACHE_MAX);
-    put_text(&body, slice_from_string(agent_ndn));
-    put_text(&body, slice_from_string(base));
-    put_number(&body, content->count, 4);
+    buf_append(out, slice_make(MAGIC, MAGIC_SIZE));
+    put_number(out, 0, LENGTH_SIZE);
+    size_t body = out->len;
+    put_text(out, slice_from_string(agent_ndn));
+    put_text(out, slice_from_string(base));
+    put_number(out, content->count, 4);
     for (size_t i = 0; i < content->count; i++) {
-        put_entry(&body, content->versions[i]->entry);
+        put_entry(out, content->versions[i]->entry);
         version_unref(&content->versions[i]);
     }
     mem_free(&content->versions);
-    buf_append(out, slice_make(MAGIC, MAGIC_SIZE));
-    put_number(out, body.len, 8);
-    buf_append(out, buf_slice(&body));
-    buf_fini(&body);
+    for (unsigned i = 0; i < LENGTH_SIZE; i++)
+        out->data[body - LENGTH_SIZE + i] = (char)((out->len - body) >> (8 * i) & 255);
     put_number(out, checksum(buf_slice(out)), 8);
 }
 

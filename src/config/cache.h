@@ -14,7 +14,7 @@ struct cache_content {
 };
 
 void cache_collect(const struct objects *objects, struct cache_content *out);
-/* Encodes and releases them. base may be NULL. */
+/* Encodes them into `out`, which is empty and has no cap, and releases them. base may be NULL. */
 void cache_encode(struct cache_content *content, const char *agent_ndn, const char *base, struct buf *out);
 /* Puts every object; *base_out (may become NULL) is the caller's. -1 and nothing put if it is damaged, of another version or of another agent. */
 int cache_decode(struct slice bytes, const char *agent_ndn, struct objects *objects, char **base_out, struct fault *fault);
