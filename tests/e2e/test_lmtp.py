@@ -183,6 +183,12 @@ class Lmtp(unittest.TestCase):
         cls.numbers = iter(range(1000))
 
     @classmethod
+    def tearDownClass(cls):
+        log = cls.site.log()
+        if "bug:" in log or "Sanitizer" in log or "runtime error" in log:
+            raise AssertionError("the gateway's log speaks of a bug:\n" + log[-5000:])
+
+    @classmethod
     def certificate(cls, name, alternative):
         base = os.path.join(cls.site.dir, "tls", name)
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", base + ".key",
