@@ -365,24 +365,36 @@ static void take_untagged(struct session *session, struct slice text)
     }
 }
 
+/* The first command, or the one for the view's record: that may be answered while the list is under way (RFC 9051 section 5.5). */
+static bool find_command(const struct remote_drop *link, uint64_t tag, unsigned *at_out)
+{
+    for (unsigned i = 0; i < link->count; i++)
+        if (link->commands[i].tag == tag) {
+            *at_out = i;
+            return i == 0 || link->commands[i].kind == REMOTE_VIEW;
+        }
+    return false;
+}
+
 static void take_tagged(struct session *session, struct slice text)
 {
     struct remote_drop *link = link_of(session);
     uint64_t tag;
+    unsigned at;
     ptrdiff_t blank = slice_find(text, ' ');
-    if (link->count == 0 || blank < 2 || text.data[0] != 'p' || !slice_to_number(slice_part(text, 1, (size_t)blank - 1), UINT32_MAX, &tag) ||
-        tag != link->commands[0].tag) {
+    if (blank < 2 || text.data[0] != 'p' || !slice_to_number(slice_part(text, 1, (size_t)blank - 1), UINT32_MAX, &tag) ||
+        !find_command(link, tag, &at)) {
         link->broken = true;
         return;
     }
-    struct remote_command command = link->commands[0];
+    struct remote_command command = link->commands[at];
     text = slice_from(text, (size_t)blank + 1);
     bool ok = slice_is_nocase(text, "OK") || slice_starts_with_nocase(text, "OK ");
     bool was_wanted = is_wanted(session->state);
     link->texts = 0;
     link->count--;
-    for (unsigned i = 0; i < link->count; i++)
-        link->commands[i] = link->commands[i + 1];
+    for (; at < link->count; at++)
+        link->commands[at] = link->commands[at + 1];
     if (command.kind == REMOTE_UPDATE)
         remote_update_take(session, ok, text);
     else if (command.kind != REMOTE_BODY)

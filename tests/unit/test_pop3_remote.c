@@ -115,6 +115,8 @@ static const struct row rows[] = {
       { { GET(1), "* METADATA INBOX (" VIEW(1) " {19}\r\n1 V1795417200 5,8:9)\r\n~ OK\r\n" } } },
     { "option v, capability asked", "", LOGIN_AS("joe:v=1") "UIDL\r\nQUIT\r\n", LOGGED "+OK\r\n1 000000096b03e470\r\n.\r\n" BYE,
       { { "CAPABILITY", "* CAPABILITY METADATA\r\n~ OK\r\n" }, { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 5:7\")\r\n~ OK\r\n" } } },
+    { "option v, answered before the list", "METADATA", LOGIN_AS("joe:v=1") "UIDL\r\nQUIT\r\n", LOGGED "+OK\r\n1 000000056b03e470\r\n.\r\n" BYE,
+      { { LIST, "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 7\")\r\np3 OK x\r\n" LISTED_AS("~") }, { GET(1), "" } } },
     { "option v, another UIDVALIDITY", "METADATA", LOGIN_AS("joe:v=1") "DELE 1\r\nRETR 2\r\nQUIT\r\n",
       LOGGED "+OK Deleted.\r\n+OK 22 octets\r\n" TWO "\r\n.\r\n" BYE,
       { { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417201 5:9\")\r\n~ OK\r\n" }, { "UID STORE 7 +FLAGS.SILENT (\\Seen)", "~ OK\r\n" },
