@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "postern/base/check.h"
 #include "postern/base/memory.h"
 
 enum { PASSES_MAX = 32, PIPE_OCTETS = 1 << 20 };
@@ -41,11 +40,10 @@ void pass_free(struct pass **pass)
 
 ssize_t pass_take(struct pass *pass, int fd, size_t most)
 {
-    CHECK(pass->held == 0);
     ssize_t n = splice(fd, NULL, pass->ends[1], NULL, most < PIPE_OCTETS ? most : PIPE_OCTETS, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? -1 : -2;
-    pass->held = (size_t)n;
+    pass->held += (size_t)n;
     return n;
 }
 

@@ -14,7 +14,7 @@ struct pass {
 struct pass *pass_new(void);
 /* NULL inside is accepted. What it holds is lost. */
 void pass_free(struct pass **pass);
-/* With nothing held: what fd has, `most` at most. Octets, 0 at the end, -1 with nothing there now, -2 after a failure. */
+/* What fd has, `most` at most. Octets, 0 at the end, -1 with nothing there now or no room in the pipe, -2 after a failure. */
 ssize_t pass_take(struct pass *pass, int fd, size_t most);
 /* With something held: octets that fd took, -1 if none now, -2 after a failure. */
 ssize_t pass_give(struct pass *pass, int fd);

@@ -163,14 +163,15 @@ static bool is_passing(const struct stream *s)
 static void take_passed(struct stream *s)
 {
     struct stream *to = s->pass_to;
-    if (stream_pending(to) > 0)
-        return;
+    bool idle = to->passed->held == 0;
     ssize_t n = pass_take(to->passed, s->fd, *s->pass_left < SIZE_MAX ? (size_t)*s->pass_left : SIZE_MAX);
     if (n > 0) {
         *s->pass_left -= (uint64_t)n;
         count(s, COUNTER_BYTES_IN, (size_t)n);
-        give_passed(to);
-        to->waiting_since = clock_monotonic_ms();
+        if (idle) {
+            to->waiting_since = clock_monotonic_ms();
+            give_passed(to);
+        }
         update_interest(to, false);
         s->callback(s, STREAM_INPUT, s->context);
     } else if (n == 0) {
@@ -178,6 +179,8 @@ static void take_passed(struct stream *s)
         s->callback(s, STREAM_EOF, s->context);
     } else if (n == -2)
         fail(s, STREAM_READ_FAILED);
+    else if (!idle)
+        s->input_wanted = false;   /* the pipe may be full: the descriptor stays readable */
 }
 
 bool stream_pass(struct stream *from, struct stream *to, uint64_t *left)

@@ -17,6 +17,7 @@ enum {
     OUT_LOW = 64 * 1024,
     END_MS = 10 * 1000,
     PASS_LEAST = 128 * 1024,   /* octets that are worth a pipe */
+    PASS_AHEAD = 512 * 1024,
     ACTIVITY = 4096,    /* octets at once that are a download; less may be the sign of life of an IDLE */
 };
 
@@ -183,7 +184,7 @@ void reach_settle(struct conn *conn)
     remote->out_full = pending > OUT_FULL || (remote->out_full && pending >= OUT_LOW);
     r->stream.in_limit = remote->in_limit;
     settle_bulk(r);
-    stream_want_input(&r->stream, !s->out_full && !remote->eof && !(r->passing && stream_pending(&conn->stream) > 0));
+    stream_want_input(&r->stream, !s->out_full && !remote->eof && !(r->passing && stream_pending(&conn->stream) > PASS_AHEAD));
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------------------ */

@@ -65,7 +65,7 @@ void stream_send_last(struct stream *stream, struct buf *bytes);
 /* Bytes that had to wait. */
 size_t stream_pending(const struct stream *stream);
 /* From now on what `from` receives goes to `to` without being seen: *left octets, which is counted down and lives until it is 0 or `from` ends; then it is input
- * as before. INPUT is told each time. Nothing may be pending in `to`, nor be in `in`; input must not be wanted while `to` has bytes pending. False: not with TLS, or
+ * as before. INPUT is told each time. Nothing may be pending in `to`, nor be in `in`. When `to` has written all that was pending, input has to be wanted anew. False: not with TLS, or
  * not now; the bytes come as input. `to` lives as long as `from`'s input is wanted. to NULL: no more. */
 bool stream_pass(struct stream *from, struct stream *to, uint64_t *left);
 /* With nothing pending: the handshake as server, then TLS_UP or FAILED. -1: there is no certificate. */
