@@ -200,8 +200,11 @@ static void describe(struct poa_opening *o, const struct fault *fault)
 static void doubt(void *arg)
 {
     struct poa_opening *o = arg;
-    if (o->listed && !o->ended && !o->failing)
-        circuit_doubt(o->request.post_office, o->agent, clock_monotonic_ms() - agent_of(o)->timeout_ms / DOUBT_PART);
+    unsigned part = agent_of(o)->timeout_ms / DOUBT_PART;
+    if (!o->listed || o->ended || o->failing)
+        return;
+    circuit_doubt(o->request.post_office, o->agent, clock_monotonic_ms() - part);
+    loop_timer_set(&o->doubt, part);   /* what it has shown by then counts for no longer */
 }
 
 /* The time for the answer begins when the login is sent. */
