@@ -423,7 +423,7 @@ class BadInput(unittest.TestCase):
             self.skipTest("needs root, /dev/fuse and the frozen_fs helper")
         site = self.site
         site.add_user("frost", office="Research", domain="research.example.org")
-        site.set_agent(posternStallSeconds="1")
+        site.set_agent(posternStallSeconds="3")
         path = os.path.join(site.dir, "mail", "research")
         real = os.path.join(site.dir, "research-real")
         os.makedirs(real, exist_ok=True)
