@@ -209,11 +209,18 @@ def one_slapd():
         server.close()
 
 
+def without_notices(server):
+    """The environment of a driver whose slapd is stopped. slapd may then say so (RFC 4511, 4.4.1), and libldap never frees that notice: 117
+    bytes with each. Nothing of it shows but the allocator, so that all of libldap's are left out here; the other drivers look at them."""
+    server.write("suppressions", "leak:ber_memcalloc_x\n")
+    return {"LSAN_OPTIONS": f"{os.environ.get('LSAN_OPTIONS', '')}:suppressions={server.path('suppressions')}:print_suppressions=0"}
+
+
 class Storm:
     """Logins by forty threads, again and again; none may fail."""
 
     def __init__(self, server, state, uris):
-        self.driver = Driver(server, state, uris=uris)
+        self.driver = Driver(server, state, uris=uris, env=without_notices(server))
         self.driver.expect("storm: ready", r"cache=0 ")
         self.rounds = 0
         self.bad = []
@@ -253,7 +260,7 @@ def test_pair():
         b.replicate_from(a, 2)
         check("pair: replicated", poll(lambda: "uid=bob" in b.search("-b", SUFFIX, "(uid=bob)", "dn"), 20), b.search("-b", SUFFIX))
         uris = f"{a.uri} {b.uri}"
-        d = Driver(a, a.path("state"), uris=uris)
+        d = Driver(a, a.path("state"), uris=uris, env=without_notices(a))
         follows(d, "pair: the first is used", rf"mode=content synchronisation uri={a.uri} ")
         effect(b, d, "pair: an edit at the other one")
         os.mkdir(b.path("state"))
