@@ -1,16 +1,32 @@
 #!/usr/bin/env python3
 """POP3 through a post office link: posternd in front of a real Dovecot that shares the post office's Maildirs, held against the same mailbox
 opened directly."""
+import glob
+import imaplib
 import os
 import poplib
+import re
 import signal
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from dovecot import Dovecot, become_nobody, is_missing
 from harness import Site, corpus, main, poll
 
 poplib._MAXLINE = 1_000_000
 MESSAGES = 50
+KEEPS_METADATA = """
+mail_attribute_dict = file:%h/dovecot-attributes
+protocol imap {
+ imap_metadata = yes
+}
+"""
+WAYS = ("direct", "far", "both", "fallback")
+OPTIONS = ("", ":m", ":s", ":l=3", ":t=2", ":t=2l=1", ":d", ":p", ":pl=2", ":v=1", ":v=31dl=4s")
+# text in the way of dots, line ends and 8 bits; the first two are old
+SAMPLES = [b"Subject: 0\r\n\r\n.\r\n..\r\n.x\r\n", b"Subject: 1\r\n\r\n", b"Subject: 2\r\n\r\n\r\n\r\n", b"Subject: 3\r\n\r\n" + b"x" * 70000 + b"\r\n",
+           b"Subject: 4\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\ngr\xc3\xbcn\r\n", b"Subject: 5\r\n\r\nlast\r\n"]
 
 
 class Link(unittest.TestCase):
@@ -22,14 +38,14 @@ class Link(unittest.TestCase):
         cls.addClassCleanup(cls.site.close)
         place = os.path.join(cls.site.dir, "dovecot")
         os.mkdir(place)
-        cls.poa = Dovecot(place, os.path.join(cls.site.dir, "mail", "sales"))
+        cls.poa = Dovecot(place, os.path.join(cls.site.dir, "mail", "sales"), more=KEEPS_METADATA)
         cls.addClassCleanup(cls.poa.stop)
         cls.poa.start()
         cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
         cls.site.ldap("ldapadd", text=f"dn: cn=POA,{cls.office}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
                                       f"posternPort: {cls.poa.port}\nposternTls: disabled\n\n")
         cls.fill("alice", [open(path, "rb").read() for path in corpus(MESSAGES, seed=4)])
-        for user in ("quitter", "viewer", "loser"):
+        for user in ("quitter", "viewer", "keeper", "loser"):
             cls.site.add_user(user)
             cls.fill(user, [f"Subject: {number}\r\n\r\nbody {number}\r\n.\r\n".encode() for number in range(6)])
 
@@ -128,15 +144,113 @@ class Link(unittest.TestCase):
         self.assertEqual(imap.select("Trash")[1], [b"1"])
         imap.logout()
 
-    def test_view(self):
-        self.set_mode("clientServer")
-        with self.assertRaisesRegex(poplib.error_proto, r"SYS/PERM"):
-            self.login("viewer", ":v=1")
-        self.set_mode("clientServerAndDirect")
-        client = self.login("viewer", ":v=1")
+    def remember(self, user):
+        """A session of view 1 that retrieves the first of six messages, and what the view shows then."""
+        client = self.login(user, ":v=1")
+        self.assertEqual(client.stat()[0], 6)
         client.retr(1)
         client.quit()
-        self.assertEqual(self.login("viewer", ":v=1").stat()[0], 5)
+        self.assertEqual(self.login(user, ":v=1").stat()[0], 5)
+        self.assertEqual(self.login(user, ":v=2").stat()[0], 6)
+
+    def kept_files(self):
+        return glob.glob(os.path.join(self.site.dir, "state", "pop3-views", "*"))
+
+    def test_view_in_metadata(self):
+        self.set_mode("clientServer")
+        before = self.kept_files()
+        self.remember("viewer")
+        self.assertEqual(self.kept_files(), before)
+        with open(os.path.join(self.site.dir, "mail", "sales", "viewer", "dovecot-attributes")) as file:
+            self.assertIn("vendor/postern/pop3-view-1", file.read())
+
+    def test_view_in_the_state_directory(self):
+        self.set_mode("clientServer")
+        self.restart_poa(KEEPS_METADATA, "")
+        try:
+            self.remember("keeper")
+            self.assertEqual([path for path in self.kept_files() if path.endswith(".tmp")], [])
+            # from the day on that it keeps METADATA both count, as when its files are opened
+            self.restart_poa("", KEEPS_METADATA)
+            client = self.login("keeper", ":v=1")
+            client.retr(1)
+            client.quit()
+            self.assertEqual(self.login("keeper", ":v=1").stat()[0], 4)
+            self.set_mode("clientServerAndDirect")
+            self.assertEqual(self.login("keeper", ":v=1").stat()[0], 5)
+        finally:
+            self.restart_poa(KEEPS_METADATA, KEEPS_METADATA)
+
+    def restart_poa(self, old, new):
+        with open(self.poa.conf) as file:
+            text = file.read()
+        with open(self.poa.conf, "w") as file:
+            file.write(text.replace(old, new) if old else text + new)
+        self.poa.stop()
+        self.poa.start()
+        poll(self.goes_to_the_poa, seconds=40, what="the way back to the POA")
+
+    def everything_of(self, user, options):
+        """What a client sees that retrieves all but deletes the last, and what the next session shows."""
+        seen = []
+        for _ in range(2):
+            client = self.login(user, options)
+            count, octets = client.stat()
+            listing = client.list()[1]
+            uids = [re.sub(rb"[0-9a-f]{8}$", b"", line) for line in client.uidl()[1]]
+            tops = [client.top(number + 1, 1)[1] for number in range(count)]
+            texts = [client.retr(number + 1)[1] for number in range(count)]
+            if "s" not in options:
+                self.assertEqual([int(line.split()[1]) for line in listing], [sum(len(line) + 2 for line in text) for text in texts])
+            if count:
+                client.dele(count)
+            client.quit()
+            seen.append((count, octets, listing, uids, tops, texts))
+        return seen
+
+    def boxes(self, user):
+        """None: a file that another program has just removed is still missed, not gone."""
+        client, found = self.site.imap_client(user), {}
+        for box in ("INBOX", "Trash"):
+            if client.select(box, readonly=True)[0] != "OK":
+                continue
+            status, answer = client.fetch("1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+            if status != "OK":
+                return client.logout() and None
+            found[box] = [(b"\\Seen" in part[0], part[1].strip()) for part in answer if isinstance(part, tuple)]
+        client.logout()
+        return found
+
+    def add_samples(self, user):
+        old = imaplib.Time2Internaldate(time.time() - 10 * 86400)
+        self.site.add_user(user)
+        client = self.site.imap_client(user)
+        for number, text in enumerate(SAMPLES):
+            self.assertEqual(client.append("INBOX", None, old if number < 2 else None, text)[0], "OK")
+        client.logout()
+
+    def test_every_option_on_every_way(self):
+        self.set_mode("direct")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self.add_samples, [f"{way}{at}" for way in WAYS for at, _ in enumerate(OPTIONS)]))
+        seen = {}
+        modes = {"direct": "direct", "far": "clientServer", "both": "clientServerAndDirect"}
+        for way in WAYS:
+            if way == "fallback":
+                self.poa.stop(signal.SIGKILL)
+            else:
+                self.set_mode(modes[way])
+            for at, options in enumerate(OPTIONS):
+                seen[way, at] = self.everything_of(f"{way}{at}", options)
+        for at, _ in enumerate(OPTIONS):
+            for way in WAYS:
+                seen[way, at].append(poll(lambda: self.boxes(f"{way}{at}"), what=f"an answer about {way}{at}"))
+        self.poa.start()
+        poll(self.goes_to_the_poa, seconds=40, what="the way back to the POA")
+        for at, options in enumerate(OPTIONS):
+            for way in WAYS[1:]:
+                with self.subTest(options=options, way=way):
+                    self.assertEqual(seen[way, at], seen["direct", at])
 
     def test_lost(self):
         self.set_mode("clientServer")
