@@ -1,0 +1,130 @@
+/* Unit test of octets that pass from one connection to another inside the kernel. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "postern/base/memory.h"
+#include "postern/net/loop.h"
+#include "postern/net/stream.h"
+#include "run.h"
+
+enum { PASSED = 6 * 1000 * 1000, BEHIND = 5000 };
+
+/* Two connections in one loop: the first PASSED octets go from one to the other unseen, those behind them as input. */
+struct passage {
+    struct loop *loop;
+    struct stream from, to;
+    struct buf in, unused;
+    uint64_t left;
+    size_t seen;
+    bool eof;
+    int feed, drain;      /* the other ends */
+};
+
+static void passage_settle(struct passage *p)
+{
+    if (p->left == 0)
+        stream_pass(&p->from, NULL, NULL);
+    p->seen += p->in.len;
+    stream_send(&p->to, &p->in);
+    stream_want_input(&p->from, !p->eof && stream_pending(&p->to) == 0);
+    if (p->eof && stream_pending(&p->to) == 0)
+        loop_stop(p->loop);
+}
+
+static void from_news(struct stream *stream, enum stream_event event, void *context)
+{
+    (void)stream;
+    struct passage *p = context;
+    CU_ASSERT(event == STREAM_INPUT || event == STREAM_EOF);
+    p->eof = p->eof || event == STREAM_EOF;
+    passage_settle(p);
+}
+
+static void to_news(struct stream *stream, enum stream_event event, void *context)
+{
+    (void)stream;
+    CU_ASSERT(event == STREAM_WRITTEN);
+    passage_settle(context);
+}
+
+static unsigned char octet_at(size_t i)
+{
+    return (unsigned char)(i * 2654435761u >> 13);
+}
+
+static void *feed(void *arg)
+{
+    const struct passage *p = arg;
+    unsigned char *all = mem_alloc(PASSED + BEHIND);
+    for (size_t i = 0; i < PASSED + BEHIND; i++)
+        all[i] = octet_at(i);
+    for (size_t done = 0; done < PASSED + BEHIND;) {
+        ssize_t n = write(p->feed, all + done, PASSED + BEHIND - done);
+        CU_ASSERT_FATAL(n > 0);
+        done += (size_t)n;
+    }
+    mem_release(all);
+    shutdown(p->feed, SHUT_WR);
+    return NULL;
+}
+
+/* In small pieces: the pipe stays full. */
+static void *drain(void *arg)
+{
+    const struct passage *p = arg;
+    unsigned char piece[1777];
+    size_t done = 0, wrong = 0;
+    while (done < PASSED + BEHIND) {
+        ssize_t n = read(p->drain, piece, sizeof(piece));
+        CU_ASSERT_FATAL(n > 0);
+        for (ssize_t i = 0; i < n; i++)
+            wrong += piece[i] != octet_at(done + (size_t)i);
+        done += (size_t)n;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    return NULL;
+}
+
+static void test_pass(void)
+{
+    struct passage p = { .loop = loop_new(), .left = PASSED };
+    int from[2], to[2];
+    pthread_t feeder, drainer;
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, from), 0);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, to), 0);
+    fcntl(from[0], F_SETFL, O_NONBLOCK);
+    fcntl(to[0], F_SETFL, O_NONBLOCK);
+    p.feed = from[1];
+    p.drain = to[1];
+    stream_init(&p.from, p.loop, from[0], &p.in, 4096, from_news, &p);
+    stream_init(&p.to, p.loop, to[0], &p.unused, 4096, to_news, &p);
+    CU_ASSERT_TRUE(stream_pass(&p.from, &p.to, &p.left));
+    stream_want_input(&p.from, true);
+    pthread_create(&feeder, NULL, feed, &p);
+    pthread_create(&drainer, NULL, drain, &p);
+    loop_run(p.loop);
+    pthread_join(feeder, NULL);
+    pthread_join(drainer, NULL);
+    CU_ASSERT_EQUAL(p.left, 0);
+    CU_ASSERT_EQUAL(p.seen, BEHIND);
+    CU_ASSERT_PTR_NULL(p.to.passed);   /* an idle connection holds no pipe */
+    stream_fini(&p.from);
+    stream_fini(&p.to);
+    buf_fini(&p.in);
+    loop_free(&p.loop);
+    close(p.feed);
+    close(p.drain);
+}
+
+static const struct unit_test tests[] = {
+    { "pass", test_pass },
+};
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    return unit_run("pass", tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
+}
