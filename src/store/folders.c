@@ -136,14 +136,12 @@ static int write_control_from(int folder, const char *disk, struct fault *fault)
     return good ? tree_sync(folder, disk, fault) : fault_set_errno(fault, error, "write " NAME_CONTROL_FROM);
 }
 
-/* Another gateway may have finished it for us: then the name is there already. */
-static void move_control(struct account *account, const char *from, const char *to)
+/* 1: moved; 0: nothing is there: a folder without control files, or another gateway has finished it for us. */
+static int move_control(struct account *account, const char *from, const char *to, struct fault *fault)
 {
-    struct fault why;
-    if (is_there(account->control, from) && tree_rename(account->control, from, to, &why) != 0)
-        log_warning("store", "control files of %s: %s", account->path, why.text);
-    if (tree_sync(account->control, to, &why) != 0)
-        log_warning("store", "control files of %s: %s", account->path, why.text);
+    if (tree_rename(account->control, from, to, fault) == 0)
+        return 1;
+    return fault->error == ENOENT ? 0 : -1;
 }
 
 void folder_finish_rename(struct account *account, const char *disk, int folder)
@@ -156,26 +154,42 @@ void folder_finish_rename(struct account *account, const char *disk, int folder)
     close(fd);
     from[len > 0 ? len : 0] = '\0';
     bool is_name = from[0] == '.' && from[1] != '\0' && from[1] != '.' && strchr(from, '/') == NULL;
+    int moved = 0;
+    struct fault why;
     if (is_name && strcmp(from, disk) != 0 && !is_there(account->root, from) && !is_there(account->control, disk))
-        move_control(account, from, disk);
+        moved = move_control(account, from, disk, &why);
+    if (moved < 0 || (moved > 0 && tree_sync(account->control, disk, &why) != 0))
+        log_warning("store", "control files of %s: %s", account->path, why.text);   /* tried again when the folder is opened next */
+    else
+        unlinkat(folder, NAME_CONTROL_FROM, 0);
+}
+
+/* The control files follow, or the folder goes back. If it cannot, whoever opens it next finishes it. */
+static int move_with_control(struct account *account, int folder, const char *from, const char *to, struct fault *fault)
+{
+    if (write_control_from(folder, from, fault) != 0)
+        return -1;
+    discard_control(account, to);
+    if (tree_rename(account->root, from, to, fault) != 0)
+        return -1;
+    struct fault ignored;
+    int moved = move_control(account, from, to, fault);
+    if (moved < 0) {
+        if (tree_rename(account->root, to, from, &ignored) == 0)
+            unlinkat(folder, NAME_CONTROL_FROM, 0);
+        return -1;
+    }
+    if (tree_sync(account->root, to, fault) != 0 || (moved > 0 && tree_sync(account->control, to, fault) != 0))
+        return -1;
     unlinkat(folder, NAME_CONTROL_FROM, 0);
+    return 0;
 }
 
 static int move_folder_locked(struct account *account, int folder, const char *from, const char *to, struct fault *fault)
 {
-    bool own_control = has_own_control(account);
-    if (own_control) {
-        if (write_control_from(folder, from, fault) != 0)
-            return -1;
-        discard_control(account, to);
-    }
-    if (tree_rename(account->root, from, to, fault) != 0 || tree_sync(account->root, to, fault) != 0)
-        return -1;
-    if (own_control) {
-        move_control(account, from, to);
-        unlinkat(folder, NAME_CONTROL_FROM, 0);
-    }
-    return 0;
+    if (has_own_control(account))
+        return move_with_control(account, folder, from, to, fault);
+    return tree_rename(account->root, from, to, fault) != 0 ? -1 : tree_sync(account->root, to, fault);
 }
 
 /* The directory moves whole: the process's object for it, open sessions and the lock inside it stay what they are. */

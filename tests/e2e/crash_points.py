@@ -162,13 +162,15 @@ class Tester:
 
     # --- judging ---
 
-    def problems(self, name, status, died, sticky, after):
+    def problems(self, name, status, died, sticky, after, dovecot_first=False):
         """What is wrong in what is there after it."""
         found = []
         where = {}
         for folder, (validity, messages) in after.items():
             before = self.before.get("a" if folder == "c" and name == "rename" else folder)
-            if before is not None and before[0] != validity:
+            # Folder and control files lie in two directories, and Dovecot does not know that one of them has yet to follow.
+            unlike = name == "rename" and folder == "c" and self.template.control and (died or sticky) and dovecot_first
+            if before is not None and before[0] != validity and not unlike:
                 found.append(f"UIDVALIDITY of {folder} was {before[0]} and is {validity}")
             for uid, marker in messages.items():
                 where.setdefault(marker, []).append(folder)
@@ -224,7 +226,7 @@ class Tester:
             after = self.read(site)
             if self.dovecot and number % 2 == 1:
                 by_dovecot, complaints = self.read_by_dovecot(site)
-            found += self.problems(name, status, died, sticky, after)
+            found += self.problems(name, status, died, sticky, after, number % 2 == 0 and self.dovecot)
             if by_dovecot is not None:
                 ours = {folder: messages for folder, (_, messages) in after.items() if messages}
                 if ours != by_dovecot:
