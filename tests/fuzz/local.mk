@@ -1,11 +1,11 @@
 # Fuzz targets: configure --enable-fuzzers CC=clang builds them; `make fuzz-smoke` runs each for FUZZ_SECONDS on its seeds. What a run
 # finds lies in fuzz-work/ of the build directory.
-FUZZ_TARGETS = fuzz_fetch fuzz_imap fuzz_mime fuzz_poa fuzz_pop3 fuzz_relay fuzz_sasl fuzz_smtp
+FUZZ_TARGETS = fuzz_fetch fuzz_imap fuzz_mime fuzz_poa fuzz_pop3 fuzz_pop3_link fuzz_relay fuzz_sasl fuzz_smtp
 EXTRA_DIST += tests/fuzz/smoke tests/fuzz/seeds
 FUZZ_SECONDS = 10
 .PHONY: fuzz-smoke
 if FUZZERS
-FUZZ_LIST = tests/fuzz/fuzz_fetch tests/fuzz/fuzz_imap tests/fuzz/fuzz_mime tests/fuzz/fuzz_poa tests/fuzz/fuzz_pop3 tests/fuzz/fuzz_relay tests/fuzz/fuzz_sasl tests/fuzz/fuzz_smtp
+FUZZ_LIST = tests/fuzz/fuzz_fetch tests/fuzz/fuzz_imap tests/fuzz/fuzz_mime tests/fuzz/fuzz_poa tests/fuzz/fuzz_pop3 tests/fuzz/fuzz_pop3_link tests/fuzz/fuzz_relay tests/fuzz/fuzz_sasl tests/fuzz/fuzz_smtp
 noinst_PROGRAMS += $(FUZZ_LIST)
 FUZZ_FLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 FUZZ_FETCH_LIBS = src/imap/libimap.a src/store/libstore.a src/mime/libmime.a src/base/libbase.a
@@ -30,6 +30,10 @@ tests_fuzz_fuzz_poa_LDADD = src/poa/libpoa.a src/store/libstore.a src/mime/libmi
 tests_fuzz_fuzz_pop3_SOURCES = tests/fuzz/fuzz_pop3.c tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
 tests_fuzz_fuzz_pop3_LDFLAGS = $(FUZZ_FLAGS)
 tests_fuzz_fuzz_pop3_LDADD = src/pop3/libpop3.a src/session/libsession.a src/store/libstore.a src/mime/libmime.a $(FUZZ_SASL_LIBS)
+
+tests_fuzz_fuzz_pop3_link_SOURCES = tests/fuzz/fuzz_pop3_link.c tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
+tests_fuzz_fuzz_pop3_link_LDFLAGS = $(FUZZ_FLAGS)
+tests_fuzz_fuzz_pop3_link_LDADD = $(tests_fuzz_fuzz_pop3_LDADD)
 
 tests_fuzz_fuzz_relay_SOURCES = tests/fuzz/fuzz_relay.c
 tests_fuzz_fuzz_relay_LDFLAGS = $(FUZZ_FLAGS)
