@@ -5,8 +5,12 @@ import glob
 import imaplib
 import os
 import poplib
+import queue
 import re
 import signal
+import socket
+import sys
+import threading
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +31,52 @@ OPTIONS = ("", ":m", ":s", ":l=3", ":t=2", ":t=2l=1", ":d", ":p", ":pl=2", ":v=1
 # text in the way of dots, line ends and 8 bits; the first two are old
 SAMPLES = [b"Subject: 0\r\n\r\n.\r\n..\r\n.x\r\n", b"Subject: 1\r\n\r\n", b"Subject: 2\r\n\r\n\r\n\r\n", b"Subject: 3\r\n\r\n" + b"x" * 70000 + b"\r\n",
            b"Subject: 4\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\ngr\xc3\xbcn\r\n", b"Subject: 5\r\n\r\nlast\r\n"]
+
+
+class Far:
+    """Lets a port be as far away as one on another continent: what comes in goes on DELAY later, in both directions."""
+    DELAY = 0.005
+
+    def __init__(self, port):
+        self.target = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+                for source, target in ((near, far), (far, near)):
+                    source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    late = queue.Queue()
+                    threading.Thread(target=self.take, args=(source, late), daemon=True).start()
+                    threading.Thread(target=self.give, args=(late, target), daemon=True).start()
+        except OSError:
+            pass
+
+    def take(self, source, late):
+        data = b"more"
+        while data:
+            try:
+                data = source.recv(65536)
+            except OSError:
+                data = b""
+            late.put((time.monotonic() + self.DELAY, data))
+
+    def give(self, late, target):
+        data = b"more"
+        while data:
+            due, data = late.get()
+            time.sleep(max(0, due - time.monotonic()))    # the delay itself, not a wait for something
+            try:
+                target.sendall(data) if data else target.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
 
 
 class Link(unittest.TestCase):
@@ -251,6 +301,33 @@ class Link(unittest.TestCase):
             for way in WAYS[1:]:
                 with self.subTest(options=options, way=way):
                     self.assertEqual(seen[way, at], seen["direct", at])
+
+    def test_time_of_a_far_poa(self):
+        """Prints what a message costs; only that all come is asserted."""
+        count = 1000 if "--full" in sys.argv else 200
+        self.site.add_user("far")
+        self.fill("far", [b"Subject: first\r\n\r\nx\r\n"])
+        for number in range(count - 1):
+            with open(os.path.join(self.site.maildir("far"), "new", f"1700000000.M{number}P1.far"), "wb") as file:
+                file.write(f"Subject: {number}\n\n".encode() + b"some text that is as long as a line may be\n" * 50)
+        self.set_mode("clientServer")
+        agent, far = f"cn=POA,{self.office}", Far(self.poa.port)
+        try:
+            for way, port in (("at once", self.poa.port), ("5 ms later each way", far.port)):
+                self.site.modify(agent, posternPort=port)
+                before = time.monotonic()
+                poll(self.goes_to_the_poa, what="a login")
+                client = poll(lambda: self.login("far"), what="a login of the far one")
+                began = time.monotonic()
+                self.assertEqual(len(client.uidl()[1]), count)
+                for number in range(count):
+                    client.retr(number + 1)
+                each = (time.monotonic() - began) / count
+                client.close()
+                print(f"time RETR of {count} messages over a POA that answers {way}: {each * 1000:.2f} ms each; login {began - before:.2f} s")
+        finally:
+            self.site.modify(agent, posternPort=self.poa.port)
+            far.close()
 
     def test_lost(self):
         self.set_mode("clientServer")
