@@ -150,13 +150,13 @@ void auth_handle_stls(struct session *session, struct slice argument)
     session_start_tls(session);
 }
 
-/* Views are kept beside the uidlist wherever the mailbox may be opened directly, so that there is one record of each. Over a POA messages pass as
- * they are. False: the client asked for what cannot be. A class of service does not ask. */
+/* Views are kept beside the uidlist wherever the mailbox may be opened directly, so that there is one record of each: not before POA and path were
+ * compared. Over a POA messages pass as they are. False: the client asked for what cannot be. A class of service does not ask. */
 static bool choose_way(struct session *session, struct pop3_options *options, bool asked)
 {
     if (session->remote == NULL || (options->view == 0 && !options->plain))
         return true;
-    if (session->remote->direct_too) {
+    if (session_may_go_directly(session)) {
         session_drop_remote(session);
         return true;
     }

@@ -555,6 +555,30 @@ static void test_options_that_need_the_direct_way(void)
     end();
 }
 
+/* Where a path is, too, but POA and path were not found to show the same mailboxes, it is as if there was none. */
+static void test_options_and_not_compared(void)
+{
+    static const struct { struct row row; bool plain_class; } uncompared[] = {
+        { { "option v", "METADATA", LOGIN_AS("joe:v=1"), LOGGED, { { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 5\")\r\n~ OK\r\n" } } }, false },
+        { { "option v, class n", "METADATA", LOGIN_AS("joe:v=1"), LOGGED, { { GET(1), "* METADATA INBOX (" VIEW(1) " NIL)\r\n~ OK\r\n" } } }, true },
+        { { "option n", "UIDPLUS", LOGIN_AS("joe:n"),
+            ASKED "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n", { { 0 } } }, false },
+        { { "class n", "UIDPLUS", LOGIN, LOGGED, { { 0 } } }, true },
+    };
+    for (size_t i = 0; i < COUNT(uncompared); i++) {
+        const struct row *row = &uncompared[i].row;
+        begin(row->capability);
+        remote.direct_too = fake.uncompared = true;
+        fake.user.pop3.plain = uncompared[i].plain_class;
+        fake_feed_text(row->in);
+        answer_commands(row);
+        say(speech.len);
+        CU_ASSERT_STRING_EQUAL(fake_sent(), row->out);
+        CU_ASSERT(!fake.session.fallback && (next_rule == RULES || row->rules[next_rule].command == NULL));
+        end();
+    }
+}
+
 /* The gateway's wish to end waits for the answer that is under way; so does the client's end of input. */
 static void test_endings(void)
 {
@@ -591,6 +615,7 @@ static const struct unit_test tests[] = {
     { "lost, and directly on", test_lost_and_direct }, { "lost and not compared", test_lost_and_not_compared },
     { "views in the state directory", test_views }, { "a long record is sent", test_long_record_is_sent },
     { "options that need the direct way", test_options_that_need_the_direct_way },
+    { "options, POA and path not compared", test_options_and_not_compared },
     { "endings", test_endings },
 };
 

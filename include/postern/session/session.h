@@ -219,7 +219,7 @@ static inline void session_drop_remote(struct session *s)
     s->ops->drop_remote(s);
 }
 
-/* With a remote that is lost: may its user's mailbox be opened directly in its place, now? */
+/* With a remote, lost or not: may its user's mailbox be opened directly in its place, now? */
 static inline bool session_may_go_directly(const struct session *s)
 {
     return s->remote->direct_too && s->ops->may_go_directly(s);
