@@ -41,7 +41,7 @@ void claims_take(struct session *session, struct slice address, uint16_t port)
 
 void claims_consider(struct conn *conn)
 {
-    if (conn->claim != NULL && agent_trusts_address(&conn->session.snapshot->agent, slice_from_string(conn->session.peer)))
+    if (conn->claim != NULL && agent_trusts_address(&conn->session.snapshot->agent, slice_from_string(conn->address)))
         claims_believe(conn);
 }
 

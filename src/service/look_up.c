@@ -217,7 +217,7 @@ static int verify_gateway(struct conn *c, struct look_up *l, struct fault *fault
 {
     const struct agent_settings *agent = &c->session.snapshot->agent;
     struct intruders *intruders = c->gateway->options->intruders;
-    struct slice peer = slice_from_string(c->session.peer);
+    struct slice peer = slice_from_string(c->address);
     const char *dn = agent_find_gateway(agent, buf_slice(&l->gateway));
     bool known = agent_trusts_address(agent, peer);
     struct buf guesser = { .cap = 0 };
@@ -233,7 +233,7 @@ static int verify_gateway(struct conn *c, struct look_up *l, struct fault *fault
         rc = config_verify_gateway(dn, buf_slice(&l->password), fault);
     if (rc < 0 && fault->class == FAULT_AUTHENTICATION && !known &&
         intruder_note_failure(intruders, agent, buf_slice(&guesser), false, clock_monotonic_ms()))
-        log_warning("login", "the password of a gateway was guessed at from %s: no gateway is let in from there for some time", c->session.peer);
+        log_warning("login", "the password of a gateway was guessed at from %s: no gateway is let in from there for some time", c->address);
     buf_fini(&guesser);
     buf_wipe(&l->password);   /* it is no password for a POA */
     return rc;

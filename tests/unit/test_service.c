@@ -1838,6 +1838,16 @@ static void test_claims(void)
     CU_ASSERT(answers(fd, "login joe bad\r\n", "login refused"));
     CU_ASSERT(answers(fd, "who\r\n", "2001:db8::1 acting"));
     close(fd);
+    /* A gateway is known by the address that it comes from, not by that of the client that it speaks for. */
+    with_addresses = true;
+    publish(&site, believe_gateways);
+    fd = greeted(site.pop3_port);
+    say(fd, "claim 192.0.2.7\r\n");
+    CU_ASSERT(answers(fd, "gateway joe gate bad\r\n", "gateway refused"));
+    CU_ASSERT(answers(fd, "gateway joe gate open\r\n", "gateway ok"));
+    CU_ASSERT(answers(fd, "who\r\n", "192.0.2.7 acting"));
+    close(fd);
+    with_addresses = false;
     atomic_store(&address_is_trusted, false);
     site_stop(&site);
 }
