@@ -44,16 +44,21 @@ struct arguments {
     int count;
 };
 
-static int usage(void)
+static int point_to_help(void)
 {
-    fputs(usage_text, stderr);
+    fputs("Usage: posternctl [--control SOCKET] [--json] COMMAND\nTry 'posternctl --help'.\n", stderr);
     return CTL_USAGE;
+}
+
+static int usage(const char *what, const char *why)
+{
+    ctl_complain(what, why);
+    return point_to_help();
 }
 
 static int say_version(const struct arguments *a)
 {
-    (void)a;
-    return printf("posternctl %s\n", PACKAGE_VERSION) < 0;
+    return printf(a->ctl.json ? "{\"version\":\"%s\"}\n" : "posternctl %s\n", PACKAGE_VERSION) < 0;
 }
 
 static int watch(const struct arguments *a)
@@ -64,7 +69,7 @@ static int watch(const struct arguments *a)
 static int kick(const struct arguments *a)
 {
     if ((a->user != NULL) == (a->count == 1))
-        return usage();
+        return usage("kick", "needs the number of a session, or --user USER");
     char argument[1100];
     int len = snprintf(argument, sizeof(argument), "%s %s", a->user != NULL ? "user" : "id", a->user != NULL ? a->user : a->words[0]);
     if (len < 0 || (size_t)len >= sizeof(argument))
@@ -75,7 +80,7 @@ static int kick(const struct arguments *a)
 static int post_office(const struct arguments *a)
 {
     if (strcmp(a->words[0], "init") != 0)
-        return usage();
+        return usage(a->words[0], "postoffice knows init only");
     return ctl_init_post_office(&a->ctl, a->words[1], a->uuid);
 }
 
@@ -87,16 +92,19 @@ static int schema(const struct arguments *a)
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
         if (strcmp(a->words[0], forms[i].word) == 0)
             return schema_print(forms[i].form, a->dn);
-    return usage();
+    return usage(a->words[0], "not openldap, upgrade or 389ds");
 }
 
 static int check(const struct arguments *a)
 {
     static const uint16_t usual_ports[] = { 24, 25, 110, 143, 465, 587, 993, 995 };
     struct check_options options = a->check;
-    if (options.directory.uri_count == 0 || options.agent_dn == NULL || (options.directory.external && options.directory.bind_dn != NULL) ||
-        (options.directory.password_file != NULL && options.directory.bind_dn == NULL))
-        return usage();
+    if (options.directory.uri_count == 0 || options.agent_dn == NULL)
+        return usage("check", "needs --uri and --agent-dn");
+    if (options.directory.external && options.directory.bind_dn != NULL)
+        return usage("check", "--external goes without --bind-dn");
+    if (options.directory.password_file != NULL && options.directory.bind_dn == NULL)
+        return usage("check", "--password-file needs --bind-dn");
     if (options.port_count == 0) {
         memcpy(options.ports, usual_ports, sizeof(usual_ports));
         options.port_count = sizeof(usual_ports) / sizeof(usual_ports[0]);
@@ -124,11 +132,13 @@ static int run(struct arguments *a, char **words, int count)
             continue;
         a->words = words + 1;
         a->count = count - 1;
-        if (a->count < c->least || a->count > c->most)
-            return usage();
+        if (a->count < c->least)
+            return usage(c->word, "something is missing after it");
+        if (a->count > c->most)
+            return usage(words[1 + c->most], "too much");
         return c->run != NULL ? c->run(a) : ctl_show(&a->ctl, c->word, a->count > 0 ? a->words[0] : NULL);
     }
-    return usage();
+    return usage(count > 0 ? words[0] : "COMMAND", count > 0 ? "there is no such command" : "is missing");
 }
 
 enum { OPTION_CONTROL = 256, OPTION_UUID, OPTION_USER, OPTION_HELP, OPTION_VERSION, OPTION_ALL, OPTION_JSON, OPTION_DN, OPTION_URI, OPTION_BIND_DN,
@@ -194,8 +204,10 @@ int main(int argc, char **argv)
         case OPTION_HELP: return fputs(usage_text, stdout) < 0;
         case OPTION_VERSION: return say_version(&a);
         default:
+            if (code == '?')    /* getopt_long has said which */
+                return point_to_help();
             if (!take_check(&a.check, code, optarg))
-                return usage();
+                return usage(optarg, "not a port, or too many of this option");
         }
     }
     return run(&a, argv + optind, argc - optind);

@@ -6,7 +6,7 @@
 
 #include "postern/base/check.h"
 
-enum { NAME_WIDTH = 36, INDENT = 2 };
+enum { NAME_WIDTH = 40, INDENT = 2 };
 
 /* --- JSON -------------------------------------------------------------------------------------------------------------------- */
 
@@ -177,6 +177,8 @@ void answer_fini(struct answer *a)
         answer_close(a);
     if (a->json)
         buf_append_byte(a->out, '\n');
+    else if (a->out->len == 0)
+        buf_append_text(a->out, "none\n");
     buf_fini(&a->cells);
 }
 

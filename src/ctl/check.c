@@ -46,7 +46,7 @@ static int open_reader(const struct check *c, const char *password_file, const c
     struct fault fault;
     int code = dn != NULL ? ctl_read_password(password_file, dn, &password) : 0;
     if (code == 0 && directory_reader_open(directory, buf_slice(&password), out, &fault) < 0)
-        code = ctl_complain(directory->uris[0], fault.text);
+        code = ctl_complain(strncmp(fault.text, "ldap", 4) == 0 ? "check" : directory->uris[0], fault.text);   /* some name the server */
     buf_wipe(&password);
     return code;
 }
@@ -70,7 +70,10 @@ static int read_objects(struct check *c)
         rc = directory_reader_search(c->reader, &search, take_object, c, &fault);
     }
     mem_free(&attributes);
-    return rc == 0 ? 0 : ctl_complain("the objects cannot be read", fault.text);
+    if (rc == 0)
+        return 0;
+    bool nobody = c->options->directory.bind_dn == NULL && !c->options->directory.external;
+    return ctl_complain(nobody ? "the objects cannot be read without a login (--bind-dn, --external)" : "the objects cannot be read", fault.text);
 }
 
 static void take_one(void *context, struct directory_entry *entry)

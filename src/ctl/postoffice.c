@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "postern/base/answer.h"
 #include "postern/store/account.h"
 
 /* 32 hexadecimal digits, wherever the hyphens stand (389-DS has them elsewhere), in the form that the gateway compares. */
@@ -26,6 +27,22 @@ static bool take_uuid(const char *text, struct buf *out)
     return digits == 32;
 }
 
+static void say(const struct ctl *ctl, const char *path, struct slice uuid)
+{
+    struct buf out = { .cap = 0 };
+    struct answer a;
+    if (!ctl->json) {
+        printf("%s is the directory of post office %.*s\n", path, SLICE_ARG(uuid));
+        return;
+    }
+    answer_init(&a, &out, true, false);
+    answer_text(&a, "path", path);
+    answer_slice(&a, "uuid", uuid);
+    answer_fini(&a);
+    printf("%.*s", SLICE_ARG(buf_slice(&out)));
+    buf_fini(&out);
+}
+
 int ctl_init_post_office(const struct ctl *ctl, const char *given, const char *uuid)
 {
     /* The gateway knows post offices by absolute path as the directory has it; a relative one is made absolute. */
@@ -44,7 +61,7 @@ int ctl_init_post_office(const struct ctl *ctl, const char *given, const char *u
     if (code == 0 && postoffice_init(path, buf_slice(&asked), &fault) < 0)
         code = ctl_complain(given, fault.text);
     if (code == 0)
-        printf("%s is the directory of post office %.*s\n", path, SLICE_ARG(buf_slice(&asked)));
+        say(ctl, path, buf_slice(&asked));
     buf_fini(&asked);
     return code;
 }

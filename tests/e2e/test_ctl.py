@@ -267,6 +267,26 @@ class Control(unittest.TestCase):
         self.assertIn("dn: cn={9}postern,cn=schema,cn=config\n", self.said("schema", "upgrade", "--dn", "cn={9}postern,cn=schema,cn=config"))
         self.assertEqual(self.ctl("schema", "nonsense")[0], 2)
         self.assertEqual(self.ctl("schema")[0], 2)
+        self.assertRegex(self.json("version")["version"], r"^\d")
+
+    def test_wrong_command_lines(self):
+        for words, why in (((), "COMMAND: is missing"), (("acess", "bob"), "acess: there is no such command"), (("access",), "access: something is missing"),
+                           (("status", "more"), "more: too much"), (("schema", "x"), "x: not openldap"), (("postoffice", "mark", "/"), "mark: postoffice knows init"),
+                           (("check", "--uri", "ldap://x"), "check: needs --uri and --agent-dn"), (("--nonsense",), "unrecognized option '--nonsense'"),
+                           (("check", "--allow-port", "x"), "x: not a port")):
+            code, out, err = self.ctl(*words)
+            self.assertEqual((code, out), (2, ""), words)
+            self.assertIn(why, err)
+            self.assertIn("posternctl --help", err)
+
+    def test_nothing_to_list(self):
+        self.settled()
+        self.assertEqual(self.said("sessions"), "none\n")
+
+    def test_mark(self):
+        path = os.path.join(self.site.dir, "mail", "sales")
+        uuid = next(r["uuid"] for r in self.json("links")["post_offices"] if r["path"] == path)
+        self.assertEqual(self.json("postoffice", "init", path), {"path": path, "uuid": uuid})
 
     def complete(self, *words):
         script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _posternctl; printf "%s\\n" "${COMPREPLY[@]}"'

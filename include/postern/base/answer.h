@@ -28,7 +28,7 @@ struct answer {
 
 /* Opens the outermost object. out is borrowed and appended to. */
 void answer_init(struct answer *a, struct buf *out, bool json, bool all);
-/* Closes everything that is open. */
+/* Closes everything that is open. A text that has nothing to say becomes "none". */
 void answer_fini(struct answer *a);
 
 /* Fields of the open object or row. NULL: null in JSON, "-" in a table, left out elsewhere. In a table the names live until it is closed. */
