@@ -81,16 +81,19 @@ static bool table_load(struct table *table, int fd, const struct index_header *h
     return read_exactly(fd, table->records, count * sizeof(struct record)) && read_exactly(fd, table->names, names);
 }
 
-/* The checksum was right, yet the user may have made it: nothing read may lead outside the pool, and no name outside the folder. */
+/* The checksum was right, yet the user may have made it: nothing read may lead outside the pool, no name outside the folder, and what names
+ * give back must not come to more than the pool. */
 static bool table_is_good(const struct table *table)
 {
+    uint64_t taken = table->names_dead;
     for (uint32_t i = 0; i < table->count; i++) {
         const struct record *record = &table->records[i];
         if (record->uid == 0 || record->uid == UINT32_MAX || (i > 0 && record->uid <= record[-1].uid) || record->name_len > NAME_MAX ||
             (uint64_t)record->name + record->name_len > table->names_len || !filename_is_usable(table_name(table, record)))
             return false;
+        taken += table_room(table_name(table, record));
     }
-    return true;
+    return taken <= table->names_len;
 }
 
 static void take_tables(struct mailbox *mailbox, const struct index_header *header, struct table *tables)

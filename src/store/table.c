@@ -24,7 +24,7 @@ struct slice table_name(const struct table *table, const struct record *record)
 }
 
 /* A short name has its slack; a long one, that outgrew it, stands exactly. */
-static size_t name_room(struct slice name)
+size_t table_room(struct slice name)
 {
     size_t room = filename_base(name).len + NAME_SLACK;
     return room > name.len ? room : name.len;
@@ -32,7 +32,7 @@ static size_t name_room(struct slice name)
 
 static uint32_t pool_add(struct table *table, struct slice name)
 {
-    size_t room = name_room(name);
+    size_t room = table_room(name);
     CHECK(name.len <= UINT16_MAX && table->names_len + room <= UINT32_MAX);
     if (table->names_len + room > table->names_size) {
         table->names_size = table->names_size + table->names_size / 2 + room + 1024;
@@ -60,10 +60,10 @@ struct record *table_append(struct table *table, uint32_t uid, struct slice name
 
 void table_rename(struct table *table, struct record *record, struct slice name)
 {
-    size_t room = name_room(table_name(table, record));
-    if (name.len <= room && name_room(name) <= room) {
+    size_t room = table_room(table_name(table, record));
+    if (name.len <= room && table_room(name) <= room) {
         memmove(table->names + record->name, name.data, name.len);
-        table->names_dead += room - name_room(name);
+        table->names_dead += room - table_room(name);
     } else {
         table->names_dead += room;
         record->name = pool_add(table, name);
@@ -95,7 +95,7 @@ void table_drop_doomed(struct table *table)
     uint32_t kept = 0;
     for (uint32_t i = 0; i < table->count; i++) {
         if (table->records[i].marks & RECORD_DOOMED)
-            table->names_dead += name_room(table_name(table, &table->records[i]));
+            table->names_dead += table_room(table_name(table, &table->records[i]));
         else
             table->records[kept++] = table->records[i];
     }

@@ -28,6 +28,8 @@ struct table {
 
 void table_fini(struct table *table);
 struct slice table_name(const struct table *table, const struct record *record);
+/* What a name takes of the pool. */
+size_t table_room(struct slice name);
 /* Appends; flags, keywords and size are read from the name. The pointer is good until the next append. */
 struct record *table_append(struct table *table, uint32_t uid, struct slice name);
 /* Gives the record another name; flags and keywords are not touched. */

@@ -393,12 +393,31 @@ struct index_start {
     uint64_t names[2], names_dead[2];
 };
 
+/* Puts an index there that its owner has changed, with the checksum that it should have. */
+static void forge_index(struct maildir *maildir, char *bytes, size_t len)
+{
+    struct index_start start;
+    memcpy(&start, bytes, sizeof(start));
+    size_t behind = offsetof(struct index_start, device), at = sizeof(start);
+    uint64_t sum = table_hash(1, bytes + behind, sizeof(start) - behind);
+    for (int i = 0; i < 2; i++) {
+        sum = table_hash(sum, bytes + at, start.counts[i] * sizeof(struct record));
+        at += start.counts[i] * sizeof(struct record);
+        sum = table_hash(sum, bytes + at, start.names[i]);
+        at += start.names[i];
+    }
+    CU_ASSERT_EQUAL(at, len);
+    memcpy(bytes + offsetof(struct index_start, checksum), &sum, sizeof(sum));
+    int file = openat(maildir->fd, NAME_INDEX, O_WRONLY | O_TRUNC);
+    CU_ASSERT_EQUAL(write(file, bytes, len), (ssize_t)len);
+    close(file);
+}
+
 /* An index that its owner made: a name in it must not lead out of the folder. */
 static void test_forged_index(void)
 {
     static const char good[] = "1.aaaaaaaaaaaaaaaaaa", bad[] = "../secretaaaaaaaaaaa";
     struct maildir maildir;
-    struct index_start start;
     size_t len;
     int fd = -1;
     uint64_t size;
@@ -413,20 +432,7 @@ static void test_forged_index(void)
     char *name = memmem(bytes, len, good, strlen(good));
     CU_ASSERT_PTR_NOT_NULL_FATAL(name);
     memcpy(name, bad, strlen(bad));
-    memcpy(&start, bytes, sizeof(start));
-    size_t behind = offsetof(struct index_start, device), at = sizeof(start);
-    uint64_t sum = table_hash(1, bytes + behind, sizeof(start) - behind);
-    for (int i = 0; i < 2; i++) {
-        sum = table_hash(sum, bytes + at, start.counts[i] * sizeof(struct record));
-        at += start.counts[i] * sizeof(struct record);
-        sum = table_hash(sum, bytes + at, start.names[i]);
-        at += start.names[i];
-    }
-    CU_ASSERT_EQUAL(at, len);
-    memcpy(bytes + offsetof(struct index_start, checksum), &sum, sizeof(sum));
-    int file = openat(maildir.fd, NAME_INDEX, O_WRONLY | O_TRUNC);
-    CU_ASSERT_EQUAL(write(file, bytes, len), (ssize_t)len);
-    close(file);
+    forge_index(&maildir, bytes, len);
     mem_free(&bytes);
     maildir_open(&maildir);
     CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
@@ -434,6 +440,61 @@ static void test_forged_index(void)
     CU_ASSERT_EQUAL(size, 5);
     close(fd);
     maildir_end(&maildir);
+}
+
+/* One that lies about its pool: all of it is waste, or all messages have one place in it. What the names of messages that go give back is never more than there is. */
+static void forge_waste(bool one_name)
+{
+    enum { FILES = 700, LETTERS = 120 };
+    struct maildir maildir;
+    struct index_start start;
+    struct record record;
+    char path[LETTERS + 32];
+    size_t len;
+    maildir_make(&maildir);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(path, sizeof(path), "cur/%d.%0*d:2,", i, LETTERS, 0);
+        maildir_write(&maildir, path, "");
+    }
+    CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+    index_save(maildir.mailbox);
+    maildir_close(&maildir);
+    char *bytes = maildir_read(&maildir, NAME_INDEX, &len);
+    memcpy(&start, bytes, sizeof(start));
+    CU_ASSERT_EQUAL_FATAL(start.counts[0], FILES);
+    if (!one_name)
+        start.names_dead[0] = start.names[0];
+    for (int i = 1; one_name && i < FILES; i++) {
+        char *at = bytes + sizeof(start) + (size_t)i * sizeof(record);
+        memcpy(&record, at, sizeof(record));
+        uint32_t uid = record.uid;
+        memcpy(&record, bytes + sizeof(start), sizeof(record));
+        record.uid = uid;
+        memcpy(at, &record, sizeof(record));
+    }
+    if (one_name) {
+        size_t names = sizeof(start) + FILES * sizeof(record);
+        memmove(bytes + names + LETTERS + 32, bytes + names + start.names[0], len - names - start.names[0]);
+        len -= start.names[0] - (LETTERS + 32);
+        start.names[0] = LETTERS + 32;
+    }
+    memcpy(bytes, &start, sizeof(start));
+    forge_index(&maildir, bytes, len);
+    mem_free(&bytes);
+    maildir_age(&maildir, "cur", 60);
+    maildir_age(&maildir, "new", 60);
+    maildir_open(&maildir);
+    CU_ASSERT_EQUAL(maildir_sync(&maildir), 0);
+    CU_ASSERT_EQUAL(mailbox_expunge(maildir.mailbox, NULL, true, NULL, NULL), 0);
+    CU_ASSERT_EQUAL(maildir.mailbox->live.count, 0);
+    CU_ASSERT_EQUAL(maildir_count(&maildir, "cur"), 0);
+    maildir_end(&maildir);
+}
+
+static void test_forged_waste(void)
+{
+    forge_waste(false);
+    forge_waste(true);
 }
 
 static void test_cache(void)
@@ -477,6 +538,7 @@ static const struct unit_test tests[] = {
     { "flags and keywords", test_flags_and_keywords }, { "expunge", test_expunge }, { "copy", test_copy }, { "move", test_move },
     { "copy busy", test_copy_busy }, { "move with busy source", test_move_with_busy_source },
     { "move refused", test_move_refused }, { "index survives bytes", test_index_survives_bytes }, { "forged index", test_forged_index },
+    { "forged waste", test_forged_waste },
     { "cache", test_cache },
 };
 
