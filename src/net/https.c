@@ -101,6 +101,9 @@ static void set_up(CURL *handle, const struct https_question *q, struct curl_sli
     curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 2L);
+    /* The file may name other authorities than a moment ago: neither they are kept, nor sessions that they vouched for. */
+    curl_easy_setopt(handle, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+    curl_easy_setopt(handle, CURLOPT_SSL_SESSIONID_CACHE, 0L);
     if (q->ca_file != NULL) {
         /* The directory of the system's authorities would count beside the file. */
         curl_easy_setopt(handle, CURLOPT_CAPATH, NULL);

@@ -7,6 +7,7 @@ import imaplib
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import threading
@@ -60,6 +61,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if status == 302:
             self.send_header("Location", "/introspect")
             server.how = None
+        if how == "close":
+            self.send_header("Connection", "close")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -205,6 +208,21 @@ class Tokens(unittest.TestCase):
             self.set(**values)
             self.assertEqual(self.login(token), UNAVAILABLE, values)
         self.assertEqual(self.server.asked, [])
+
+    def test_authority_that_is_another_now(self):
+        """The file is read for each connection, and no session is taken up again that an authority of before has vouched for."""
+        tls = os.path.join(self.site.dir, "tls")
+        self.server.how = "close"
+        shutil.copy(f"{tls}/ca.pem", f"{tls}/current.pem")
+        self.set(posternTokenIntrospectionCa="current.pem")
+        token = self.token()
+        self.assertIsNone(self.login(token))
+        asked = len(self.server.asked)
+        shutil.copy(f"{tls}/stranger.pem", f"{tls}/current.pem")
+        self.assertEqual(self.login(token), UNAVAILABLE)
+        self.assertEqual(len(self.server.asked), asked)
+        shutil.copy(f"{tls}/ca.pem", f"{tls}/current.pem")
+        poll(lambda: self.login(token) is None, what="the trust again")
 
     def test_server_that_errs(self):
         token = self.token()
