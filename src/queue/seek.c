@@ -97,7 +97,7 @@ enum seek_result seek_message(const struct user *user, const struct envelope *en
 {
     struct buf own = { .cap = 0 };
     enum seek_result result = SEEK_NO_WAY;
-    if (read_own(message, &own)) {
+    if (user->post_office != NULL && read_own(message, &own)) {
         struct inbox_search search = { .since = envelope->arrived - EARLIER_S, .wanted = buf_slice(&own), .is_it = seek_is_on_top };
         if (user->post_office->path != NULL && poa_fallback(user->post_office) == PATH_DIRECT)
             result = look_directly(user, &search);
