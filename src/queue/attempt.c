@@ -73,6 +73,14 @@ bool attempt_is_away(const struct envelope *envelope, const struct snapshot *sna
     return false;
 }
 
+static size_t count_outcome(const struct envelope *envelope, enum outcome outcome)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < envelope->count; i++)
+        count += envelope->recipients[i].outcome == outcome;
+    return count;
+}
+
 /* --- recipients here ---------------------------------------------------------------------------------------------------- */
 
 static int copy_message(int message, struct inbox_writer *writer, struct fault *fault)
@@ -160,7 +168,19 @@ static void note_waiting(struct attempt *a, const struct post_office *office, co
     if (to->outcome != OUTCOME_WAITING)
         return;
     a->poa_waits = true;
+    /* A turn that it waits for elsewhere decides when it is tried again: without one it would be at once, again and again. */
+    if (a->result->waits_for_lane)
+        return;
     snprintf(a->result->office, sizeof(a->result->office), "%s", office->uuid);
+}
+
+/* What agents have answered is kept before other peers, who may hang, have their turn: some agents' mailboxes cannot be looked into. */
+static void note_sent(struct attempt *a)
+{
+    size_t sent = count_outcome(&a->envelope, OUTCOME_SENT);
+    struct fault fault;
+    if (sent != 0 && sent < a->envelope.count && spool_store_under_way(a->spool, &a->envelope, &fault) < 0)
+        log_error("queue", "%s: %s", a->envelope.id, fault.text);
 }
 
 /* Recipients of one post office: `at` holds their places. */
@@ -176,8 +196,10 @@ static void give_to_office(struct attempt *a, const struct post_office *office, 
         if (asked[i])
             to[job.count++] = &a->envelope.recipients[at[i]];
     }
-    if (job.count != 0)
+    if (job.count != 0) {
         agents_give(&job);
+        note_sent(a);
+    }
     for (size_t i = 0; i < count && !atomic_load(a->stopping); i++) {
         if (asked[i])
             follow_up(a, a->users[at[i]], &a->envelope.recipients[at[i]]);
@@ -294,14 +316,6 @@ static void deliver_all(struct attempt *a)
 }
 
 /* --- what follows ------------------------------------------------------------------------------------------------------- */
-
-static size_t count_outcome(const struct envelope *envelope, enum outcome outcome)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < envelope->count; i++)
-        count += envelope->recipients[i].outcome == outcome;
-    return count;
-}
 
 /* RFC 5321 4.5.4.1: after the give-up time what waits has failed. */
 static void give_up(struct attempt *a, time_t now)

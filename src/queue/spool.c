@@ -188,13 +188,18 @@ int spool_store(struct spool *spool, const struct envelope *envelope, struct fau
     return result;
 }
 
-int spool_store_unknown(struct spool *spool, struct envelope *envelope, struct fault *fault)
+int spool_store_under_way(struct spool *spool, struct envelope *envelope, struct fault *fault)
 {
-    envelope->given = clock_wall().tv_sec;
     envelope->under_way = true;
     int result = spool_store(spool, envelope, fault);
     envelope->under_way = false;
     return result;
+}
+
+int spool_store_unknown(struct spool *spool, struct envelope *envelope, struct fault *fault)
+{
+    envelope->given = clock_wall().tv_sec;
+    return spool_store_under_way(spool, envelope, fault);
 }
 
 int spool_remove(struct spool *spool, const char *id, struct fault *fault)

@@ -56,7 +56,9 @@ int queue_envelope_parse(struct slice text, struct envelope *out, struct fault *
 int spool_load(struct spool *spool, const char *id, struct envelope *out, struct fault *fault);
 /* Replaces the envelope: recipients that are WAITING stay, the others are gone, but those who FAILED stay while it is under way. */
 int spool_store(struct spool *spool, const struct envelope *envelope, struct fault *fault);
-/* In the middle of an attempt: those who are marked unknown may have the message from now on. */
+/* In the middle of an attempt: what is known so far. */
+int spool_store_under_way(struct spool *spool, struct envelope *envelope, struct fault *fault);
+/* The same: those who are marked unknown may have the message from now on. */
 int spool_store_unknown(struct spool *spool, struct envelope *envelope, struct fault *fault);
 int spool_remove(struct spool *spool, const char *id, struct fault *fault);
 int spool_open_message(struct spool *spool, const char *id, int *fd_out, struct fault *fault);
