@@ -94,20 +94,41 @@ static bool is_to_be_named(const struct envelope_recipient *to)
     return plain;
 }
 
+/* The replies after the data come in the order in which the recipients were accepted (RFC 2033 4.2). */
+static void move_last(struct give_job *job, bool *accepted, size_t at)
+{
+    struct envelope_recipient *to = job->recipients[at];
+    for (; at + 1 < job->count; at++) {
+        job->recipients[at] = job->recipients[at + 1];
+        accepted[at] = accepted[at + 1];
+    }
+    job->recipients[at] = to;
+    accepted[at] = true;
+}
+
 /* Those whose address is not known. */
 static void name_by_id(struct talk *t, struct give_job *job, bool *accepted, size_t *count)
 {
-    for (size_t i = 0; i < job->count && t->client != NULL; i++)
-        if (is_to_be_named(job->recipients[i])) {
+    for (size_t i = 0, left = job->count; i < left && t->client != NULL;) {
+        bool named = is_to_be_named(job->recipients[i]);
+        if (named) {
             talk_put(t, "RCPT TO:<%s>", job->recipients[i]->user_id);
             hear_recipient(t, job, i, accepted, count);
         }
+        if (named && accepted[i]) {
+            move_last(job, accepted, i);
+            left--;
+        } else {
+            i++;
+        }
+    }
 }
 
+/* Nor is one returned that was not named by ID yet. */
 static void forget_all(const struct talk *t, struct give_job *job, const bool *accepted, size_t from)
 {
     for (size_t i = 0; i < job->count; i++)
-        if (accepted[i] || i >= from)
+        if (accepted[i] || i >= from || is_to_be_named(job->recipients[i]))
             give_set_outcome(t, job->recipients[i]);
 }
 

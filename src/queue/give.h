@@ -8,7 +8,7 @@
 struct give_job {
     const struct envelope *envelope;
     int message;                             /* descriptor, read from its beginning */
-    struct envelope_recipient **recipients;  /* each gets outcome, status, text; WAITING: not now */
+    struct envelope_recipient **recipients;  /* each gets outcome, status, text; WAITING: not now. Their order may change */
     size_t count;
     /* LMTP: called right before the last octets go out: from then on those who were accepted, which are marked unknown, may have the message. False: it was not
      * written down, and they do not go out. NULL: not called. */

@@ -15,6 +15,7 @@ static struct {
     const char *greeting, *lhlo, *mail, *data;
     const char *by_id;        /* to RCPT with the user ID alone */
     const char *end;          /* to the end of the data, once for each recipient; NULL: hangs up */
+    const char *end_others;   /* to all but the first of them; NULL: the same */
     bool hang;                /* at the end of the data, until it is cleared */
     bool one_each;            /* closes after a message */
     bool one_each_421;        /* likewise, but says so when there is another one */
@@ -35,7 +36,7 @@ static const char *reply_to(const char *line)
     if (strncmp(line, "MAIL", 4) == 0)
         return host.mail;
     if (strncmp(line, "RCPT", 4) == 0)
-        return strstr(line, "<joe>") ? host.by_id : strstr(line, "<no@") ? "550 5.1.1 no such user" : strstr(line, "<later@") ? "450 4.2.1 later" : "250 ok";
+        return strstr(line, "<joe>") ? host.by_id : strstr(line, "<no@") ? "550 5.1.1 no such user" : strstr(line, "<later@") ? "450 4.2.1 later" : strstr(line, "<hangup@") ? NULL : "250 ok";
     if (strncmp(line, "DATA", 4) == 0)
         return host.data;
     return strncmp(line, "QUIT", 4) == 0 ? "221 bye" : "250 ok";
@@ -75,11 +76,11 @@ static bool end_message(FILE *out, int accepted)
     pthread_cond_broadcast(&host.changed);
     while (host.hang)
         pthread_cond_wait(&host.changed, &host.lock);
-    const char *reply = host.end;
+    const char *reply = host.end, *others = host.end_others != NULL ? host.end_others : reply;
     bool last = host.one_each;
     pthread_mutex_unlock(&host.lock);
     for (int i = 0; reply != NULL && i < accepted; i++)
-        fprintf(out, "%s\r\n", reply);
+        fprintf(out, "%s\r\n", i == 0 ? reply : others);
     fflush(out);
     return reply != NULL && !last;
 }
@@ -180,6 +181,7 @@ static void begin_agent(void)
     host.by_id = "550 5.1.1 nobody";
     host.data = "354 go";
     host.end = "250 2.0.0 saved";
+    host.end_others = NULL;
     host.connections = host.messages = 0;
     host.hang = host.one_each = host.one_each_421 = host.written = false;
     office.name = office_name;
@@ -396,6 +398,47 @@ static void test_user_id(void)
     }
 }
 
+/* RFC 2033 4.2: the replies after the data come in the order in which the recipients were accepted, and one that was named by ID was so last. */
+static void test_user_id_order(void)
+{
+    static const char *const to[] = { "no@example.com", "amy@example.com" };
+    static const char *const hellos[] = { full, pipelining, plain };
+    struct fault fault;
+    for (size_t i = 0; i < 3; i++) {
+        begin_agent();
+        world.compared = false;
+        host.lhlo = hellos[i];
+        host.by_id = "250 ok";
+        host.end_others = "452 4.2.2 full";
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("", to, 2, a_message), 0);
+        CU_ASSERT(until_tried());
+        queue_stop();
+        CU_ASSERT(envelope_holds("\nrecipient no@example.com\nend\n"));
+        end_agent();
+    }
+}
+
+/* An agent that goes away before all have been named by ID: nobody is returned whom it may know. */
+static void test_user_id_unheard(void)
+{
+    static const char *const rows[][2] = { { "no@example.com", "no@example.com" }, { "no@example.com", "hangup@example.com" } };
+    struct fault fault;
+    for (size_t i = 0; i < 2; i++) {
+        begin_agent();
+        world.compared = false;
+        host.lhlo = plain;
+        host.by_id = NULL;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        CU_ASSERT_EQUAL(put_message("", rows[i], 2, a_message), 0);
+        CU_ASSERT(until_tried());
+        queue_stop();
+        CU_ASSERT_EQUAL(count_files("/bad"), 0);
+        CU_ASSERT_EQUAL(count_files(""), 2);
+        end_agent();
+    }
+}
+
 /* While it is under way, those who are refused stay on disk: nobody has been told of them. */
 static void test_written_down(void)
 {
@@ -517,6 +560,74 @@ static void test_second_try_directly(void)
     }
 }
 
+/* One copy that may be there already, and nobody can look: not even an agent that is away makes a second way safe. */
+static void test_second_try_not_elsewhere(void)
+{
+    struct fault fault;
+    struct spool spool;
+    atomic_bool stopping = false;
+    struct attempt_result result = { .away = true };
+    begin_agent();
+    host.greeting = "421 busy";
+    CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+    put_file("1.envelope", "postern-queue 1\nsender \narrived 9999999999\nattempts 1\nnext 7\nbody 7bit\ngiven 5\nunknown joe@example.com\nend\n");
+    put_file("1.message", "Subject: without a trace\r\n\r\n");
+    attempt_run(&spool, "1", &snapshot, &stopping, &result);
+    CU_ASSERT_EQUAL(count_of(&host.connections), 1);
+    CU_ASSERT_EQUAL(world.delivered, 0);
+    CU_ASSERT(envelope_holds("\nunknown joe@example.com\n"));
+    spool_fini(&spool);
+    gate_clear();
+    end_agent();
+}
+
+/* Meanwhile the post office is no longer known: there is nothing to look into, and it waits. */
+static void test_second_try_without_office(void)
+{
+    struct fault fault;
+    struct spool spool;
+    atomic_bool stopping = false;
+    struct attempt_result result = { .away = true };
+    begin_agent();
+    joe.post_office = NULL;
+    CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+    put_file("1.envelope", "postern-queue 1\nsender \narrived 9999999999\nattempts 1\nnext 7\nbody 7bit\ngiven 5\nunknown joe@example.com\nend\n");
+    put_file("1.message", a_message);
+    attempt_run(&spool, "1", &snapshot, &stopping, &result);
+    CU_ASSERT(result.next != 0);
+    CU_ASSERT(envelope_holds("\nunknown joe@example.com\n"));
+    joe.post_office = &office;
+    spool_fini(&spool);
+    end_agent();
+}
+
+/* Who has it from an agent that has answered is not asked again when the process ends while a relay host hangs. */
+static void test_written_down_before_relay(void)
+{
+    static const char *const to[] = { "joe@example.com", "bob@example.org" };
+    struct fault fault;
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    char relay[40];
+    begin_agent();
+    int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(silent, (struct sockaddr *)&address, len), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(silent, 8), 0);
+    getsockname(silent, (struct sockaddr *)&address, &len);
+    snprintf(relay, sizeof(relay), "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
+    snapshot.agent.relay_host = relay;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("", to, 2, a_message), 0);
+    int relayed = accept(silent, NULL, NULL);
+    CU_ASSERT_EQUAL(count_of(&host.messages), 1);
+    CU_ASSERT(envelope_holds("\nrecipient bob@example.org\nend\n"));
+    CU_ASSERT_FALSE(envelope_holds("joe@example.com"));
+    close(relayed);
+    close(silent);
+    queue_stop();
+    end_agent();
+}
+
 /* What lies far back is looked at only as long as it is younger than the message. */
 static void test_search_ends(void)
 {
@@ -605,6 +716,30 @@ static void test_turns(void)
     CU_ASSERT_EQUAL(count_of(&host.messages), 6);
     CU_ASSERT_EQUAL(count_of(&host.connections), 2);
     queue_stop();
+    end_agent();
+}
+
+/* One recipient waits for a turn, the other one for an agent that is away: it is not tried again and again meanwhile. */
+static void test_turn_and_away(void)
+{
+    static const char *const to[] = { "joe@example.com", "far@example.com" };
+    struct fault fault;
+    begin_agent();
+    host.hang = true;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+    CU_ASSERT(until(&host.messages, 1));
+    CU_ASSERT_EQUAL(put_message("", to, 2, a_message), 0);
+    CU_ASSERT(until_tried());
+    bool again = false;
+    for (uint64_t deadline = clock_monotonic_ms() + 500; !again && clock_monotonic_ms() < deadline; poll(NULL, 0, 2))
+        again = !envelope_holds("attempts 1\n");
+    CU_ASSERT_FALSE(again);
+    let_go();
+    CU_ASSERT(until(&host.messages, 2));
+    CU_ASSERT(until_length(1));
+    queue_stop();
+    CU_ASSERT(envelope_holds("\nrecipient far@example.com\nend\n") && !envelope_holds("joe@example.com"));
     end_agent();
 }
 
@@ -703,6 +838,8 @@ static void test_gate(void)
 
 static const struct unit_test tests[] = {
     { "outcomes", test_outcomes }, { "bytes", test_bytes }, { "big", test_big }, { "recipients", test_recipients }, { "written down", test_written_down }, { "user ID", test_user_id },
+    { "user ID, order", test_user_id_order }, { "user ID, unheard", test_user_id_unheard }, { "not elsewhere", test_second_try_not_elsewhere },
+    { "without office", test_second_try_without_office }, { "before relay", test_written_down_before_relay }, { "turn and away", test_turn_and_away },
     { "received", test_received }, { "second try", test_second_try }, { "second try directly", test_second_try_directly }, { "search ends", test_search_ends }, { "reuse", test_reuse }, { "idle", test_idle },
     { "turns", test_turns }, { "lanes", test_lanes }, { "away", test_away }, { "gate", test_gate },
 };
