@@ -243,7 +243,7 @@ static enum action_result log_in(struct conn *c, struct look_up *l)
 {
     struct fault fault = { .class = FAULT_NONE };
     if (!is_complete(l)) {
-        note_login(c, COUNTER_BAD_PASSWORD, "name or password empty or too long", "");
+        note_login(c, COUNTER_BAD_PASSWORD, "name or password empty or too long, or a login for another user where posternTrustedGateway names nobody", "");
         return ACTION_REFUSED;
     }
     if (l->proof == PROOF_KEYS)

@@ -266,6 +266,7 @@ class PosterndPoa(unittest.TestCase):
         self.site.modify(self.dn, posternTrustedGateway=None)
         try:
             poll(lambda: "AUTHENTICATIONFAILED" in self.plain("alice", "gateway", right), what="the end of the trust")
+            self.assertIn("for another user where posternTrustedGateway names nobody", self.agent.log())
             client = imaplib.IMAP4("127.0.0.1", self.port, timeout=30)
             client.xatom("ID", '("x-originating-ip" "192.0.2.66")')
             client.login("alice", self.password)
