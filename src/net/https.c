@@ -135,6 +135,8 @@ int https_ask(const struct https_question *question, long *status_out, struct bu
     curl_slist_free_all(headers);
     if (rc == CURLE_OK)
         return 0;
+    if (rc == CURLE_WRITE_ERROR)
+        return fault_set(fault, FAULT_LIMIT, 0, "%s: the answer has more than %d octets", question->url, (int)HTTPS_ANSWER_MAX);
     return fault_set(fault, rc == CURLE_OPERATION_TIMEDOUT ? FAULT_TIMEOUT : FAULT_UNREACHABLE, 0, "%s: %s", question->url,
                      *why != '\0' ? why : curl_easy_strerror(rc));
 }

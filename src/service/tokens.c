@@ -168,7 +168,8 @@ static int post(const struct snapshot *snapshot, const char *ca, const char *nam
     int rc = https_ask(&(struct https_question){ snapshot->agent.token_url, ca, name, secret, buf_slice(&form) }, &status, answer, fault);
     buf_wipe(&form);
     if (rc != 0) {
-        begin_pause(snapshot->serial);
+        if (fault->class != FAULT_LIMIT)   /* which is of this token */
+            begin_pause(snapshot->serial);
         return -1;
     }
     if (status == 200)

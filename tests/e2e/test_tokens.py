@@ -234,7 +234,7 @@ class Tokens(unittest.TestCase):
         self.server.how = "huge"
         self.assertEqual(self.login(token), UNAVAILABLE)
         self.server.how = None
-        poll(lambda: self.login(token) is None, what="the end of the rest")
+        self.assertIsNone(self.login(token), "what is said of one user keeps nobody else out")
         self.assertIn("our credentials are refused", self.site.log())
 
     def test_server_that_is_late(self):

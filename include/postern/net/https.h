@@ -19,7 +19,8 @@ struct https_question {
 /* Appends "name=value" to a form. */
 void https_form_append(struct buf *form, const char *name, struct slice value);
 bool https_url_is_safe(const char *url);
-/* [T] Waits for at most HTTPS_MS. 0: an answer has come, with its status and body. -1: FAULT_TIMEOUT; FAULT_UNREACHABLE: also a server that cannot be trusted. */
+/* [T] Waits for at most HTTPS_MS. 0: an answer has come, with its status and body. -1: FAULT_TIMEOUT; FAULT_UNREACHABLE: also a server that cannot be trusted;
+ * FAULT_LIMIT: the answer is longer than HTTPS_ANSWER_MAX. */
 int https_ask(const struct https_question *question, long *status_out, struct buf *answer, struct fault *fault);
 
 #endif
