@@ -187,8 +187,10 @@ bool stream_pass(struct stream *from, struct stream *to, uint64_t *left)
 {
     if (to == NULL) {
         if (from->pass_to != NULL) {
+            /* What is left is written from the loop: the owner of `to` may wait to hear of its end. */
             from->pass_to->passing = false;
-            give_passed(from->pass_to);
+            if (stream_pending(from->pass_to) == 0)
+                pass_free(&from->pass_to->passed);
         }
         from->pass_to = NULL;
         return false;

@@ -119,8 +119,92 @@ static void test_pass(void)
     close(p.drain);
 }
 
+/* The last octets come while the peer takes nothing; when it has taken all that the kernel had, the pipe is given up. */
+struct ending {
+    struct passage p;
+    struct loop_timer deadline;
+    char *octets;
+    bool given_up;
+    bool told;
+};
+
+enum { ENDING = 300 * 1000 };
+
+static void *feed_ending(void *arg)
+{
+    const struct ending *e = arg;
+    for (size_t done = 0; done < ENDING;) {
+        ssize_t n = write(e->p.feed, e->octets, ENDING - done);
+        CU_ASSERT_FATAL(n > 0);
+        done += (size_t)n;
+    }
+    return NULL;
+}
+
+static void ending_from_news(struct stream *stream, enum stream_event event, void *context)
+{
+    struct ending *e = context;
+    CU_ASSERT_EQUAL(event, STREAM_INPUT);
+    stream_want_input(stream, e->p.left > 0);
+    if (e->p.left > 0)
+        return;
+    CU_ASSERT_TRUE(stream_pending(&e->p.to) > 0);
+    while (recv(e->p.drain, e->octets, ENDING, MSG_DONTWAIT) > 0) {
+    }
+    stream_pass(stream, NULL, NULL);
+    e->given_up = true;
+}
+
+static void ending_to_news(struct stream *stream, enum stream_event event, void *context)
+{
+    struct ending *e = context;
+    CU_ASSERT_EQUAL(event, STREAM_WRITTEN);
+    if (!e->given_up || stream_pending(stream) > 0)
+        return;
+    e->told = true;
+    loop_stop(e->p.loop);
+}
+
+static void ending_late(void *context)
+{
+    loop_stop(((struct ending *)context)->p.loop);
+}
+
+/* Who waits until all has been written hears of it. */
+static void test_end_is_told(void)
+{
+    struct ending e = { .p = { .loop = loop_new(), .left = ENDING } };
+    int from[2], to[2];
+    pthread_t feeder;
+    e.octets = mem_alloc(ENDING);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, from), 0);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, to), 0);
+    fcntl(from[0], F_SETFL, O_NONBLOCK);
+    fcntl(to[0], F_SETFL, O_NONBLOCK);
+    e.p.feed = from[1];
+    e.p.drain = to[1];
+    stream_init(&e.p.from, e.p.loop, from[0], &e.p.in, 4096, ending_from_news, &e);
+    stream_init(&e.p.to, e.p.loop, to[0], &e.p.unused, 4096, ending_to_news, &e);
+    CU_ASSERT_TRUE(stream_pass(&e.p.from, &e.p.to, &e.p.left));
+    stream_want_input(&e.p.from, true);
+    loop_timer_init(&e.deadline, e.p.loop, ending_late, &e);
+    loop_timer_set(&e.deadline, 5000);
+    pthread_create(&feeder, NULL, feed_ending, &e);
+    loop_run(e.p.loop);
+    pthread_join(feeder, NULL);
+    CU_ASSERT_TRUE(e.told);
+    CU_ASSERT_PTR_NULL(e.p.to.passed);
+    loop_timer_cancel(&e.deadline);
+    stream_fini(&e.p.from);
+    stream_fini(&e.p.to);
+    loop_free(&e.p.loop);
+    close(e.p.feed);
+    close(e.p.drain);
+    mem_free(&e.octets);
+}
+
 static const struct unit_test tests[] = {
-    { "pass", test_pass },
+    { "pass", test_pass }, { "end is told", test_end_is_told },
 };
 
 int main(int argc, char **argv)
