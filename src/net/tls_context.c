@@ -30,14 +30,21 @@ struct tls_context {
     struct file_state states[3];   /* of the files when they were last read */
 };
 
+/* The last error says most, unless the kernel refused something before it, or it says only which part of OpenSSL has failed ("PEM lib"). */
 int tls_fault(struct fault *fault, enum fault_class class, const char *what)
 {
     char text[160] = "connection lost";
-    unsigned long error = ERR_peek_last_error();
-    if (error != 0)
-        ERR_error_string_n(error, text, sizeof(text));
+    const char *why = text;
+    unsigned long error = 0, next;
+    while (!ERR_SYSTEM_ERROR(error) && (next = ERR_get_error()) != 0)
+        if (error == 0 || (ERR_GET_RFLAGS(next) & ERR_RFLAG_COMMON) == 0)
+            error = next;
     ERR_clear_error();
-    return fault_set(fault, class, 0, "%s: %s", what, text);
+    if (ERR_SYSTEM_ERROR(error))
+        why = strerror_r(ERR_GET_REASON(error), text, sizeof(text));
+    else if (error != 0)
+        ERR_error_string_n(error, text, sizeof(text));
+    return fault_set(fault, class, 0, "%s: %s", what, why);
 }
 
 struct tls_context *tls_context_new(void)

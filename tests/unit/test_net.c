@@ -562,6 +562,11 @@ static void test_tls_files(void)
     unlink(p.key);
     unlink(p.certificate);
     CU_ASSERT_EQUAL(tls_context_load(t, p.certificate, p.key, false, &fault), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, strerror(ENOENT)));
+    fclose(fopen(p.certificate, "w"));
+    CU_ASSERT_EQUAL(tls_context_load(t, p.certificate, p.key, true, &fault), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, "no start line"));
+    unlink(p.certificate);
     CU_ASSERT(tls_context_is_ready(t));
     write_pair(&p, true);
     CU_ASSERT_EQUAL(tls_context_load(t, p.certificate, p.key, false, &fault), 1);
