@@ -219,13 +219,22 @@ static void follow_agent(struct assembly *a)
     objects_mark_all(a->objects);
 }
 
+static bool was_agent(const struct object *object)
+{
+    return object->claimed_present != NULL && is_agent(object->claimed_present);
+}
+
+static bool becomes_agent(const struct object *object)
+{
+    return !object->gone && is_agent(object->present);
+}
+
+/* First whatever was or becomes an agent: one that was renamed or is something else by now must not be found as the agent. */
 static void settle_claims(struct assembly *a)
 {
     struct objects *o = a->objects;
     for (size_t i = 0, count = o->marked_count; i < count; i++) {
-        const struct object *object = o->marked[i];
-        const struct version *version = object->gone ? object->claimed_present : object->present;
-        if (object->changed && version != NULL && is_agent(version))
+        if (o->marked[i]->changed && (was_agent(o->marked[i]) || becomes_agent(o->marked[i])))
             renew_claims(a, o->marked[i]);
     }
     follow_agent(a);

@@ -178,6 +178,38 @@ static void test_taken_over(void)
     objects_fini(&o);
 }
 
+/* The agent's own object gets another name or becomes something else: there is no agent then, and the object is what it is now. */
+static void test_renamed_away(void)
+{
+    static const struct { const char *dn, *lines; } rows[] = {
+        { "cn=other," OFFICE, "objectClass: posternPostOfficeAgent\nposternHost: poa" },
+        { "cn=other," OFFICE, "objectClass: posternPostOfficeAgent\nposternHost: poa\nposternImap4Threads: 0" },
+        { "cn=poa,cn=two,ou=mail,dc=x", "objectClass: posternPostOfficeAgent\nposternHost: poa" },
+        { AGENT, "objectClass: posternPostOfficeLink\nposternPostOffice: " OFFICE "\nposternPath: /srv/mail/here" },
+        { AGENT, "objectClass: posternPostOffice\nposternPath: /srv/mail/here" },
+        { AGENT, "objectClass: posternClassOfService\nposternMember: x.example" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct objects o;
+        begin(&o, "");
+        struct snapshot *s = build(&o);
+        CU_ASSERT(s->is_post_office_agent);
+        snapshot_unref(&s);
+        objects_put(&o, entry_of(rows[i].dn, 1, rows[i].lines));
+        s = build(&o);
+        CU_ASSERT(!s->is_post_office_agent && !s->agent.imap4_enabled && !s->agent.pop3_enabled && !s->agent.smtp_enabled);
+        CU_ASSERT_EQUAL(s->agent.post_offices.count, 0);
+        CU_ASSERT_PTR_NULL(snapshot_body(s)->agent);
+        snapshot_unref(&s);
+        /* And back. */
+        objects_put(&o, entry_of(AGENT, 1, "objectClass: posternPostOfficeAgent\nposternHost: poa"));
+        s = build(&o);
+        CU_ASSERT(s->is_post_office_agent && s->agent.imap4_enabled && s->post_office_count == 1 && s->fault_count == 0);
+        snapshot_unref(&s);
+        objects_fini(&o);
+    }
+}
+
 static void test_trusted_addresses(void)
 {
     char texts[][16] = { "10.1.1.*", "10.1.2.10-15", "2001:db8::/32", "::1" };
@@ -212,7 +244,7 @@ static void test_trusted_gateways(void)
 
 static const struct unit_test tests[] = {
     { "one office", test_one_office }, { "others", test_others },
-    { "settings", test_settings }, { "taken over", test_taken_over },
+    { "settings", test_settings }, { "taken over", test_taken_over }, { "renamed away", test_renamed_away },
     { "trusted addresses", test_trusted_addresses }, { "trusted gateways", test_trusted_gateways },
 };
 
