@@ -4,6 +4,7 @@
 #include "attempt.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "agents.h"
 #include "lane.h"
 #include "postern/base/clock.h"
+#include "postern/base/list.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
@@ -378,6 +380,56 @@ static time_t delay_seconds(const struct attempt *a)
     return quick < delay ? quick : delay;
 }
 
+/* Results that our own disk did not take: until it does nobody is given the message again. */
+static pthread_mutex_t unwritten_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list unwritten = { &unwritten, &unwritten };
+
+struct unwritten {
+    struct list link;
+    struct envelope envelope;
+};
+
+static void keep_unwritten(struct envelope *envelope)
+{
+    struct unwritten *kept = MEM_NEW(struct unwritten);
+    kept->envelope = *envelope;
+    *envelope = (struct envelope){ .sender = NULL };
+    pthread_mutex_lock(&unwritten_lock);
+    list_append(&unwritten, &kept->link);
+    pthread_mutex_unlock(&unwritten_lock);
+}
+
+static bool take_unwritten(const char *id, struct envelope *out)
+{
+    struct unwritten *found = NULL;
+    pthread_mutex_lock(&unwritten_lock);
+    LIST_FOR_EACH (&unwritten, at) {
+        struct unwritten *kept = LIST_ITEM(at, struct unwritten, link);
+        if (strcmp(kept->envelope.id, id) == 0)
+            found = kept;
+    }
+    if (found != NULL)
+        list_remove(&found->link);
+    pthread_mutex_unlock(&unwritten_lock);
+    if (found != NULL)
+        *out = found->envelope;
+    mem_release(found);
+    return found != NULL;
+}
+
+/* When the message is due again, 0 if it is done. */
+static time_t write_result(struct spool *spool, struct envelope *envelope)
+{
+    struct fault fault;
+    bool done = count_outcome(envelope, OUTCOME_WAITING) == 0;
+    time_t next = done ? 0 : envelope->next;
+    if ((done ? spool_remove(spool, envelope->id, &fault) : spool_store(spool, envelope, &fault)) == 0)
+        return next;
+    log_error("queue", "%s: %s", envelope->id, fault.text);
+    keep_unwritten(envelope);
+    return clock_wall().tv_sec + TROUBLE_SECONDS;
+}
+
 /* Writes down what the attempt brought; when the message is due again, 0 if it is done. */
 static time_t conclude(struct attempt *a)
 {
@@ -400,12 +452,7 @@ static time_t conclude(struct attempt *a)
     /* An attempt that a stop cut short does not count. */
     bool soon = stopped || (a->soon && waiting < envelope->count);
     envelope->next = now + (soon ? 0 : delay_seconds(a));
-    int result = waiting == 0 ? spool_remove(a->spool, envelope->id, &fault) : spool_store(a->spool, envelope, &fault);
-    if (result < 0) {
-        log_error("queue", "%s: %s", envelope->id, fault.text);
-        return now + TROUBLE_SECONDS;
-    }
-    return waiting == 0 ? 0 : envelope->next;
+    return write_result(a->spool, envelope);
 }
 
 /* A message whose files are damaged is kept, not tried. */
@@ -432,6 +479,12 @@ void attempt_run(struct spool *spool, const char *id, const struct snapshot *sna
 {
     struct attempt a = { .spool = spool, .snapshot = snapshot, .stopping = stopping, .message = -1, .result = result };
     struct fault fault;
+    if (take_unwritten(id, &a.envelope)) {
+        result->next = write_result(spool, &a.envelope);
+        result->away = attempt_is_away(&a.envelope, snapshot);
+        queue_envelope_fini(&a.envelope);
+        return;
+    }
     if (spool_load(spool, id, &a.envelope, &fault) < 0) {
         result->next = handle_unreadable(spool, id, &fault);
         return;

@@ -357,6 +357,34 @@ static void test_refusals(void)
     }
 }
 
+/* The disk is full when the result is to be written down: who has the message gets no second one, whenever there is room again. */
+static void test_unwritten(void)
+{
+    struct fault fault;
+    struct spool spool;
+    struct attempt_result result = { .away = true };
+    atomic_bool stopping = false;
+    begin_host();
+    CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+    int tmp = spool.tmp;
+    put_file("7.envelope", "postern-queue 1\nsender \narrived 9999999999\nattempts 0\nnext 7\nbody 7bit\nrecipient bob@example.org\nrecipient later@example.org\nend\n");
+    put_file("7.message", "x\r\n");
+    spool.tmp = -1;
+    for (int i = 0; i < 3; i++) {
+        attempt_run(&spool, "7", &snapshot, &stopping, &result);
+        CU_ASSERT(result.next >= clock_wall().tv_sec + 299);
+        CU_ASSERT_EQUAL(host.connections, 1);
+    }
+    spool.tmp = tmp;
+    attempt_run(&spool, "7", &snapshot, &stopping, &result);
+    CU_ASSERT_EQUAL(host.connections, 1);
+    CU_ASSERT(result.next != 0 && result.away);
+    CU_ASSERT(envelope_holds("attempts 1\n") && envelope_holds("\nrecipient later@example.org\nend\n"));
+    CU_ASSERT_FALSE(envelope_holds("bob@"));
+    spool_fini(&spool);
+    end_host();
+}
+
 /* Without a relay host mail waits; with a new one it goes at once. */
 static void test_change(void)
 {
@@ -505,7 +533,7 @@ static void test_give_up(void)
 static const struct unit_test tests[] = {
     { "envelope", test_envelope }, { "schedule", test_schedule }, { "delays", test_delays }, { "host", test_host },
     { "crash states", test_crash_states }, { "message", test_message }, { "relay", test_relay }, { "mixed", test_mixed },
-    { "refusals", test_refusals }, { "change", test_change }, { "away", test_away }, { "local", test_local },
+    { "refusals", test_refusals }, { "unwritten", test_unwritten }, { "change", test_change }, { "away", test_away }, { "local", test_local },
     { "hanging", test_hanging }, { "give up", test_give_up },
 };
 
