@@ -7,6 +7,9 @@
 
 enum { FAILED_LOGINS_MAX = 5 };
 
+static const char n_never[] = "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n";
+/* POA and path are compared after a login (RFC 3206: SYS/TEMP can be tried again without anybody's help). */
+static const char n_not_yet[] = "-ERR [SYS/TEMP] Login option n cannot be used now: this mailbox is behind a post office agent.\r\n";
 static const char clear_refused[] = "-ERR [SYS/PERM] Login is not allowed on an unencrypted connection.\r\n";
 
 void auth_forget(struct conversation *c)
@@ -170,7 +173,7 @@ static void begin_opening(struct session *session, struct pop3_options *options)
     bool asked = options->plain;
     pop3_options_apply(options, &session->user->pop3);
     if (!choose_way(session, options, asked)) {
-        buf_append_text(&session->out, "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n");
+        buf_append_text(&session->out, session->remote->direct_too ? n_not_yet : n_never);
         conversation_end(c, CLOSE_LOGOUT);
         return;
     }

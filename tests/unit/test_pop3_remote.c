@@ -562,7 +562,7 @@ static void test_options_and_not_compared(void)
         { { "option v", "METADATA", LOGIN_AS("joe:v=1"), LOGGED, { { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 5\")\r\n~ OK\r\n" } } }, false },
         { { "option v, class n", "METADATA", LOGIN_AS("joe:v=1"), LOGGED, { { GET(1), "* METADATA INBOX (" VIEW(1) " NIL)\r\n~ OK\r\n" } } }, true },
         { { "option n", "UIDPLUS", LOGIN_AS("joe:n"),
-            ASKED "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n", { { 0 } } }, false },
+            ASKED "-ERR [SYS/TEMP] Login option n cannot be used now: this mailbox is behind a post office agent.\r\n", { { 0 } } }, false },
         { { "class n", "UIDPLUS", LOGIN, LOGGED, { { 0 } } }, true },
     };
     for (size_t i = 0; i < COUNT(uncompared); i++) {
