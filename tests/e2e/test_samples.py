@@ -82,7 +82,8 @@ class InASite(unittest.TestCase):
 
     def test_samples_are_all_tried(self):
         self.assertEqual({os.path.basename(path) for path in glob.glob(os.path.join(SAMPLES, "*"))},
-                         {"organisation.ldif", "first-site.ldif", "dovecot-office.ldif", "classes-of-service.ldif", "switch-to-direct.ldif"})
+                         {"organisation.ldif", "first-site.ldif", "dovecot-office.ldif", "classes-of-service.ldif", "switch-to-direct.ldif",
+                          "post-office-agent.ldif"})
 
     def test_dovecot_office(self):
         with open(os.path.join(self.site.dir, "credentials", "dovecot-support"), "w") as file:
@@ -94,6 +95,15 @@ class InASite(unittest.TestCase):
         self.assertIn("cn=Dovecot", link["host_from"])
         status = self.ctl("status")
         self.assertEqual(status.get("faults"), [], status)
+
+    def test_post_office_agent(self):
+        self.load("post-office-agent.ldif")
+        link = poll(lambda: self.link("Sales").get("host") and self.link("Sales"), what="the Post Office Agent")
+        self.assertEqual((link["mode"], link["host"], link["port"]), ("clientServerAndDirect", "poa.example.org", "143"))
+        # as the Post Office Agent itself sees it
+        report = json.loads(posternctl("--json", "check", "--uri", self.site.env["POSTERN_LDAP_URI"], "--agent-dn", link["host_from"], "--mail-root", self.mail,
+                                       "--bind-dn", f"cn=gateway,{self.site.suffix}", "--password-file", os.path.join(self.site.dir, "credentials", "gateway.pw")))
+        self.assertEqual((report["faults"], report["users"]), ([], 4))
 
     def test_classes_of_service(self):
         self.site.pop3_client("dave").quit()
