@@ -242,11 +242,11 @@ static void print_man(void)
            "All settings of\n.BR posternd (8)\nare attributes of objects in the directory. They take effect at once when an object is changed. "
            "An object with a value that is not valid keeps the last valid state of all its attributes, and the fault is logged; "
            "the other objects are not affected.\n.PP\n"
-           "Words and Internet domains are compared without regard to case. Definitions for directory servers are installed in the directory\n"
-           ".IR schema\nof the package.\n");
+           "Words and Internet domains are compared without regard to case. The definitions for directory servers are printed by\n"
+           ".B posternctl schema\nand installed, with access rules, in\n.IR PREFIX/share/postern/schema .\n");
     for (size_t i = 0; i < CLASS_COUNT; i++)
         print_man_class(&object_classes[i]);
-    printf(".SH SEE ALSO\n.BR posternd (8)\n");
+    printf(".SH SEE ALSO\n.BR posternd (8),\n.BR posternctl (8)\n");
 }
 
 /* The switches, as paragraphs of posternd(8). */
