@@ -445,7 +445,7 @@ static void renew_no_agent(struct assembly *a)
         return;
     struct part *part = missing ? part_new("") : NULL;
     if (missing)
-        part_add_fault(part, a->options->agent_dn, NULL, "there is no such Internet Agent object: all services are off");
+        part_add_fault(part, a->options->agent_dn, NULL, "there is no such Internet Agent or Post Office Agent object: all services are off");
     replace_part(a, &a->no_agent, part);
 }
 

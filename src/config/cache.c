@@ -167,7 +167,7 @@ int cache_decode(struct slice bytes, const char *agent_ndn, struct objects *obje
     if (!open_body(bytes, &r))
         return fault_set(fault, FAULT_CORRUPT, 0, "damaged or of another version");
     if (!slice_is(get_text(&r), agent_ndn))
-        return fault_set(fault, FAULT_INVALID, 0, "it belongs to another Internet Agent");
+        return fault_set(fault, FAULT_INVALID, 0, "it belongs to another agent object");
     struct slice base = get_text(&r);
     size_t count = get_count(&r), made = 0;
     struct directory_entry **entries = MEM_NEW_ARRAY(struct directory_entry *, count + 1);

@@ -286,7 +286,7 @@ class Faults(unittest.TestCase):
         site.ldap("ldapmodify", text=f"dn: {site.agent_dn}\nchangetype: modrdn\nnewrdn: cn=Away\ndeleteoldrdn: 1\n\n")
         try:
             poll(lambda: not self.connects(site.imap) and not self.connects(site.pop3) and not self.connects(site.smtp), what="the closing")
-            poll(lambda: f"warning config: {site.agent_dn}: there is no such Internet Agent object: all services are off" in site.log(), what="the log")
+            poll(lambda: f"warning config: {site.agent_dn}: there is no such Internet Agent or Post Office Agent object: all services are off" in site.log(), what="the log")
             self.assertIsNone(self.read(self.status_dn))
         finally:
             away = site.agent_dn.replace("cn=Internet Agent,", "cn=Away,")

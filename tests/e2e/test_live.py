@@ -731,8 +731,8 @@ class Starts(unittest.TestCase):
         site.ldap("ldapdelete", "-r", site.agent_dn)
         poll(lambda: not connects(site.imap), what="the closing of all services")
         self.assertTrue(imap.readline().startswith(b"* BYE"))
-        self.assertIn("there is no such Internet Agent object", site.log())
-        self.assertIn("there is no such Internet Agent object", ctl(site, "status")[1])
+        self.assertIn("there is no such Internet Agent or Post Office Agent object", site.log())
+        self.assertIn("there is no such Internet Agent or Post Office Agent object", ctl(site, "status")[1])
         site.ldap("ldapadd", text=kept)
         poll(self.login_works, what="the agent object's return")
         # a state directory that cannot be written to is a complaint and no more
