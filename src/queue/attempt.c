@@ -220,12 +220,19 @@ static size_t lane_width(const struct attempt *a)
     return threads > 1 ? threads / 2 : 1;
 }
 
+/* And one of four, one at least if there are two, never is: mail for elsewhere waits for no agent that hangs. */
+static size_t all_lanes(const struct attempt *a)
+{
+    size_t threads = a->snapshot->agent.smtp_send_threads;
+    return threads > 1 ? threads - (threads + 3) / 4 : 1;
+}
+
 /* The first recipient's post office, with all of its others. */
 static void serve_office(struct attempt *a, size_t first)
 {
     const struct post_office *office = a->users[first]->post_office;
     size_t *at = MEM_NEW_ARRAY(size_t, a->envelope.count), count = 0;
-    bool room = lane_enter(office->uuid, lane_width(a));
+    bool room = lane_enter(office->uuid, lane_width(a), all_lanes(a));
     for (size_t i = first; i < a->envelope.count; i++)
         if (a->users[i] != NULL && strcmp(a->users[i]->post_office->uuid, office->uuid) == 0)
             at[count++] = i;
@@ -238,6 +245,7 @@ static void serve_office(struct attempt *a, size_t first)
             set_result(&a->envelope.recipients[at[i]], OUTCOME_WAITING, "4.3.2", "other mail for the post office comes first");
         snprintf(a->result->office, sizeof(a->result->office), "%s", office->uuid);
         a->result->lane_width = lane_width(a);
+        a->result->all_lanes = all_lanes(a);
         a->result->waits_for_lane = true;
     }
     struct user *kept = a->users[first];   /* office is its */

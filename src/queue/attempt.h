@@ -12,8 +12,8 @@ struct attempt_result {
     time_t next;          /* when the message is due again; 0: it is done and gone */
     bool away;            /* whether what waits is (also) for elsewhere, or for an agent; kept if nothing is known */
     char office[37];      /* entryUUID of a post office whose agent it waits for; "": none */
-    bool waits_for_lane;  /* it waits until one of at most lane_width threads has left that post office: see lane.h */
-    size_t lane_width;
+    bool waits_for_lane;  /* it waits until one of at most lane_width threads has left that post office, or one of all_lanes any: see lane.h */
+    size_t lane_width, all_lanes;
     char back[37];        /* of one whose agent answers again, after it had been away; "": none */
 };
 void attempt_run(struct spool *spool, const char *id, const struct snapshot *snapshot, const atomic_bool *stopping, struct attempt_result *result);

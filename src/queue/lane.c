@@ -9,7 +9,7 @@
 #include "schedule.h"
 
 struct lane {
-    size_t busy;
+    size_t busy, most;
     struct schedule waiting;
 };
 
@@ -17,6 +17,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct map lanes;           /* uuid to struct lane; gone when nobody is in it */
 static struct schedule ready;
 static size_t waiting;
+static size_t busy, most_of_all;   /* of all lanes */
 
 static struct lane *lane_of(const char *uuid)
 {
@@ -43,12 +44,45 @@ static void make_ready(struct lane *lane)
     schedule_remove_first(&lane->waiting);
 }
 
-bool lane_enter(const char *uuid, size_t most)
+static struct lane *widen(const char *uuid, size_t most, size_t all)
+{
+    struct lane *lane = lane_of(uuid);
+    lane->most = most;
+    most_of_all = all;
+    return lane;
+}
+
+static bool has_room(const struct lane *lane)
+{
+    return (lane->busy < lane->most || lane->busy == 0) && (busy < most_of_all || busy == 0);
+}
+
+/* The message that has waited for longest and can begin. */
+static void look_for_next(struct slice key, void *value, void *context)
+{
+    (void)key;
+    struct lane *lane = value, **next = context;
+    if (lane->waiting.count != 0 && has_room(lane) && (*next == NULL || schedule_first(&lane->waiting)->due < schedule_first(&(*next)->waiting)->due))
+        *next = lane;
+}
+
+static void make_next_ready(void)
+{
+    struct lane *next = NULL;
+    if (waiting > ready.count)
+        map_for_each(&lanes, look_for_next, &next);
+    if (next != NULL)
+        make_ready(next);
+}
+
+bool lane_enter(const char *uuid, size_t most, size_t all)
 {
     pthread_mutex_lock(&lock);
-    struct lane *lane = lane_of(uuid);
-    bool room = lane->busy < most || lane->busy == 0;
+    struct lane *lane = widen(uuid, most, all);
+    bool room = has_room(lane);
     lane->busy += room;
+    busy += room;
+    let_go(uuid, lane);
     pthread_mutex_unlock(&lock);
     return room;
 }
@@ -58,18 +92,18 @@ void lane_leave(const char *uuid)
     pthread_mutex_lock(&lock);
     struct lane *lane = lane_of(uuid);
     lane->busy--;
-    if (lane->waiting.count != 0)
-        make_ready(lane);
+    busy--;
+    make_next_ready();
     let_go(uuid, lane);
     pthread_mutex_unlock(&lock);
 }
 
-bool lane_wait(const char *uuid, size_t most, const char *id)
+bool lane_wait(const char *uuid, size_t most, size_t all, const char *id)
 {
     static time_t turn;   /* first come, first served */
     pthread_mutex_lock(&lock);
-    struct lane *lane = lane_of(uuid);
-    bool waits = lane->busy != 0 && lane->busy >= most;
+    struct lane *lane = widen(uuid, most, all);
+    bool waits = !has_room(lane);
     if (waits) {
         schedule_put(&lane->waiting, id, 0, turn++);
         waiting++;
@@ -79,20 +113,17 @@ bool lane_wait(const char *uuid, size_t most, const char *id)
     return waits;
 }
 
-/* One that was made ready may have had no need of its lane: then nobody leaves it, and the next one is still there. */
-static void look_for_idle(struct slice key, void *value, void *context)
+void lane_wake(void)
 {
-    (void)key, (void)context;
-    struct lane *lane = value;
-    if (lane->busy == 0 && lane->waiting.count != 0 && ready.count == 0)
-        make_ready(lane);
+    pthread_mutex_lock(&lock);
+    if (ready.count == 0)
+        make_next_ready();
+    pthread_mutex_unlock(&lock);
 }
 
 bool lane_take_ready(char *id)
 {
     pthread_mutex_lock(&lock);
-    if (ready.count == 0 && waiting != 0)
-        map_for_each(&lanes, look_for_idle, NULL);
     bool any = ready.count != 0;
     if (any) {
         memcpy(id, schedule_first(&ready)->id, SPOOL_ID_MAX);
@@ -126,6 +157,6 @@ void lane_clear(void)
     map_fini(&lanes);
     map_init(&lanes);
     schedule_fini(&ready);
-    waiting = 0;
+    waiting = busy = 0;
     pthread_mutex_unlock(&lock);
 }

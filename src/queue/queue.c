@@ -74,6 +74,7 @@ static void put(const char *id, bool away, uint32_t mark, time_t due)
 static void put_ready(void)
 {
     char id[SPOOL_ID_MAX];
+    lane_wake();
     while (lane_take_ready(id))
         put(id, true, 0, clock_wall().tv_sec);
 }
@@ -123,7 +124,7 @@ static void put_back(const char *id, const struct attempt_result *result, bool h
     uint32_t mark = result->office[0] != '\0' ? mark_of(result->office) : 0;
     if (result->back[0] != '\0')
         schedule_hurry_marked(&queue.away, mark_of(result->back), now);
-    if (result->next == 0 || (result->waits_for_lane && lane_wait(result->office, result->lane_width, id)))
+    if (result->next == 0 || (result->waits_for_lane && lane_wait(result->office, result->lane_width, result->all_lanes, id)))
         return;
     put(id, result->away, mark, hurried || result->waits_for_lane ? now : result->next);
 }

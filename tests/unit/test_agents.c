@@ -726,9 +726,11 @@ static void test_turn_and_away(void)
     struct fault fault;
     begin_agent();
     host.hang = true;
+    snapshot.agent.smtp_send_threads = 4;
     CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
     CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
-    CU_ASSERT(until(&host.messages, 1));
+    CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+    CU_ASSERT(until(&host.messages, 2));
     CU_ASSERT_EQUAL(put_message("", to, 2, a_message), 0);
     CU_ASSERT(until_tried());
     bool again = false;
@@ -736,7 +738,7 @@ static void test_turn_and_away(void)
         again = !envelope_holds("attempts 1\n");
     CU_ASSERT_FALSE(again);
     let_go();
-    CU_ASSERT(until(&host.messages, 2));
+    CU_ASSERT(until(&host.messages, 3));
     CU_ASSERT(until_length(1));
     queue_stop();
     CU_ASSERT(envelope_holds("\nrecipient far@example.com\nend\n") && !envelope_holds("joe@example.com"));
@@ -746,17 +748,19 @@ static void test_turn_and_away(void)
 static void test_lanes(void)
 {
     char id[SPOOL_ID_MAX];
-    CU_ASSERT(lane_enter("u", 1));
-    CU_ASSERT_FALSE(lane_enter("u", 1));
-    CU_ASSERT(lane_enter("v", 0));   /* one at least */
-    CU_ASSERT(lane_wait("u", 1, "a"));
-    CU_ASSERT(lane_wait("u", 1, "b"));
-    CU_ASSERT_FALSE(lane_wait("u", 2, "c"));
+    CU_ASSERT(lane_enter("u", 1, 4));
+    CU_ASSERT_FALSE(lane_enter("u", 1, 4));
+    CU_ASSERT(lane_enter("v", 0, 4));   /* one at least */
+    CU_ASSERT_FALSE(lane_wait("u", 2, 4, "c"));
+    CU_ASSERT(lane_wait("u", 1, 4, "a"));
+    CU_ASSERT(lane_wait("u", 1, 4, "b"));
     CU_ASSERT_EQUAL(lane_count(), 2);
     CU_ASSERT_FALSE(lane_take_ready(id));
     lane_leave("u");
     CU_ASSERT(lane_take_ready(id) && strcmp(id, "a") == 0);
     /* "a" had no need of it: nobody is in it and leaves. */
+    CU_ASSERT_FALSE(lane_take_ready(id));
+    lane_wake();
     CU_ASSERT(lane_take_ready(id) && strcmp(id, "b") == 0);
     CU_ASSERT_FALSE(lane_take_ready(id));
     lane_leave("v");
@@ -778,6 +782,62 @@ static void check_report(const char *wanted)
     CU_ASSERT(slice_is_equal(buf_slice(&report), buf_slice(&line)));
     buf_fini(&report);
     buf_fini(&line);
+}
+
+/* All post offices together: mail for elsewhere keeps a thread. Who has waited for longest comes first. */
+static void test_all_lanes(void)
+{
+    char id[SPOOL_ID_MAX];
+    CU_ASSERT(lane_enter("u", 2, 3) && lane_enter("u", 2, 3) && lane_enter("v", 2, 3));
+    CU_ASSERT_FALSE(lane_enter("v", 2, 3));
+    CU_ASSERT_FALSE(lane_enter("w", 2, 3));
+    CU_ASSERT(lane_wait("w", 2, 3, "a"));
+    CU_ASSERT(lane_wait("u", 2, 3, "b"));
+    CU_ASSERT(lane_wait("v", 2, 3, "c"));
+    lane_wake();
+    CU_ASSERT_FALSE(lane_take_ready(id));
+    lane_leave("u");
+    CU_ASSERT(lane_take_ready(id) && strcmp(id, "a") == 0);
+    CU_ASSERT(lane_enter("w", 2, 3));
+    lane_wake();
+    CU_ASSERT_FALSE(lane_take_ready(id));
+    lane_leave("v");
+    CU_ASSERT(lane_take_ready(id) && strcmp(id, "b") == 0);
+    CU_ASSERT(lane_enter("u", 2, 3));
+    lane_wake();
+    CU_ASSERT_FALSE(lane_take_ready(id));
+    lane_leave("w");
+    CU_ASSERT(lane_take_ready(id) && strcmp(id, "c") == 0);
+    lane_leave("u");
+    lane_leave("u");
+    CU_ASSERT_FALSE(lane_wait("w", 2, 3, "d"));
+    CU_ASSERT_EQUAL(lane_count(), 0);
+    lane_clear();
+}
+
+/* Two post offices whose agents hang leave a thread for elsewhere. */
+static void test_two_hang(void)
+{
+    static const char *const to_far[] = { "far@example.com" }, *const elsewhere[] = { "bob@example.org" };
+    struct fault fault;
+    begin_agent();
+    far_agent.lmtp_port = host.agent.lmtp_port;
+    host.hang = true;
+    CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+    for (int i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(put_message("", to_joe, 1, a_message), 0);
+        CU_ASSERT_EQUAL(put_message("", to_far, 1, a_message), 0);
+    }
+    CU_ASSERT(until(&host.messages, 1));
+    CU_ASSERT_EQUAL(put_message("", elsewhere, 1, a_message), 0);
+    CU_ASSERT(until_tried());
+    CU_ASSERT_EQUAL(count_of(&host.messages), 1);
+    let_go();
+    CU_ASSERT(until_length(1));
+    CU_ASSERT_EQUAL(count_of(&host.messages), 4);
+    queue_stop();
+    far_agent.lmtp_port = 1;
+    end_agent();
 }
 
 /* One that is away is not asked by every message; when it is back, what waits goes at once. */
@@ -841,7 +901,7 @@ static const struct unit_test tests[] = {
     { "user ID, order", test_user_id_order }, { "user ID, unheard", test_user_id_unheard }, { "not elsewhere", test_second_try_not_elsewhere },
     { "without office", test_second_try_without_office }, { "before relay", test_written_down_before_relay }, { "turn and away", test_turn_and_away },
     { "received", test_received }, { "second try", test_second_try }, { "second try directly", test_second_try_directly }, { "search ends", test_search_ends }, { "reuse", test_reuse }, { "idle", test_idle },
-    { "turns", test_turns }, { "lanes", test_lanes }, { "away", test_away }, { "gate", test_gate },
+    { "turns", test_turns }, { "lanes", test_lanes }, { "all lanes", test_all_lanes }, { "two hang", test_two_hang }, { "away", test_away }, { "gate", test_gate },
 };
 
 UNIT_MAIN("agents", tests)
