@@ -528,6 +528,19 @@ void users_unfollow(void)
     empty_garbage(&garbage);
 }
 
+/* A user that nobody asks for any more holds the snapshot that it was made under, and with it all that was given up since. Whoever is behind one that is
+ * young enough was asked for after that. */
+static void drop_old(struct list *garbage)
+{
+    uint64_t now = clock_monotonic_ms();
+    LIST_FOR_EACH (&by_use, at) {
+        const struct kept_user *k = LIST_ITEM(at, struct kept_user, link);
+        if (now - k->kept_ms <= KEPT_MS)
+            return;
+        stop_keeping(k->record, garbage);
+    }
+}
+
 void users_set_base(const char *base, bool inside, bool same_classes)
 {
     struct list garbage;
@@ -540,6 +553,7 @@ void users_set_base(const char *base, bool inside, bool same_classes)
     }
     base_inside = inside;
     settle_followed();
+    drop_old(&garbage);
     /* Changes of lists that did not matter may matter to the new classes. */
     if (!same_classes)
         atomic_store(&lists_relevant, lists_changed);

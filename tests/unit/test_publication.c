@@ -5,12 +5,36 @@
 #include <string.h>
 
 #include "postern/base/buf.h"
+#include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "run.h"
 #include "src/config/build.h"
+#include "src/config/lookup.h"
 #include "src/config/rights.h"
+#include "src/config/users.h"
 
 #define AGENT "cn=agent,dc=x"
+
+static uint64_t passed_ms;   /* in place of src/base/clock.c */
+
+uint64_t clock_monotonic_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return ((uint64_t)now.tv_sec * 1000 + passed_ms) * 1000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t clock_monotonic_ms(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
+struct timespec clock_wall(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now;
+}
 
 static const uint16_t ports[] = { 25, 110, 143, 465, 587, 993, 995 };
 static const struct parse_bounds bounds = { .mail_root = "/srv/mail", .allowed_ports = ports, .allowed_port_count = 7, .agent_ndn = AGENT };
@@ -294,10 +318,65 @@ static void test_domain_with_nul(void)
     objects_fini(&o);
 }
 
+static struct directory_entry *entry_of_user(const char *name, unsigned number)
+{
+    char dn[80], lines[120];
+    snprintf(dn, sizeof(dn), "uid=%s,dc=x", name);
+    snprintf(lines, sizeof(lines), "objectClass: posternMailUser\nuid: %s\nposternPostOffice: cn=office1,dc=x", name);
+    return entry_of(dn, 7000 + number, lines);
+}
+
+static void keep_user(struct snapshot *s, const char *name, unsigned number)
+{
+    struct fault fault;
+    struct users_ticket ticket = users_ticket();
+    struct directory_entry *entry = entry_of_user(name, number);
+    struct user *user = user_from_entry(s, entry, NULL, 0, 0, &fault);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(user);
+    CU_ASSERT(users_keep(&ticket, user, slice_from_string(name), entry, NULL, 0, false));
+    user_unref(&user);
+}
+
+/* A user that nobody has asked for in a while must not hold an old snapshot, and with it what all edits since gave up. */
+static void test_old_users(void)
+{
+    struct objects o;
+    objects_init(&o, &bounds);
+    objects_put(&o, entry_of(AGENT, 1, "objectClass: posternInternetAgent"));
+    put_office(&o, 1, "/srv/mail/a");
+    struct snapshot *first = build(&o), *second;
+    users_follow(1);
+    users_set_base("dc=x", true, true);
+    keep_user(first, "joe", 1);
+    keep_user(first, "ann", 2);
+    CU_ASSERT_EQUAL(first->references, 3);
+    passed_ms += 400000;
+    put_office(&o, 1, "/srv/mail/b");
+    second = build(&o);
+    users_set_base("dc=x", true, true);
+    struct user *joe = NULL;
+    char *dn = NULL;
+    CU_ASSERT_EQUAL(users_find(second, SLICE_LITERAL("joe"), &joe, &dn, NULL), USERS_FOUND);
+    user_unref(&joe);
+    CU_ASSERT_EQUAL(first->references, 2);
+    passed_ms += 300000;
+    keep_user(second, "joe", 1);
+    users_set_base("dc=x", true, true);
+    CU_ASSERT_EQUAL(first->references, 1);
+    CU_ASSERT_EQUAL(users_find(second, SLICE_LITERAL("joe"), &joe, &dn, NULL), USERS_FOUND);
+    user_unref(&joe);
+    users_clear();
+    CU_ASSERT_EQUAL(second->references, 1);
+    snapshot_unref(&first);
+    snapshot_unref(&second);
+    objects_fini(&o);
+}
+
 static const struct unit_test tests[] = {
     { "any order of edits comes to the same", test_any_order },
     { "what does not change is shared", test_sharing },
     { "a domain with an octet zero", test_domain_with_nul },
+    { "old users", test_old_users },
 };
 
 int main(int argc, char **argv)
