@@ -570,6 +570,9 @@ void assembly_free(struct assembly **assembly, struct objects *objects)
         return;
     LIST_FOR_EACH (&objects->all, at)
         replace_part(a, &LIST_ITEM(at, struct object, link)->part, NULL);
+    /* No build has looked at those that are gone. */
+    for (size_t i = 0; i < objects->marked_count; i++)
+        replace_part(a, &objects->marked[i]->part, NULL);
     replace_part(a, &a->no_agent, NULL);
     struct edits *edits[] = { &a->office_edits, &a->name_edits, &a->domain_edits, &a->fault_edits };
     for (size_t i = 0; i < sizeof(edits) / sizeof(edits[0]); i++)

@@ -318,6 +318,20 @@ static void test_domain_with_nul(void)
     objects_fini(&o);
 }
 
+/* What was removed and not published any more is given back with the rest: the leak checker looks. */
+static void test_end_after_removal(void)
+{
+    struct objects o;
+    objects_init(&o, &bounds);
+    objects_put(&o, entry_of(AGENT, 1, "objectClass: posternInternetAgent"));
+    put_office(&o, 1, "/srv/mail/a");
+    struct snapshot *s = build(&o);
+    objects_remove(&o, snapshot_domain(s, SLICE_LITERAL("o1.example"))->uuid);
+    objects_fini(&o);
+    CU_ASSERT_STRING_EQUAL(snapshot_domain(s, SLICE_LITERAL("o1.example"))->path, "/srv/mail/a");
+    snapshot_unref(&s);
+}
+
 static struct directory_entry *entry_of_user(const char *name, unsigned number)
 {
     char dn[80], lines[120];
@@ -376,7 +390,7 @@ static const struct unit_test tests[] = {
     { "any order of edits comes to the same", test_any_order },
     { "what does not change is shared", test_sharing },
     { "a domain with an octet zero", test_domain_with_nul },
-    { "old users", test_old_users },
+    { "the end after a removal", test_end_after_removal }, { "old users", test_old_users },
 };
 
 int main(int argc, char **argv)
