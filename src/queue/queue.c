@@ -353,9 +353,9 @@ int queue_message_open(struct slice sender, const struct slice *recipients, size
                        struct queue_message **out, struct fault *fault)
 {
     struct queue_message *m = MEM_NEW(struct queue_message);
-    uint32_t random;
+    uint64_t random;   /* so much that no two messages share an ID, and the later one replaces no other */
     secret_random(&random, sizeof(random));
-    snprintf(m->envelope.id, sizeof(m->envelope.id), "%08llx%08x", (unsigned long long)clock_wall().tv_sec, (unsigned)random);
+    snprintf(m->envelope.id, sizeof(m->envelope.id), "%08llx%016llx", (unsigned long long)clock_wall().tv_sec, (unsigned long long)random);
     m->fd = -1;
     m->envelope.sender = slice_to_string(sender);
     m->envelope.eight_bit = eight_bit;

@@ -65,12 +65,13 @@ static bool id_of(const char *name, const char *kind, char *id)
     return true;
 }
 
+/* What cannot be looked at is taken to exist. */
 static bool file_exists(int dir, const char *id, const char *kind)
 {
     char name[NAME_SIZE];
     struct stat st;
     name_of(name, id, kind);
-    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
 static DIR *list_directory(int dir, struct fault *fault)
@@ -254,10 +255,15 @@ int spool_keep_failed(struct spool *spool, const struct envelope *envelope, stru
 {
     char from[NAME_SIZE], kept[NAME_SIZE], id[NAME_SIZE - 16];
     struct buf text = { 0 };
-    snprintf(id, sizeof(id), "%.20s-%llu", envelope->id, (unsigned long long)envelope->attempts % 100000);
+    unsigned long long number = envelope->attempts % 100000;
     name_of(from, envelope->id, "message");
-    name_of(kept, id, "message");
-    if (linkat(spool->dir, from, spool->bad, kept, 0) < 0 && errno != EEXIST)
+    int linked;
+    do {
+        snprintf(id, sizeof(id), "%.24s-%llu", envelope->id, number++);
+        name_of(kept, id, "message");
+        linked = linkat(spool->dir, from, spool->bad, kept, 0);
+    } while (linked < 0 && errno == EEXIST);   /* of an earlier attempt */
+    if (linked < 0)
         return fault_set_errno(fault, errno, "keeping %s", from);
     name_of(kept, id, "envelope");
     write_failed(envelope, &text);

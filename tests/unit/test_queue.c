@@ -142,6 +142,33 @@ static void test_crash_states(void)
     end();
 }
 
+static DIR *opendir_queue(void)
+{
+    char path[300];
+    snprintf(path, sizeof(path), "%s/queue", state_dir);
+    return opendir(path);
+}
+
+/* What failed in another attempt of the same number, which does not rise while the result of one is awaited, is not replaced. */
+static void test_kept(void)
+{
+    struct spool spool;
+    struct fault fault;
+    begin();
+    CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+    put_file("7.message", "x\r\n");
+    for (int i = 0; i < 2; i++) {
+        struct envelope envelope = { .id = "7", .sender = slice_to_string(SLICE_NONE), .attempts = 1 };
+        CU_ASSERT(queue_envelope_add(&envelope, slice_from_string(i == 0 ? "a@example.org" : "b@example.org")));
+        envelope.recipients[0].outcome = OUTCOME_FAILED;
+        CU_ASSERT_EQUAL(spool_keep_failed(&spool, &envelope, &fault), 0);
+        queue_envelope_fini(&envelope);
+    }
+    CU_ASSERT_EQUAL(count_files("/bad"), 4);
+    spool_fini(&spool);
+    end();
+}
+
 static void test_message(void)
 {
     struct queue_message *message;
@@ -162,6 +189,11 @@ static void test_message(void)
     CU_ASSERT_EQUAL(queue_length(), 1);
     queue_stop();
     CU_ASSERT_EQUAL(count_files(""), 2);
+    /* Two messages of one second with one ID would be one: 64 random bits. */
+    DIR *list = opendir_queue();
+    for (struct dirent *at = readdir(list); at != NULL; at = readdir(list))
+        CU_ASSERT(strstr(at->d_name, ".envelope") == NULL || strlen(at->d_name) == 8 + 16 + strlen(".envelope"));
+    closedir(list);
     CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
     CU_ASSERT_EQUAL(queue_length(), 1);
     queue_stop();
@@ -532,7 +564,7 @@ static void test_give_up(void)
 
 static const struct unit_test tests[] = {
     { "envelope", test_envelope }, { "schedule", test_schedule }, { "delays", test_delays }, { "host", test_host },
-    { "crash states", test_crash_states }, { "message", test_message }, { "relay", test_relay }, { "mixed", test_mixed },
+    { "crash states", test_crash_states }, { "kept", test_kept }, { "message", test_message }, { "relay", test_relay }, { "mixed", test_mixed },
     { "refusals", test_refusals }, { "unwritten", test_unwritten }, { "change", test_change }, { "away", test_away }, { "local", test_local },
     { "hanging", test_hanging }, { "give up", test_give_up },
 };
