@@ -1634,12 +1634,12 @@ static void test_control(void)
     site_start(&site, NULL);
     int fd = open_session(site.pop3_port);
     EXPECT(fd, "hello");
-    CU_ASSERT(control_says(&site, "status\n", "ok", "\n  sessions now                         1\n"));
+    CU_ASSERT(control_says(&site, "status\n", "ok", "\n  sessions now                             1\n"));
     CU_ASSERT(control_says(&site, "json status\n", "ok", "\"service\":\"pop3\",\"enabled\":true,\"sessions_now\":1,\"threads\":2,"));
     CU_ASSERT(control_says(&site, "nonsense\n", "error", "unknown command"));
     CU_ASSERT(control_says(&site, "status more\n", "error", "unknown command"));
     CU_ASSERT(control_says(&site, "json sessions\n", "ok", "\"service\":\"pop3\",\"user\":null,\"peer\":\"127.0.0.1\""));
-    CU_ASSERT(control_says(&site, "status\n", "ok", "\ndirectory\n  followed by                          poll\n"));
+    CU_ASSERT(control_says(&site, "status\n", "ok", "\ndirectory\n  followed by                              poll\n"));
     CU_ASSERT(control_says(&site, "json reload\n", "ok", "{\"reloading\":true}"));
     CU_ASSERT_EQUAL(atomic_load(&reloads), 1);
     CU_ASSERT(control_says(&site, "kick id 99\n", "error", "no such session"));
