@@ -47,6 +47,9 @@ void claims_consider(struct conn *conn)
 
 void claims_forget(struct conn *conn)
 {
+    struct session *s = &conn->session;
     mem_free(&conn->claim);
     conn->claimed = false;
+    snprintf(s->peer, sizeof(s->peer), "%s", conn->address);
+    s->peer_port = conn->port;
 }

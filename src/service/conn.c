@@ -477,7 +477,7 @@ static void describe(struct conn *c, int fd)
     endpoint_of_peer(fd, &address);
     endpoint_format(&address, c->session.peer);
     endpoint_format(&address, c->address);
-    c->session.peer_port = endpoint_port(&address);
+    c->session.peer_port = c->port = endpoint_port(&address);
     c->session.loopback = endpoint_is_loopback(&address);
     endpoint_of_socket(fd, &address);
     endpoint_format(&address, c->session.local);

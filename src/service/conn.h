@@ -53,6 +53,7 @@ struct conn {
     struct tls_facts *tls_facts;  /* mechanisms.c; or NULL */
     struct claim *claim;          /* claims.c: made and not yet believed; or NULL */
     char address[48];             /* where it comes from, whomever it speaks for: what trust goes by */
+    uint16_t port;
     struct loop_timer watchdog;   /* idle, login, write and closing limits: the nearest of them */
     struct loop_timer later;      /* wake_after; the answer of a failed login */
     uint64_t began_ms;

@@ -278,12 +278,15 @@ class PosterndPoa(unittest.TestCase):
             self.site.modify(self.dn, posternTrustedGateway=gateway, posternTrustedAddress=None)
         poll(lambda: self.plain("alice", "gateway", right) == "OK", what="the trust again")
 
-    def claims(self, address, tls=None):
-        """Is it believed? tls: begun before it, or, with False, after."""
+    def claims(self, address, tls=None, tried=False):
+        """Is it believed? tls: begun before it, or, with False, after; and tried: with a login between them that is refused."""
         client = imaplib.IMAP4("localhost", self.port, timeout=30)
         if tls:
             client.starttls(self.site.tls())
         client.xatom("ID", f'("x-originating-ip" "{address}" "x-originating-port" "99")')
+        if tried:
+            with self.assertRaisesRegex(imaplib.IMAP4.error, "AUTHENTICATIONFAILED"):
+                client.login("alice", "wrong")
         if tls is False:
             client.starttls(self.site.tls())
         client.login("alice", self.password)
@@ -364,6 +367,9 @@ class PosterndPoa(unittest.TestCase):
             poll(lambda: self.claims("192.0.2.71", tls=True), what="a claim that is believed")
             self.assertFalse(self.claims("192.0.2.70", tls=False))
             self.assertNotIn("192.0.2.70", self.agent.log())
+            self.site.modify(self.dn, posternTls="enabled")
+            poll(lambda: b"STARTTLS" in self.capability() and b"AUTH=" in self.capability(), what="logins without TLS")
+            self.assertFalse(self.claims("192.0.2.72", tls=False, tried=True))
             self.site.modify(self.dn, posternTls="implicit", **files)
             poll(lambda: self.speaks_tls(self.port, b"* OK") and self.speaks_tls(self.lmtp, b"220"), what="TLS from the first byte")
             self.through()
