@@ -17,7 +17,7 @@ static bool write_down(void *context)
 {
     struct agents_job *job = context;
     struct fault fault;
-    if (spool_store_unknown(job->spool, job->envelope, &fault) == 0)
+    if (spool_store_under_way(job->spool, job->envelope, &fault) == 0)
         return true;
     log_error("queue", "%s: %s", job->envelope->id, fault.text);
     return false;

@@ -113,7 +113,8 @@ static int write_copy(struct attempt *a, struct inbox_writer *writer, struct env
         return -1;
     /* For whom ends between the delivery and what is written down of it. */
     to->unknown = true;
-    if (spool_store_unknown(a->spool, &a->envelope, fault) < 0)
+    to->given = clock_wall().tv_sec;
+    if (spool_store_under_way(a->spool, &a->envelope, fault) < 0)
         log_error("queue", "%s: %s", a->envelope.id, fault->text);
     return inbox_writer_deliver(writer, fault);
 }
@@ -140,7 +141,7 @@ static bool may_be_given(struct attempt *a, const struct user *user, struct enve
     if (!to->unknown)
         return true;
     enum seek_result result = seek_message(user, &a->envelope, a->message);
-    time_t now = clock_wall().tv_sec, given = a->envelope.given < now ? a->envelope.given : now;
+    time_t now = clock_wall().tv_sec, given = to->given < now ? to->given : now;
     if (result == SEEK_FOUND) {
         set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
     } else if (given + SETTLE_SECONDS > now) {

@@ -38,11 +38,14 @@ void queue_envelope_write(const struct envelope *envelope, struct buf *out)
     buf_printf(out, "postern-queue 1\nsender %s\narrived %lld\nattempts %llu\nnext %lld\nbody %s\n", envelope->sender,
                (long long)envelope->arrived, (unsigned long long)envelope->attempts, (long long)envelope->next,
                envelope->eight_bit ? "8bit" : "7bit");
-    if (envelope->given != 0)
-        buf_printf(out, "given %lld\n", (long long)envelope->given);
+    time_t given = 0;
     for (size_t i = 0; i < envelope->count; i++) {
         const struct envelope_recipient *to = &envelope->recipients[i];
-        if (to->outcome == OUTCOME_WAITING || (envelope->under_way && to->outcome == OUTCOME_FAILED))
+        bool kept = to->outcome == OUTCOME_WAITING || (envelope->under_way && to->outcome == OUTCOME_FAILED);
+        /* Of the unknown ones that follow. */
+        if (kept && to->unknown && to->given != given)
+            buf_printf(out, "given %lld\n", (long long)(given = to->given));
+        if (kept)
             buf_printf(out, "%s %s\n", to->unknown ? "unknown" : "recipient", to->address);
     }
     buf_append_text(out, "end\n");
@@ -79,6 +82,7 @@ static bool parse_line(struct slice word, struct slice value, struct envelope *o
     if ((!unknown && !slice_is(word, "recipient")) || !queue_envelope_add(out, value))
         return false;
     out->recipients[out->count - 1].unknown = unknown;
+    out->recipients[out->count - 1].given = unknown ? out->given : 0;
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "postern/base/clock.h"
 #include "postern/base/memory.h"
 
 enum { WINDOW = 50, PIECE = 32 * 1024 };
@@ -166,8 +167,12 @@ static bool begin_end(struct talk *t, struct give_job *job, const bool *accepted
 {
     if (job->before_end == NULL)
         return true;
+    time_t now = clock_wall().tv_sec;
     for (size_t i = 0; i < job->count; i++)
-        job->recipients[i]->unknown = job->recipients[i]->unknown || accepted[i];
+        if (accepted[i]) {
+            job->recipients[i]->unknown = true;
+            job->recipients[i]->given = now;
+        }
     if (job->before_end(job->context))
         return true;
     talk_lose(t, "the queue cannot write");

@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "postern/base/clock.h"
 #include "postern/base/log.h"
 
 enum { NAME_SIZE = SPOOL_ID_MAX + 48 };
@@ -195,12 +194,6 @@ int spool_store_under_way(struct spool *spool, struct envelope *envelope, struct
     int result = spool_store(spool, envelope, fault);
     envelope->under_way = false;
     return result;
-}
-
-int spool_store_unknown(struct spool *spool, struct envelope *envelope, struct fault *fault)
-{
-    envelope->given = clock_wall().tv_sec;
-    return spool_store_under_way(spool, envelope, fault);
 }
 
 int spool_remove(struct spool *spool, const char *id, struct fault *fault)

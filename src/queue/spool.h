@@ -20,6 +20,7 @@ enum outcome { OUTCOME_WAITING, OUTCOME_SENT, OUTCOME_FAILED };
 struct envelope_recipient {
     char *address;
     bool unknown;         /* a server may have it: it did not answer, or has not yet (RFC 1047); stored */
+    time_t given;         /* if unknown: when it was given to that server; stored */
     /* Of the attempt under way, not stored. */
     enum outcome outcome;
     char status[12];      /* RFC 3463; empty: none yet */
@@ -35,7 +36,7 @@ struct envelope {
     bool eight_bit;
     time_t arrived, next;
     uint64_t attempts;
-    time_t given;         /* when the last of those that are unknown was given to its server */
+    time_t given;         /* while it is read: of the unknown recipients that follow */
     bool under_way;       /* in the middle of an attempt: those who FAILED have not been told of */
     struct envelope_recipient *recipients;
     size_t count, size;
@@ -56,10 +57,8 @@ int queue_envelope_parse(struct slice text, struct envelope *out, struct fault *
 int spool_load(struct spool *spool, const char *id, struct envelope *out, struct fault *fault);
 /* Replaces the envelope: recipients that are WAITING stay, the others are gone, but those who FAILED stay while it is under way. */
 int spool_store(struct spool *spool, const struct envelope *envelope, struct fault *fault);
-/* In the middle of an attempt: what is known so far. */
+/* In the middle of an attempt: what is known so far; also before those who are marked unknown may have the message. */
 int spool_store_under_way(struct spool *spool, struct envelope *envelope, struct fault *fault);
-/* The same: those who are marked unknown may have the message from now on. */
-int spool_store_unknown(struct spool *spool, struct envelope *envelope, struct fault *fault);
 int spool_remove(struct spool *spool, const char *id, struct fault *fault);
 int spool_open_message(struct spool *spool, const char *id, int *fd_out, struct fault *fault);
 /* Moves both files to bad/. */
