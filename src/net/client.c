@@ -149,6 +149,7 @@ int client_start_tls(struct client *client, struct tls_client *tls, const char *
         int result = SSL_connect(client->ssl);
         if (result == 1)
             return 0;
+        tls_sessions_failed(client->ssl);
         short events = tls_wants(client, result, "TLS", fault);
         long verified = events == 0 ? SSL_get_verify_result(client->ssl) : X509_V_OK;
         if (verified != X509_V_OK)

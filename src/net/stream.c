@@ -331,6 +331,7 @@ static void do_handshake(struct stream *s)
         s->callback(s, STREAM_TLS_UP, s->context);
         return;
     }
+    tls_sessions_failed(s->ssl);
     int error = SSL_get_error(s->ssl, result);
     if (error == SSL_ERROR_WANT_WRITE)
         s->tls_wants_write = true;

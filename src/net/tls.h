@@ -18,5 +18,8 @@ SSL *tls_client_connect(struct tls_client *client, const char *host);
 void tls_sessions_keep(SSL_CTX *context);
 /* Before the handshake: the peer of that name may be reminded of a session. */
 void tls_sessions_use(SSL *ssl, const char *name);
+/* After each step of a handshake that is not its end, before OpenSSL's error queue is emptied: a peer that answers its own session with an alert is reminded of
+ * none any more. */
+void tls_sessions_failed(SSL *ssl);
 
 #endif

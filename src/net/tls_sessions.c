@@ -1,5 +1,6 @@
 /* TLS sessions with peers that may be resumed, for one SSL_CTX of clients: the next connection to the same host saves the public-key work on both sides and holds
  * no certificate of its own. Used by tls_client.c. A session must never be used for another host than the one whose certificate was verified for it. */
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <string.h>
@@ -16,6 +17,7 @@ enum { HOSTS_MAX = 1024, KEPT_MAX = 4, AGE_MAX_S = 600 };
 struct host {
     SSL_SESSION *kept[KEPT_MAX];   /* the oldest first */
     size_t count;
+    bool refuses;
 };
 
 struct tls_sessions {
@@ -67,6 +69,10 @@ static int offered(SSL *ssl, SSL_SESSION *session)
     if (h == NULL || !SSL_SESSION_is_resumable(session))
         return 0;
     pthread_mutex_lock(&s->lock);
+    if (h->refuses) {
+        pthread_mutex_unlock(&s->lock);
+        return 0;
+    }
     if (h->count == KEPT_MAX) {
         SSL_SESSION_free(h->kept[0]);
         memmove(h->kept, h->kept + 1, sizeof(h->kept) - sizeof(h->kept[0]));
@@ -124,4 +130,19 @@ void tls_sessions_use(SSL *ssl, const char *name)
     if (session != NULL)
         SSL_set_session(ssl, session);
     SSL_SESSION_free(session);
+}
+
+/* An OpenSSL that asks for certificates and was given no session id context offers sessions, and then ends the connection of whoever comes with one. */
+void tls_sessions_failed(SSL *ssl)
+{
+    struct host *h = SSL_get_app_data(ssl);
+    const SSL_SESSION *session = SSL_get_session(ssl);
+    if (h == NULL || session == NULL || !SSL_SESSION_has_ticket(session) || ERR_GET_REASON(ERR_peek_error()) <= SSL_AD_REASON_OFFSET)
+        return;
+    struct tls_sessions *s = sessions_of(SSL_get_SSL_CTX(ssl));
+    pthread_mutex_lock(&s->lock);
+    h->refuses = true;
+    while (h->count > 0)
+        SSL_SESSION_free(h->kept[--h->count]);
+    pthread_mutex_unlock(&s->lock);
 }

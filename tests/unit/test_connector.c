@@ -1,11 +1,16 @@
 /* Unit tests of the connector and the resolver, and of streams that change hands. */
 #include <linux/tcp.h>      /* its tcp_info counts packets, that of netinet/ does not */
 #include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <poll.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "postern/base/clock.h"
+#include "postern/net/client.h"
 #include "postern/net/connector.h"
 #include "postern/net/listener.h"
 #include "postern/net/resolver.h"
@@ -273,8 +278,73 @@ static void test_last_words(void)
     loop_free(&loop);
 }
 
+/* --- a peer that offers sessions and takes none ---------------------------------------------------------------------------------- */
+
+enum { DIALS = 6 };
+
+static SSL_CTX *forgetful_context(void)
+{
+    SSL_CTX *c = SSL_CTX_new(TLS_server_method());
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *certificate = X509_new();
+    X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+    X509_set_pubkey(certificate, key);
+    CU_ASSERT_FATAL(X509_sign(certificate, key, EVP_sha256()) > 0);
+    CU_ASSERT_EQUAL(SSL_CTX_use_certificate(c, certificate), 1);
+    CU_ASSERT_EQUAL(SSL_CTX_use_PrivateKey(c, key), 1);
+    SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);   /* and no session id context */
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return c;
+}
+
+static void *serve_forgetful(void *arg)
+{
+    SSL_CTX *c = forgetful_context();
+    for (int i = 0; i < DIALS; i++) {
+        struct pollfd wait = { .fd = *(int *)arg, .events = POLLIN };
+        poll(&wait, 1, DEADLINE_MS);
+        int fd = accept(wait.fd, NULL, NULL);
+        char byte;
+        SSL *ssl = SSL_new(c);
+        SSL_set_fd(ssl, fd);
+        if (SSL_accept(ssl) == 1 && SSL_write(ssl, "hello\n", 6) == 6)
+            (void)SSL_read(ssl, &byte, 1);
+        SSL_free(ssl);
+        close(fd);
+    }
+    SSL_CTX_free(c);
+    return NULL;
+}
+
+/* One connection fails at most; then the peer is reminded of nothing any more. */
+static void test_forgetful_peer(void)
+{
+    uint16_t port;
+    int fd = listening(&port), failures = 0;
+    struct tls_client *tls = NULL;
+    struct fault fault;
+    pthread_t thread;
+    CU_ASSERT_EQUAL_FATAL(tls_client_new(NULL, false, NULL, NULL, &tls, &fault), 0);
+    pthread_create(&thread, NULL, serve_forgetful, &fd);
+    for (int i = 0; i < DIALS; i++) {
+        struct client *c = NULL;
+        struct buf line = { .cap = 128 };
+        CU_ASSERT_EQUAL_FATAL(client_connect("127.0.0.1", port, DEADLINE_MS, &c, &fault), 0);
+        failures += client_start_tls(c, tls, "127.0.0.1", DEADLINE_MS, &fault) != 0 || client_read_line(c, &line, DEADLINE_MS, &fault) != 0;
+        buf_fini(&line);
+        client_free(&c);
+    }
+    pthread_join(thread, NULL);
+    CU_ASSERT_EQUAL(failures, 1);
+    tls_client_unref(&tls);
+    close(fd);
+}
+
 static const struct unit_test tests[] = {
     { "connects", test_connects }, { "refused", test_refused }, { "mute", test_mute }, { "cancelled", test_cancelled }, { "names", test_names },
     { "moved", test_moved }, { "last words", test_last_words },
+    { "forgetful peer", test_forgetful_peer },
 };
 UNIT_MAIN("connector", tests)
