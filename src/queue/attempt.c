@@ -141,7 +141,7 @@ static bool may_be_given(struct attempt *a, const struct user *user, struct enve
     if (!to->unknown)
         return true;
     enum seek_result result = seek_message(user, &a->envelope, a->message);
-    time_t now = clock_wall().tv_sec, given = to->given < now ? to->given : now;
+    time_t now = clock_wall().tv_sec, given = to->given = to->given < now ? to->given : now;   /* the clock may have been set back */
     if (result == SEEK_FOUND) {
         set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
     } else if (given + SETTLE_SECONDS > now) {

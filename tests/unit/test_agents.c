@@ -595,6 +595,25 @@ static void test_second_try_of_one(void)
     }
 }
 
+/* The clock was set back since: the time begins now, and is not waited for until the clock is there again. */
+static void test_second_try_in_the_past(void)
+{
+    struct fault fault;
+    struct spool spool;
+    atomic_bool stopping = false;
+    struct attempt_result result = { .away = true };
+    begin_agent();
+    CU_ASSERT_EQUAL_FATAL(spool_init(&spool, state_dir, &fault), 0);
+    put_file("1.envelope", "postern-queue 1\nsender \narrived 5\nattempts 1\nnext 7\nbody 7bit\ngiven 9999999999\nunknown joe@example.com\nend\n");
+    put_file("1.message", a_message);
+    snapshot.agent.defer_hours = 1000000;
+    attempt_run(&spool, "1", &snapshot, &stopping, &result);
+    CU_ASSERT(envelope_holds("\ngiven ") && envelope_holds("\nunknown joe@example.com\nend\n"));
+    CU_ASSERT_FALSE(envelope_holds("\ngiven 9999999999\n"));
+    spool_fini(&spool);
+    end_agent();
+}
+
 /* One copy that may be there already, and nobody can look: not even an agent that is away makes a second way safe. */
 static void test_second_try_not_elsewhere(void)
 {
@@ -933,7 +952,7 @@ static void test_gate(void)
 
 static const struct unit_test tests[] = {
     { "outcomes", test_outcomes }, { "bytes", test_bytes }, { "big", test_big }, { "recipients", test_recipients }, { "written down", test_written_down }, { "user ID", test_user_id },
-    { "user ID, order", test_user_id_order }, { "user ID, unheard", test_user_id_unheard }, { "second try of one", test_second_try_of_one }, { "not elsewhere", test_second_try_not_elsewhere },
+    { "user ID, order", test_user_id_order }, { "user ID, unheard", test_user_id_unheard }, { "second try of one", test_second_try_of_one }, { "second try in the past", test_second_try_in_the_past }, { "not elsewhere", test_second_try_not_elsewhere },
     { "without office", test_second_try_without_office }, { "before relay", test_written_down_before_relay }, { "turn and away", test_turn_and_away },
     { "received", test_received }, { "second try", test_second_try }, { "second try directly", test_second_try_directly }, { "search ends", test_search_ends }, { "reuse", test_reuse }, { "idle", test_idle },
     { "turns", test_turns }, { "lanes", test_lanes }, { "all lanes", test_all_lanes }, { "two hang", test_two_hang }, { "away", test_away }, { "gate", test_gate },
