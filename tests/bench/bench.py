@@ -389,7 +389,8 @@ def main():
     site = harness.Site()
     running = []
     try:
-        site.set_agent(posternLoginFailureMilliseconds="0")
+        # Half of a service's threads work for one post office at most: so many that each of the 20 writers has one, as it has a process of Dovecot's.
+        site.set_agent(posternLoginFailureMilliseconds="0", posternImap4Threads="40", posternSmtpReceiveThreads="40")
         add_users(site)
         mail = os.path.join(site.dir, "mail", "sales")
         fill(site, mail)
