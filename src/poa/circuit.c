@@ -46,7 +46,7 @@ struct office {
     char *difference;           /* see circuit_set_compared; NULL: not compared */
     uint64_t fingerprint;       /* of what was compared */
     uint64_t compared_ms;
-    bool comparing;
+    uint64_t comparing;         /* the fingerprint of what is compared now; 0: nothing */
     char failure[sizeof(((struct fault *)0)->text)];
     int64_t failed_at;
     uint64_t switches, opened, failures, refused;
@@ -504,8 +504,6 @@ void circuit_set_compared(const struct post_office *office, uint64_t fingerprint
     mem_free(&o->difference);
     o->difference = mem_strdup(difference);
     o->fingerprint = fingerprint;
-    o->comparing = false;
-    o->compared_ms = clock_monotonic_ms();
     unlock_and_tell(note_path(o, office) || changed);
 }
 
@@ -517,18 +515,29 @@ bool circuit_wants_comparison(const struct post_office *office)
     struct office *o = office_of(office);
     const char *difference = difference_of(o, office);
     bool again = difference != NULL && *difference != '\0' && clock_monotonic_ms() - o->compared_ms >= COMPARE_AGAIN_MS;
-    bool wanted = !o->comparing && (difference == NULL || again);
-    o->comparing = o->comparing || wanted;
+    uint64_t fingerprint = circuit_fingerprint(office);
+    bool wanted = o->comparing != fingerprint && (difference == NULL || again);
+    if (wanted)
+        o->comparing = fingerprint;
     pthread_mutex_unlock(&lock);
     return wanted;
 }
 
-void circuit_comparison_failed(const char *uuid)
+bool circuit_is_compared(const struct post_office *office)
 {
     pthread_mutex_lock(&lock);
-    struct office *o = map_get(&offices, slice_from_string(uuid));
-    if (o != NULL)
-        o->comparing = false;
+    bool is = office_of(office)->comparing == circuit_fingerprint(office);
+    pthread_mutex_unlock(&lock);
+    return is;
+}
+
+void circuit_comparison_ended(const struct post_office *office)
+{
+    pthread_mutex_lock(&lock);
+    struct office *o = office_of(office);
+    if (o->comparing == circuit_fingerprint(office))
+        o->comparing = 0;
+    o->compared_ms = clock_monotonic_ms();
     pthread_mutex_unlock(&lock);
 }
 

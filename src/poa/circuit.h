@@ -46,12 +46,14 @@ void circuit_follow(const struct snapshot *snapshot);
 
 /* What POA and path of a post office are: a comparison holds for that alone. */
 uint64_t circuit_fingerprint(const struct post_office *office);
-/* What the comparison has found: "": they agree; else in what they differ. */
+/* What the comparison of this fingerprint has found, now or before: "": they agree; else in what they differ. */
 void circuit_set_compared(const struct post_office *office, uint64_t fingerprint, const char *difference);
-/* True once for each post office that is to be compared now. */
+/* True once for each post office that is to be compared now, and once more when POA or path are others. */
 bool circuit_wants_comparison(const struct post_office *office);
-/* The comparison could not be made: another login may try. */
-void circuit_comparison_failed(const char *uuid);
+/* Whether the comparison that was wanted is still of this POA and path: the outcome of another one counts for nothing. */
+bool circuit_is_compared(const struct post_office *office);
+/* It was made, or could not be made: another login may ask for the next. */
+void circuit_comparison_ended(const struct post_office *office);
 
 /* Forgets everything. */
 void circuit_clear(void);

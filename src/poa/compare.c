@@ -40,6 +40,7 @@ struct job {
     struct comparer *comparer;
     struct poa_open_request request;   /* its texts are owned */
     struct poa_opening *opening;
+    size_t agent;                /* of the post office: the one that answered */
     struct stream stream;
     struct buf said, out;
     struct loop_timer timer;
@@ -174,22 +175,29 @@ static void give_up(struct job *j)
 {
     const struct post_office *po = j->request.post_office;
     log_warning("poa", "post office %s: POA and path could not be compared: %s", po->name, j->fault.text);
-    circuit_comparison_failed(po->uuid);
+    circuit_comparison_ended(po);
     free_job(j);
 }
 
 static void conclude(struct job *j, struct slice difference)
 {
     const struct post_office *po = j->request.post_office;
+    const struct post_office_agent *agent = &po->agents[j->agent];
+    if (!circuit_is_compared(po)) {
+        free_job(j);
+        return;
+    }
     set_result(j->comparer, slice_from_string(po->uuid), circuit_fingerprint(po), difference);
     write_results(j->comparer);
     const struct result *r = map_get(&j->comparer->results, slice_from_string(po->uuid));
     circuit_set_compared(po, r->fingerprint, r->difference);
+    circuit_comparison_ended(po);
     if (difference.len > 0)
-        log_error("poa", "post office %s: POA and path do not show the same mailboxes, the path does not stand in for the POA: %.*s (user %s)", po->name,
-                  SLICE_ARG(difference), j->request.user);
+        log_error("poa", "post office %s: POA (%s port %u) and path do not show the same mailboxes, the path does not stand in for the POA: %.*s (user %s)", po->name,
+                  agent->host, agent->port, SLICE_ARG(difference), j->request.user);
     else
-        log_normal("poa", "post office %s: POA and path show the same mailboxes: the path stands in when the POA is away", po->name);
+        log_normal("poa", "post office %s: POA (%s port %u) and path show the same mailboxes: the path stands in when the POA is away", po->name, agent->host,
+                   agent->port);
     free_job(j);
 }
 
@@ -327,6 +335,7 @@ static void answered(void *context, enum poa_result result, const struct fault *
         later(j, fail, 0);
         return;
     }
+    j->agent = poa_agent(opening);
     poa_take(opening, &j->stream, &j->said, &capability, poa_news, j);
     j->stream.in_limit = SAID_MAX;
     buf_fini(&capability);

@@ -74,9 +74,11 @@ def corpus(count=None, seed=1):
 
 class Site:
     """slapd, schema, sample organisation and posternd in a directory of their own."""
+    open = []
 
     def __init__(self, messages=0):
         self.dir = tempfile.mkdtemp(prefix="postern-e2e-")
+        Site.open.append(self)
         self.port_base = free_port_base()
         self.env = {}
         try:
@@ -110,6 +112,7 @@ class Site:
 
     def close(self):
         self.stop()
+        Site.open = [site for site in Site.open if site is not self]
         if KEEP:
             print("kept:", self.dir, file=sys.stderr)
         else:
@@ -226,10 +229,32 @@ def kill(pid, how=signal.SIGKILL):
         pass
 
 
+class Result(unittest.TextTestResult):
+    """Shows what the gateways logged before a failure: the only witness of one that does not happen again."""
+
+    def show_logs(self):
+        for site in Site.open:
+            self.stream.writeln(f"--- the end of {site.dir}/posternd.log:\n{''.join(site.log().splitlines(True)[-25:])}---")
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.show_logs()
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.show_logs()
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.show_logs()
+
+
 def main():
     """Runs the unittest cases of the calling program."""
     arguments = [word for word in sys.argv if word not in ("--full", "--keep")]
-    program = unittest.main(module="__main__", argv=arguments, exit=False, verbosity=2, warnings="ignore")
+    program = unittest.main(module="__main__", argv=arguments, exit=False, warnings="ignore",
+                            testRunner=unittest.TextTestRunner(verbosity=2, warnings="ignore", resultclass=Result))
     result = program.result
     failed = len(result.failures) + len(result.errors)
     skipped = len(result.skipped)

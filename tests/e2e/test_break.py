@@ -229,9 +229,10 @@ class Break(unittest.TestCase):
 
     def compared(self, **settings):
         """Those settings, and POA and path found to show the same with them."""
-        before = self.site.log().count("show the same mailboxes")
+        said = f"port {self.gate.port}) and path show the same mailboxes"
+        before = self.site.log().count(said)
         self.site.modify(self.agent, **settings)
-        poll(lambda: self.goes_to_the_poa() and self.site.log().count("show the same mailboxes") > before, what="the comparison")
+        poll(lambda: self.goes_to_the_poa() and self.site.log().count(said) > before, what="the comparison")
 
     def setUp(self):
         """A host that is named anew begins anew: what it did before counts for nothing."""

@@ -173,20 +173,20 @@ class Poa(unittest.TestCase):
         s.close()
         return line[2:]
 
-    def compared(self):
-        return len(re.findall(r"POA and path (?:do not )?show the same", self.site.log()))
+    def compared(self, port):
+        return len(re.findall(rf"POA \(\S+ port {port}\) and path (?:do not )?show the same", self.site.log()))
 
     def gate(self, address="127.0.0.1", context=None, compare=True, **settings):
         """A new gate that the Post Office Agent names from now on, found to show what the path shows."""
         gate = Gate(self.dovecot.port, address, context)
         self.gates.append(gate)
-        before = self.compared()
+        before = self.compared(gate.port)
         self.site.modify(self.agent, **{"posternHost": "127.0.0.1", "posternPort": gate.port, "posternTls": "disabled", "posternPoaLogin": None,
                                         "posternTlsCaFile": None, "posternPoaCredentials": None, "posternPoaProxyHeader": None,
                                         "posternPoaTimeoutMilliseconds": None, "posternPoaLoginMilliseconds": None, **settings})
         if compare:
             poll(lambda: self.relayed() and gate.connections > 0, what="a login through the gate")
-            poll(lambda: self.compared() > before, what="the comparison")
+            poll(lambda: self.compared(gate.port) > before, what="the comparison")
         return gate
 
     def timed(self, user="alice"):

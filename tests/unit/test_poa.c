@@ -288,7 +288,19 @@ static void test_circuit(void)
     office.separator = '/';   /* something else than what was compared */
     CU_ASSERT_EQUAL(poa_fallback(&office), PATH_NONE);
     CU_ASSERT(circuit_wants_comparison(&office) && !circuit_wants_comparison(&office));
+    /* What was compared when POA or path were others neither counts, nor ends the comparison that does. */
+    struct post_office before = office;
+    office.prefix = (char *)"INBOX.";
+    CU_ASSERT(circuit_wants_comparison(&office) && circuit_is_compared(&office) && !circuit_is_compared(&before));
+    circuit_comparison_ended(&before);
+    circuit_set_compared(&before, circuit_fingerprint(&before), "");   /* as a new snapshot does */
+    CU_ASSERT(circuit_is_compared(&office) && !circuit_wants_comparison(&office));
+    circuit_comparison_ended(&office);
+    CU_ASSERT(!circuit_is_compared(&office) && circuit_wants_comparison(&office));
+    circuit_comparison_ended(&office);
+    office = before;
     office.separator = '\0';
+    circuit_set_compared(&office, circuit_fingerprint(&office), "");
     CU_ASSERT_EQUAL(poa_fallback(&office), PATH_DIRECT);
     /* One finds it away: who has come no further ends with it, who has goes on. */
     CU_ASSERT_EQUAL(begin(&a, PHASE_GREETING), CIRCUIT_GO);
