@@ -39,6 +39,7 @@ struct supervisor {
     uint64_t start_at_ms;     /* when the next one is started */
     uint64_t kill_at_ms;      /* 0: not stopping */
     unsigned back_off;
+    bool settled;             /* an agent has worked with these options */
     struct bound ports[PORTS_MAX];
     size_t port_count;
     int exit_code;
@@ -107,9 +108,10 @@ static void agent_speaks(struct supervisor *s)
     while ((got = supervisor_receive(s->socket, &message, &fd)) > 0) {
         if (fd >= 0)
             close(fd);
-        if (message.word == WORD_SETTLED)
+        if (message.word == WORD_SETTLED) {
+            s->settled = true;
             release_unasked(s);
-        else if (message.word == WORD_RELEASE && (port = find_port(s, &message.address)) != NULL)
+        } else if (message.word == WORD_RELEASE && (port = find_port(s, &message.address)) != NULL)
             release_port(s, port);
         else if (message.word == WORD_BIND) {
             message.word = WORD_BOUND;
@@ -192,7 +194,8 @@ static void agent_ended(struct supervisor *s, int status)
     uint64_t now = clock_monotonic_ms();
     s->agent = 0;
     crash_notes_agent_ended(s->options->notes, is_abort(status), now);
-    if (s->kill_at_ms != 0 || (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SENSELESS)) {
+    /* What keeps a later agent from starting, such as a full disk, may end; nobody would start the service again. */
+    if (s->kill_at_ms != 0 || (!s->settled && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SENSELESS)) {
         s->done = true;
         s->exit_code = s->kill_at_ms != 0 ? 0 : EXIT_SENSELESS;
         return;

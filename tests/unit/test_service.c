@@ -4,11 +4,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -897,15 +899,36 @@ struct site {
     char control[96];
 };
 
-static uint16_t free_port(void)
+/* A name of an abstract Unix socket has one owner, until that ends (unix(7)): no test that runs beside this one takes the port while nobody listens.
+   The end-to-end tests do the same. Nor does the kernel give it to a client: it lies outside that range. */
+static bool claim_port(uint16_t port)
 {
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+    int length = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "postern-test-port-%d", port);
+    int claim = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(claim, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) != 0) {
+        close(claim);
+        return false;
+    }
     struct endpoint a;
     struct fault fault;
-    endpoint_parse(SLICE_LITERAL("127.0.0.1"), 0, &a);
+    endpoint_parse(SLICE_LITERAL("127.0.0.1"), port, &a);
     int fd = listener_bind(&a, &fault);
-    endpoint_of_socket(fd, &a);
-    close(fd);
-    return endpoint_port(&a);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;   /* claimed as long as we run, whether we can use it or not */
+}
+
+static uint16_t free_port(void)
+{
+    static uint32_t next;
+    if (next == 0)
+        next = (uint32_t)getpid() * 61;
+    uint16_t port;
+    do
+        port = (uint16_t)(11000 + next++ % 21000);
+    while (!claim_port(port));
+    return port;
 }
 
 static char *loopback_only[] = { (char *)"127.0.0.1" };
@@ -1548,6 +1571,7 @@ struct shared {
     _Atomic int refused;
     _Atomic int stopped;
     _Atomic int crash;
+    _Atomic int senseless;   /* once: an agent that cannot start */
     uint16_t port;
 };
 
@@ -1555,8 +1579,11 @@ struct shared {
 static int fake_agent(int fd, void *context)
 {
     struct shared *shared = context;
-    atomic_fetch_add(&shared->starts, 1);
-    struct supervisor_message message = { .word = WORD_BIND };
+    if (atomic_fetch_add(&shared->starts, 1) > 0 && atomic_exchange(&shared->senseless, 0))
+        return 2;
+    struct supervisor_message message = { .word = WORD_SETTLED };
+    supervisor_send(fd, &message, -1);
+    message.word = WORD_BIND;
     endpoint_parse(SLICE_LITERAL("127.0.0.1"), shared->port, &message.address);
     supervisor_send(fd, &message, -1);
     endpoint_parse(SLICE_LITERAL("127.0.0.1"), 79, &message.address);
@@ -1598,6 +1625,26 @@ static void test_supervisor(void)
     CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
     CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     CU_ASSERT_EQUAL(atomic_load(&shared->stopped), 1);
+    munmap(shared, sizeof(*shared));
+}
+
+/* What keeps an agent from starting may be over soon, such as a full disk, once another one has worked with the same options. */
+static void test_supervisor_insists(void)
+{
+    struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CU_ASSERT_FATAL(shared != MAP_FAILED);
+    shared->port = free_port();
+    shared->crash = shared->senseless = 1;
+    static const uint16_t allowed[] = { 25 };
+    struct supervisor_options options = { .allowed_ports = allowed, .allowed_port_count = 1, .agent = fake_agent, .context = shared };
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(supervisor_run(&options));
+    EVENTUALLY(atomic_load(&shared->starts) == 3 && atomic_load(&shared->bound) == 2);
+    kill(pid, SIGTERM);
+    int status = -1;
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     munmap(shared, sizeof(*shared));
 }
 
@@ -2016,6 +2063,7 @@ static const struct unit_test tests[] = {
     { "relayed", test_relayed },
     { "relayed backpressure", test_relayed_backpressure },
     { "supervisor", test_supervisor },
+    { "supervisor insists", test_supervisor_insists },
     { "login gate", test_login_gate },
     { "serial keys", test_serial_keys },
     { "fair keys", test_fair_keys },
