@@ -51,6 +51,31 @@ class FirstSite(unittest.TestCase):
         self.assertGreaterEqual(report["objects"], 2)
 
 
+class QuickStart(unittest.TestCase):
+    def test_pid_of_another(self):
+        """A PID file that a power loss has left may name anybody."""
+        home = tempfile.mkdtemp(prefix="postern-quickstart-")
+        self.addCleanup(shutil.rmtree, home)
+        other = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        os.makedirs(os.path.join(home, "slapd"))
+        for name in ("posternd.pid", "slapd/slapd.pid"):
+            with open(os.path.join(home, name), "w") as file:
+                file.write(f"{other.pid}\n")
+        subprocess.run([os.path.join(SOURCE, "contrib", "quickstart"), "--dir", home, "--stop"], check=True, timeout=60)
+        self.assertIsNone(other.poll(), "it was ended")
+
+    def test_broken_off(self):
+        """A beginning that did not come to its end is no obstacle to the next."""
+        site = harness.Site()
+        self.addCleanup(site.close)
+        site.stop()
+        os.unlink(os.path.join(site.dir, "slapd", "loaded"))
+        site.start()
+        self.assertEqual(site.imap_client("alice").noop()[0], "OK")
+
+
 class InASite(unittest.TestCase):
     """Into the quick start's directory, while posternd runs."""
 
