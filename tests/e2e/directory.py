@@ -3,11 +3,12 @@ loopback port, ended by its own process id; and the counting of checks. No sleep
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+from ports import free_port
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("POSTERN_BUILD", os.path.join(SOURCE, "build"))
@@ -35,7 +36,7 @@ class Checks:
         sys.exit(1 if self.failed or not self.passed else 0)
 
 
-def poll(condition, seconds=15):
+def poll(condition, seconds=60):
     """Calls condition until it gives something true; returns the last value."""
     end = time.monotonic() + seconds
     while True:
@@ -43,12 +44,6 @@ def poll(condition, seconds=15):
         if value or time.monotonic() > end:
             return value
         time.sleep(0.01)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def run(*command, text=None, env=None):
@@ -100,7 +95,7 @@ class Server:
     def stop(self, number=signal.SIGTERM):
         if self.pid is not None:
             self.send(number)
-            if not poll(lambda: not is_alive(self.pid), 20):
+            if not poll(lambda: not is_alive(self.pid), 60):
                 self.send(signal.SIGKILL)
                 poll(lambda: not is_alive(self.pid), 5)
             self.reap()
@@ -285,7 +280,7 @@ self_sign_cert = False
             with open(self.path("started.log"), "ab") as log:
                 self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": PATH})
             self.pid = self.process.pid
-            if poll(lambda: self.answers() or self.process.poll() is not None, 30) and self.process.poll() is None:
+            if poll(lambda: self.answers() or self.process.poll() is not None) and self.process.poll() is None:
                 return
             self.stop(signal.SIGKILL)
         raise RuntimeError("ns-slapd does not start")

@@ -15,15 +15,18 @@ import tempfile
 import time
 import unittest
 
+from ports import free_port, free_port_base  # noqa: F401, who imports us finds both here
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("POSTERN_BUILD", os.path.join(SOURCE, "build"))
 CORPUS = os.environ.get("POSTERN_CORPUS", os.path.join(SOURCE, "build", "corpus"))
 FULL = "--full" in sys.argv
 KEEP = "--keep" in sys.argv
 imaplib._MAXLINE = 50_000_000
+PATIENCE = 60     # seconds until what must come is given up: a busy machine takes long, and who waits loses nothing by waiting longer
 
 
-def poll(condition, seconds=15, what="the condition"):
+def poll(condition, seconds=PATIENCE, what="the condition"):
     """Calls condition until it gives something true; returns that."""
     end = time.monotonic() + seconds
     while True:
@@ -33,32 +36,6 @@ def poll(condition, seconds=15, what="the condition"):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true in {seconds} s")
         time.sleep(0.01)
-
-
-def free_port_base():
-    """A base such that every port of a site is free now."""
-    offsets = (25, 110, 143, 389, 465, 587, 993, 995)
-    for _ in range(200):
-        base = random.randrange(11000, 31000, 7)
-        sockets = []
-        try:
-            for offset in offsets:
-                s = socket.socket()
-                sockets.append(s)
-                s.bind(("127.0.0.1", base + offset))
-            return base
-        except OSError:
-            continue
-        finally:
-            for s in sockets:
-                s.close()
-    raise RuntimeError("no free ports")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def corpus(count=None, seed=1):

