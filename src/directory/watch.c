@@ -28,7 +28,7 @@
 #define POLL_MS 1000
 /* Of the time of one core of the directory, a net takes at most one part in so many. */
 #define NET_SHARE 20
-/* A server that does not say how far its data have come is used again when it has been good for this long. */
+/* Where the server in use does not say how far its data have come, an earlier one is used again when it has been good for this long. */
 #define SETTLED_MS 3000
 /* After an attempt to return that failed. */
 #define RETURN_PAUSE_MS 30000
@@ -123,12 +123,13 @@ static bool refresh_is_due(struct directory_watch *w)
     return csn_has_moved(w);
 }
 
-/* Whether an earlier server has everything that the one in use has. */
+/* Whether an earlier server has everything that the one in use has. One that is being filled from another has no contextCSN before the end: only
+ * where the one in use does not say how far it has come is time a measure. */
 static bool has_caught_up(struct directory_watch *w, struct offer *offer)
 {
     struct directory_entry *used = server_read_csn(&w->connection, &w->server);
     struct directory_entry *offered = server_read_csn(&offer->connection, &offer->server);
-    bool reached = used == NULL || offered == NULL ? offer->good_ms >= SETTLED_MS : csn_has_reached(offered, used);
+    bool reached = used == NULL ? offer->good_ms >= SETTLED_MS : offered != NULL && csn_has_reached(offered, used);
     directory_entry_free(&used);
     directory_entry_free(&offered);
     return reached;
