@@ -34,6 +34,7 @@ struct directory_watch {
     bool refreshing;
     bool established;          /* one refresh has ended since connecting */
     bool again;                /* a full refresh is due */
+    bool renamed;              /* and before it nothing is published: the objects below what was renamed stand under the old name */
     unsigned batch;            /* notices since the last commit */
     uint64_t searched_ms;      /* when the search was sent */
     uint64_t refreshed_ms;     /* when the last refresh ended */

@@ -58,7 +58,7 @@ int following_send(struct directory_watch *w, struct fault *fault)
     if (rc != LDAP_SUCCESS)
         return connection_fault(c, rc, "search", fault);
     w->refreshing = true;
-    w->again = false;
+    w->again = w->renamed = false;
     w->doubt_ms = 0;
     w->batch = 0;
     w->heard_ms = w->searched_ms = clock_monotonic_ms();
@@ -103,7 +103,7 @@ static void take_entry(struct directory_watch *w, LDAPMessage *message)
         w->again = true;
         directory_entry_free(&entry);
     } else if (w->events.entry(w->context, entry) && !w->refreshing) {
-        w->again = true;
+        w->again = w->renamed = true;
     }
 }
 
@@ -259,7 +259,7 @@ static void note_heard(struct directory_watch *w)
 
 void following_commit(struct directory_watch *w)
 {
-    if (w->batch == 0 || w->refreshing)
+    if (w->batch == 0 || w->refreshing || w->renamed)
         return;
     w->batch = 0;
     w->events.commit(w->context);
@@ -271,8 +271,11 @@ int following_drain(struct directory_watch *w, struct fault *fault)
     bool heard = false;
     for (unsigned nothing = 0; nothing < 2 && !atomic_load(&w->stopping);) {
         enum step step = watch_step(w, fault);
-        if (step == STEP_BROKEN)
+        if (step == STEP_BROKEN) {
+            /* It may be a while until the next reading. */
+            following_commit(w);
             return -1;
+        }
         nothing = step == STEP_NOTHING ? nothing + 1 : 0;
         heard = heard || step == STEP_DONE;
         if (w->again && !w->refreshing && w->mode == WATCH_SYNC)

@@ -245,6 +245,41 @@ static bool reaches(atomic_uint *number, unsigned least)
 
 /* --- tests ------------------------------------------------------------------------------------------------------------------------- */
 
+/* A change that comes in one piece with the end of the search is in force all the same, however long the directory is away then. */
+static void test_change_before_the_end(void)
+{
+    struct server s = { .then = THEN_CHANGE_AND_END };
+    struct receiver r = { .renamed = false };
+    server_init(&s);
+    server_start(&s);
+    char *uris[] = { s.uri };
+    struct directory_options options = { .uris = uris, .uri_count = 1 };
+    struct directory_watch *watch = start(&options, &r);
+    CU_ASSERT(reaches(&r.losses, 1));
+    CU_ASSERT_EQUAL(r.lost_changes, 0);
+    CU_ASSERT(r.commits >= 1);
+    directory_watch_stop(&watch);
+    server_stop(&s);
+}
+
+/* An object's new name comes without those of what lies under it: a gateway with the links and classes of service of nobody would be published. */
+static void test_rename(void)
+{
+    struct server s = { .then = THEN_RENAME };
+    struct receiver r = { .renamed = false };
+    server_init(&s);
+    server_start(&s);
+    char *uris[] = { s.uri };
+    struct directory_options options = { .uris = uris, .uri_count = 1 };
+    struct directory_watch *watch = start(&options, &r);
+    CU_ASSERT(reaches(&s.refreshes, 2));
+    CU_ASSERT(reaches(&r.commits, 1));
+    directory_watch_stop(&watch);
+    CU_ASSERT_EQUAL(r.half_made, 0);
+    CU_ASSERT_STRING_EQUAL(r.name, "cn=b,dc=x");
+    server_stop(&s);
+}
+
 /* A provider that is being filled anew has no contextCSN until it has everything: it is not returned to, however long that takes. */
 static void test_return(void)
 {
@@ -270,7 +305,7 @@ static void test_return(void)
 }
 
 static const struct unit_test tests[] = {
-    { "return to an earlier server", test_return },
+    { "a change before the end", test_change_before_the_end }, { "a new name", test_rename }, { "return to an earlier server", test_return },
 };
 
 int main(int argc, char **argv)

@@ -22,7 +22,8 @@ struct directory_watch_events {
     void (*gone)(void *context, const char *uuid);
     /* Every object has been told since refresh_begin: the others are gone. */
     void (*refresh_end)(void *context);
-    /* Nothing more is waiting, or enough has come: publish. Not called between refresh_begin and refresh_end. */
+    /* Nothing more is waiting, or enough has come: publish. Not called between refresh_begin and refresh_end, nor before that when `entry` has said
+     * true. */
     void (*commit)(void *context);
     /* The directory cannot be reached or read; called at each failed attempt. */
     void (*lost)(void *context, const struct fault *fault);
