@@ -254,6 +254,21 @@ struct entry *maildrop_find(struct maildrop *drop, uint64_t number)
     return &drop->entries[number - 1];
 }
 
+struct entry *maildrop_find_uid(struct maildrop *drop, uint32_t uid)
+{
+    uint32_t from = 0, end = drop->count;
+    while (from < end) {
+        uint32_t middle = from + (end - from) / 2;
+        if (drop->entries[middle].uid == uid)
+            return &drop->entries[middle];
+        if (drop->entries[middle].uid < uid)
+            from = middle + 1;
+        else
+            end = middle;
+    }
+    return NULL;
+}
+
 void maildrop_delete(struct maildrop *drop, struct entry *entry)
 {
     entry->flags |= ENTRY_DELETED;

@@ -16,6 +16,7 @@ enum entry_flag {
     ENTRY_MIME_UNKNOWN = 8, /* the same, of a charset that nobody knows (RFC 1428 section 3) */
     ENTRY_PROBED = 16,      /* the two above are known */
     ENTRY_SEEN = 32,        /* has \Seen already */
+    ENTRY_ASKED = 64,       /* a Post Office Agent was asked for it, and its text has not begun */
 };
 
 struct entry {
@@ -51,6 +52,8 @@ enum { MAILDROP_SMALL_SIZE = 1024 };   /* what is reported for every message wit
 int maildrop_open(struct maildrop *drop, const struct user *user, struct fault *fault);
 /* NULL if there is no message of that number, or it is deleted. */
 struct entry *maildrop_find(struct maildrop *drop, uint64_t number);
+/* NULL if no message has that UID. */
+struct entry *maildrop_find_uid(struct maildrop *drop, uint32_t uid);
 /* [T] The MIME fields that are added to the message's header, or NULL. */
 const char *maildrop_fields(struct maildrop *drop, struct entry *entry);
 /* The option t: sets drop->oldest. */

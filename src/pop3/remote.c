@@ -1,4 +1,4 @@
-/* A POP3 session over a Post Office Agent: the list of messages, and RETR and TOP; remote_update.c does QUIT. Called by pop3.c and auth.c on the
+/* A POP3 session over a Post Office Agent: the list of messages, and what the agent says; remote_body.c does RETR and TOP, remote_update.c QUIT. Called by pop3.c and auth.c on the
  * loop. It must never take what the POA says for more than it is: every answer is held against what was asked. */
 #include "remote.h"
 
@@ -14,10 +14,9 @@ enum {
     IN_LIMIT = 64 * 1024,
     MESSAGES_MAX = 1000 * 1000,
     TEXTS_MAX = 2 * MESSAGES_MAX + 1000,    /* lines without an answer */
-    TOP_OCTETS = 65536,                     /* asked for at once */
-    AHEAD_MAX = 256 * 1024,                 /* a message that the client may not want is no bigger */
     PATIENCE_MS = 60 * 1000,                /* a POA that says nothing is lost, */
     GRACE_MS = 10 * 1000,                   /* not at once */
+    PAUSE_MS = 60 * 1000,                   /* a client that asks for nothing so long does without what it finds: the POA would not wait much longer */
 };
 
 static struct remote_drop *link_of(const struct session *session)
@@ -31,6 +30,7 @@ void remote_free(struct remote_drop **link)
         return;
     remote_reader_fini(&(*link)->reader);
     uidset_fini(&(*link)->uids);
+    buf_fini(&(*link)->held);
     buf_fini(&(*link)->view_text);
     view_record_fini(&(*link)->view);
     mem_free(link);
@@ -38,11 +38,11 @@ void remote_free(struct remote_drop **link)
 
 /* --- commands ------------------------------------------------------------------------------------------------------------------- */
 
-void remote_command(struct session *session, enum remote_kind kind, struct entry *entry)
+void remote_command(struct session *session, enum remote_kind kind, uint32_t first, uint32_t end)
 {
     struct remote_drop *link = link_of(session);
     CHECK(link->count < REMOTE_COMMANDS);
-    link->commands[link->count++] = (struct remote_command){ .kind = kind, .tag = ++link->tag, .entry = entry };
+    link->commands[link->count++] = (struct remote_command){ .kind = kind, .tag = ++link->tag, .first = first, .end = end };
     buf_printf(&session->remote->out, "p%u ", link->tag);
     link->news_ms = clock_monotonic_ms();
 }
@@ -68,13 +68,13 @@ void remote_begin(struct session *session)
     remote->in_limit = IN_LIMIT;
     take_capabilities(c->link, buf_slice(&remote->capability));
     if (remote->capability.len == 0) {
-        remote_command(session, REMOTE_CAPABILITY, NULL);
+        remote_command(session, REMOTE_CAPABILITY, 0, 0);
         buf_append_text(&remote->out, "CAPABILITY\r\n");
     }
     buf_fini(&remote->capability);
-    remote_command(session, REMOTE_SELECT, NULL);
+    remote_command(session, REMOTE_SELECT, 0, 0);
     buf_append_text(&remote->out, "SELECT INBOX\r\n");
-    remote_command(session, REMOTE_LIST, NULL);
+    remote_command(session, REMOTE_LIST, 0, 0);
     buf_printf(&remote->out, "UID FETCH 1:* (UID FLAGS%s%s)\r\n", c->drop.options.small_sizes ? "" : " RFC822.SIZE",
                c->drop.options.days != 0 ? " INTERNALDATE" : "");
     if (c->drop.options.days != 0)
@@ -83,53 +83,6 @@ void remote_begin(struct session *session)
         remote_view_ask(session);
     if (c->drop.options.view != 0)
         c->activity = ACTIVITY_RECORD;
-}
-
-static void fetch(struct session *session, struct entry *entry)
-{
-    const struct conversation *c = session->state;
-    remote_command(session, REMOTE_BODY, entry);
-    buf_printf(&session->remote->out, "UID FETCH %u (UID BODY.PEEK[]", entry->uid);
-    if (entry == c->wanted && c->wanted_top)
-        buf_printf(&session->remote->out, "<%llu.%d>", (unsigned long long)c->link->from, TOP_OCTETS);
-    buf_append_text(&session->remote->out, ")\r\n");
-}
-
-/* The next message, while the client is still busy with the one before. */
-static void fetch_ahead(struct session *session)
-{
-    struct conversation *c = session->state;
-    if (!c->ahead.wanted || c->wanted_top || c->drop.options.small_sizes || c->ahead.next >= c->drop.count)
-        return;
-    struct entry *entry = &c->drop.entries[c->ahead.next];
-    if (!(entry->flags & ENTRY_DELETED) && entry->size <= AHEAD_MAX)
-        fetch(session, entry);
-}
-
-static void give_up_all(struct remote_drop *link)
-{
-    for (unsigned i = 0; i < link->count; i++)
-        link->commands[i].entry = NULL;
-}
-
-/* One message at a time is asked for: a server may send what two commands ask for before it answers the first. What was asked for ahead in vain
- * passes first. */
-static void request(struct session *session)
-{
-    struct conversation *c = session->state;
-    struct remote_drop *link = c->link;
-    bool is_there = link->count != 0 && !c->wanted_top && link->commands[0].entry == c->wanted;
-    if (!is_there && link->count != 0) {
-        give_up_all(link);
-        return;
-    }
-    link->requested = true;
-    link->answered = link->came = false;
-    link->from = link->got = 0;
-    if (!is_there)
-        fetch(session, c->wanted);
-    if (!c->wanted_top)
-        ahead_note(&c->ahead, (uint32_t)(c->wanted - c->drop.entries));
 }
 
 /* --- the list of messages --------------------------------------------------------------------------------------------------------- */
@@ -210,122 +163,40 @@ static void take_opening(struct session *session, enum remote_kind kind, bool ok
         finish_opening(session);
 }
 
-/* --- messages --------------------------------------------------------------------------------------------------------------------- */
-
-static bool is_wanted(const struct conversation *c)
-{
-    const struct remote_drop *link = c->link;
-    return link->requested && link->count != 0 && link->commands[0].kind == REMOTE_BODY && link->commands[0].entry == c->wanted;
-}
-
-static void write_body(struct session *session, struct slice piece)
-{
-    struct conversation *c = session->state;
-    c->link->got += piece.len;
-    wire_write(&c->retrieval.wire, piece, &session->out);
-}
-
-static void write_quoted(struct session *session, struct slice quoted)
-{
-    for (size_t i = 0; i < quoted.len; i++) {
-        if (quoted.data[i] == '\\' && i + 1 < quoted.len)
-            i++;
-        write_body(session, slice_part(quoted, i, 1));
-    }
-}
-
-static void begin_answer(struct session *session)
-{
-    struct conversation *c = session->state;
-    c->link->answered = true;
-    c->activity = ACTIVITY_RETRIEVING;
-    c->retrieval = (struct retrieval){ .entry = c->wanted };
-    if (c->wanted_top)
-        retrieve_only_top(&c->retrieval, c->wanted_lines);
-    command_answer_retrieval(session);
-}
-
-/* The beginning of a message's text. One that nobody wants any more passes unseen. */
-static void begin_body(struct session *session)
-{
-    struct conversation *c = session->state;
-    struct remote_drop *link = c->link;
-    if (!is_wanted(c))
-        return;
-    if (link->came || (link->fetched.has_uid && link->fetched.uid != c->wanted->uid)) {
-        link->broken = true;
-        return;
-    }
-    link->came = true;
-    link->in_body = link->fetched.body_is_literal;
-    if (!link->answered)
-        begin_answer(session);
-    write_quoted(session, link->fetched.body);
-}
-
-static void refuse_message(struct session *session, const char *reply)
-{
-    struct conversation *c = session->state;
-    buf_append_text(&session->out, reply);
-    c->activity = ACTIVITY_NONE;
-    c->link->requested = false;
-}
-
-static void finish_body(struct session *session, bool ok)
-{
-    struct conversation *c = session->state;
-    struct remote_drop *link = c->link;
-    if (!link->answered) {
-        if (!ok)
-            counter_add(c->counters, COUNTER_STORE_RETRIEVAL_ERROR, 1);
-        refuse_message(session, ok ? "-ERR The message was removed by somebody else.\r\n"
-                                   : "-ERR [SYS/TEMP] The message cannot be read at the moment.\r\n");
-    } else if (!ok || !link->came) {
-        link->broken = true;    /* in the midst of the reply only closing is honest */
-    } else if (c->wanted_top && !c->retrieval.wire.full && link->got == TOP_OCTETS) {
-        link->from += TOP_OCTETS;
-        link->got = 0;
-        link->came = false;
-        fetch(session, c->wanted);
-    } else {
-        wire_end(&c->retrieval.wire, &session->out);
-        conversation_finish_retrieval(c);
-        link->requested = false;
-        fetch_ahead(session);
-    }
-}
-
 /* --- what the POA says ------------------------------------------------------------------------------------------------------------ */
 
-static void take_fetch(struct session *session, struct slice items)
+/* The items of a FETCH response; false: they must be taken again later. */
+static bool take_fetch(struct session *session, struct slice items)
 {
     struct conversation *c = session->state;
     struct remote_drop *link = c->link;
-    bool had_body = link->fetched.has_body;
-    if (!fetched_take(&link->fetched, items, link->reader.literal_follows)) {
+    struct fetched fetched = link->fetched;
+    if (!fetched_take(&fetched, items, link->reader.literal_follows)) {
         link->broken = true;
-        return;
+        return true;
     }
-    if (link->fetched.has_body && !had_body)
-        begin_body(session);
+    if (fetched.has_body && !link->fetched.has_body && !remote_body_begin(session, &fetched))
+        return false;
+    link->fetched = fetched;
     if (link->reader.literal_follows || link->broken)
-        return;
+        return true;
     link->in_fetch = false;
     if (c->activity == ACTIVITY_OPENING)
         list_entry(c);
-    else if (link->fetched.has_body && is_wanted(c) && (!link->fetched.has_uid || link->fetched.uid != c->wanted->uid))
-        link->broken = true;
+    else
+        remote_body_end(session, &fetched);
+    return true;
 }
 
-/* "* 5 EXISTS", "* 5 FETCH (...". */
-static void take_numbered(struct session *session, struct slice text)
+/* "* 5 EXISTS", "* 5 FETCH (...". False: later again. */
+static bool take_numbered(struct session *session, struct slice text)
 {
     struct remote_drop *link = link_of(session);
     uint64_t number;
     ptrdiff_t blank = slice_find(text, ' ');
     if (blank < 0 || !slice_to_number(slice_part(text, 0, (size_t)blank), UINT32_MAX, &number)) {
         link->broken = true;
-        return;
+        return true;
     }
     text = slice_from(text, (size_t)blank + 1);
     if (slice_is_nocase(text, "EXISTS")) {
@@ -333,17 +204,18 @@ static void take_numbered(struct session *session, struct slice text)
     } else if (slice_starts_with_nocase(text, "FETCH (")) {
         link->fetched = (struct fetched){ 0 };
         link->in_fetch = true;
-        take_fetch(session, slice_from(text, 7));
+        return take_fetch(session, slice_from(text, 7));
     }
+    return true;
 }
 
-static void take_untagged(struct session *session, struct slice text)
+static bool take_untagged(struct session *session, struct slice text)
 {
     static const struct slice validity = SLICE_LITERAL("OK [UIDVALIDITY ");
     struct conversation *c = session->state;
     uint64_t number;
     if (text.len != 0 && ascii_is_digit(text.data[0])) {
-        take_numbered(session, text);
+        return take_numbered(session, text);
     } else if (slice_starts_with_nocase(text, validity.data)) {
         text = slice_from(text, validity.len);
         ptrdiff_t end = slice_find(text, ']');
@@ -363,15 +235,16 @@ static void take_untagged(struct session *session, struct slice text)
     } else if (slice_starts_with_nocase(text, "BYE")) {
         c->link->broken = true;
     }
+    return true;
 }
 
-/* The first command, or the one for the view's record: that may be answered while the list is under way (RFC 9051 section 5.5). */
+/* The first command, or one that may be answered while another is under way (RFC 9051 section 5.5): for the view's record, or for messages. */
 static bool find_command(const struct remote_drop *link, uint64_t tag, unsigned *at_out)
 {
     for (unsigned i = 0; i < link->count; i++)
         if (link->commands[i].tag == tag) {
             *at_out = i;
-            return i == 0 || link->commands[i].kind == REMOTE_VIEW;
+            return i == 0 || link->commands[i].kind == REMOTE_VIEW || link->commands[i].kind == REMOTE_AHEAD;
         }
     return false;
 }
@@ -390,40 +263,55 @@ static void take_tagged(struct session *session, struct slice text)
     struct remote_command command = link->commands[at];
     text = slice_from(text, (size_t)blank + 1);
     bool ok = slice_is_nocase(text, "OK") || slice_starts_with_nocase(text, "OK ");
-    bool was_wanted = is_wanted(session->state);
     link->texts = 0;
     link->count--;
     for (; at < link->count; at++)
         link->commands[at] = link->commands[at + 1];
     if (command.kind == REMOTE_UPDATE)
         remote_update_take(session, ok, text);
-    else if (command.kind != REMOTE_BODY)
+    else if (command.kind == REMOTE_BODY || command.kind == REMOTE_AHEAD)
+        remote_body_take(session, &command, ok);
+    else
         take_opening(session, command.kind, ok);
-    else if (was_wanted)
-        finish_body(session, ok);
 }
 
+static bool take_line(struct session *session, struct slice text)
+{
+    struct remote_drop *link = link_of(session);
+    if (!link->reader.begins)
+        return !link->in_fetch || take_fetch(session, text);
+    link->in_fetch = false;
+    if (slice_starts_with(text, "* "))
+        return take_untagged(session, slice_from(text, 2));
+    take_tagged(session, text);
+    return true;
+}
+
+/* A text that comes before its time is kept: what is behind it is left to the network. */
 static void take_text(struct session *session, struct slice text)
 {
     struct remote_drop *link = link_of(session);
     link->in_body = link->in_view = false;
     if (++link->texts > TEXTS_MAX)
         link->broken = true;
-    else if (!link->reader.begins) {
-        if (link->in_fetch)
-            take_fetch(session, text);
-    } else if (link->in_fetch = false, slice_starts_with(text, "* "))
-        take_untagged(session, slice_from(text, 2));
-    else
-        take_tagged(session, text);
+    else if (!take_line(session, text))
+        buf_append(&link->held, text);
 }
 
-/* What is ahead of the client is left to the network until it is wanted. */
+static void take_held(struct session *session)
+{
+    struct remote_drop *link = link_of(session);
+    struct buf text = { 0 };
+    if (link->held.len == 0 || remote_body_is_held(session->state))
+        return;
+    buf_swap(&text, &link->held);
+    take_text(session, buf_slice(&text));
+    buf_fini(&text);
+}
+
 static bool may_read(const struct conversation *c)
 {
-    const struct remote_drop *link = c->link;
-    return !link->broken && c->state != POP3_OVER &&
-           (link->count == 0 || link->commands[0].kind != REMOTE_BODY || link->commands[0].entry == NULL || is_wanted(c));
+    return !c->link->broken && c->state != POP3_OVER && c->link->held.len == 0;
 }
 
 static void read_news(struct session *session)
@@ -436,12 +324,13 @@ static void read_news(struct session *session)
         c->link->news_ms = clock_monotonic_ms();
         c->link->doubted = false;
     }
+    take_held(session);
     while (may_read(c) && event != REMOTE_MORE) {
         event = remote_reader_next(&c->link->reader, &rest, &piece);
         if (event == REMOTE_TEXT)
             take_text(session, piece);
         else if (event == REMOTE_LITERAL && c->link->in_body)
-            write_body(session, piece);
+            remote_body_write(session, piece);
         else if (event == REMOTE_LITERAL && c->link->in_view)
             buf_append(&c->link->view_text, piece);
         else if (event == REMOTE_BROKEN)
@@ -488,6 +377,15 @@ static void lose(struct session *session)
     conversation_end(c, CLOSE_POA_LOST);
 }
 
+static void wake_at(struct session *session, uint64_t now, uint64_t time)
+{
+    struct remote_drop *link = link_of(session);
+    if (link->wake_ms > now && link->wake_ms <= time)
+        return;
+    link->wake_ms = time;
+    session_wake_after(session, (unsigned)(time - now));
+}
+
 /* A POA that says nothing while it is waited for. */
 static bool is_silent(struct session *session)
 {
@@ -499,21 +397,33 @@ static bool is_silent(struct session *session)
         link->doubted = true;    /* it may be the client that did not read: see what comes now */
         link->news_ms = now - PATIENCE_MS + GRACE_MS;
     }
-    if (link->wake_ms <= now) {
-        link->wake_ms = link->news_ms + PATIENCE_MS;
-        session_wake_after(session, (unsigned)(link->wake_ms - now));
-    }
+    wake_at(session, now, link->news_ms + PATIENCE_MS);
     return false;
+}
+
+/* A client that does not go on: the POA is not kept waiting for it. */
+static void end_pause(struct session *session)
+{
+    struct conversation *c = session->state;
+    uint64_t now = clock_monotonic_ms(), end = c->link->held_ms + PAUSE_MS;
+    if (is_waiting(c) || !remote_body_is_held(c))
+        return;
+    if (now < end) {
+        wake_at(session, now, end);
+        return;
+    }
+    remote_body_give_up(c);
+    read_news(session);
 }
 
 static void begin(struct session *session)
 {
     struct conversation *c = session->state;
     if (c->activity == ACTIVITY_FINDING && !c->link->requested)
-        request(session);
+        remote_body_request(session);
     if (c->activity != ACTIVITY_UPDATING || (c->link->stage != STAGE_BEGIN && !c->link->stepped))
         return;
-    give_up_all(c->link);
+    remote_body_give_up(c);
     if (c->link->count != 0)
         return;
     c->link->stepped = false;
@@ -526,6 +436,7 @@ bool remote_run(struct session *session)
     begin(session);
     read_news(session);
     begin(session);
+    end_pause(session);
     bool lost = c->state != POP3_OVER && (c->link->broken || session->remote->eof || (is_waiting(c) && is_silent(session)));
     if (lost && c->activity != ACTIVITY_LISTING)
         lose(session);

@@ -11,19 +11,22 @@
 struct conversation;
 struct entry;
 
-enum remote_kind { REMOTE_CAPABILITY, REMOTE_SELECT, REMOTE_LIST, REMOTE_VIEW, REMOTE_BODY, REMOTE_UPDATE };
+/* BODY: one message, or a part of it; AHEAD: some that may be wanted next. */
+enum remote_kind { REMOTE_CAPABILITY, REMOTE_SELECT, REMOTE_LIST, REMOTE_VIEW, REMOTE_BODY, REMOTE_AHEAD, REMOTE_UPDATE };
 
 /* A command that the POA has not answered yet. */
 struct remote_command {
     enum remote_kind kind;
     uint32_t tag;
-    struct entry *entry;     /* of REMOTE_BODY; NULL: nobody wants it any more */
+    uint32_t first;          /* of BODY and AHEAD: entries of the maildrop, */
+    uint32_t end;            /* up to this one */
+    bool in_vain;            /* nobody wants them any more */
 };
 
 /* What QUIT does, in this order: nothing is removed before what comes first is done. */
 enum remote_stage { STAGE_BEGIN, STAGE_SEEN, STAGE_VIEW, STAGE_TRASH, STAGE_MARK, STAGE_SEARCH, STAGE_EXPUNGE, STAGE_DONE };
 
-enum { REMOTE_COMMANDS = 3 };    /* SELECT and what goes with it */
+enum { REMOTE_COMMANDS = 3 };    /* SELECT and what goes with it; a message and twice some more */
 
 struct remote_drop {
     struct remote_reader reader;
@@ -39,14 +42,22 @@ struct remote_drop {
     uint64_t wake_ms;         /* when run is called for being told so; 0: not asked for */
     struct fetched fetched;
     bool in_fetch;
-    bool in_body;             /* the literal is the message that is wanted */
+    bool in_body;             /* the literal is the message that is wanted, */
+    bool in_message;          /* and so is the response */
     uint32_t exists;
     uint32_t room;            /* of the maildrop's entries */
     bool requested;           /* what the conversation wants was asked for, */
+    bool alone;               /* by a command of its own; */
     bool answered;            /* its answer has begun, */
     bool came;                /* and the command under way has brought some of it: */
     uint64_t from;            /* of TOP: from this octet on, */
     uint64_t got;             /* and that many */
+    bool uid_first;           /* the POA says which message it is before the message */
+    uint64_t asked;           /* octets of the messages that were asked for and have not begun */
+    uint32_t ahead_end;       /* the entry behind the last one that was asked for ahead */
+    struct buf held;          /* the text before a message that nobody has asked for yet: nothing is read behind it; */
+    struct entry *held_entry; /* that message, */
+    uint64_t held_ms;         /* and since when */
     enum remote_stage stage;
     struct uidset uids;       /* of the stage */
     size_t range;             /* the first that is not asked for, */
@@ -72,8 +83,22 @@ void remote_free(struct remote_drop **link);
 bool remote_view_step(struct session *session);
 
 /* For remote_update.c and remote.c: */
-/* Begins a command: its tag and a blank. The rest follows, with CRLF. */
-void remote_command(struct session *session, enum remote_kind kind, struct entry *entry);
+/* Begins a command: its tag and a blank. The rest follows, with CRLF. first and end: entries, of BODY and AHEAD. */
+void remote_command(struct session *session, enum remote_kind kind, uint32_t first, uint32_t end);
+/* RETR and TOP, in remote_body.c: asks for what the conversation wants, as soon as it can; */
+void remote_body_request(struct session *session);
+/* takes the beginning of a message's text, in a FETCH response: false: its time has not come, nothing must be read on; */
+bool remote_body_begin(struct session *session, const struct fetched *fetched);
+/* such a one still has to wait; */
+bool remote_body_is_held(const struct conversation *c);
+/* takes a piece of the text that is wanted, */
+void remote_body_write(struct session *session, struct slice piece);
+/* the end of the response that had it, */
+void remote_body_end(struct session *session, const struct fetched *fetched);
+/* and the answer to BODY or AHEAD. */
+void remote_body_take(struct session *session, const struct remote_command *command, bool ok);
+/* Whatever is under way will pass unseen. */
+void remote_body_give_up(struct conversation *c);
 /* The option v, in remote_view.c: asks for the record, */
 void remote_view_ask(struct session *session);
 /* takes what is behind the word METADATA of a response, */

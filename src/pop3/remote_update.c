@@ -78,7 +78,7 @@ static void command_over_batch(struct session *session, const char *before, cons
 {
     struct buf *out = &session->remote->out;
     struct remote_drop *link = ((struct conversation *)session->state)->link;
-    remote_command(session, REMOTE_UPDATE, NULL);
+    remote_command(session, REMOTE_UPDATE, 0, 0);
     buf_append_text(out, before);
     write_batch(link, out);
     buf_append_text(out, after);
@@ -92,7 +92,7 @@ static void command_alone(struct session *session, const char *text)
 {
     struct remote_drop *link = ((struct conversation *)session->state)->link;
     link->range = link->uids.count;
-    remote_command(session, REMOTE_UPDATE, NULL);
+    remote_command(session, REMOTE_UPDATE, 0, 0);
     buf_append_text(&session->remote->out, text);
 }
 
@@ -163,7 +163,7 @@ static void create_trash(struct session *session)
 {
     struct remote_drop *link = ((struct conversation *)session->state)->link;
     link->creating = link->created = true;
-    remote_command(session, REMOTE_UPDATE, NULL);
+    remote_command(session, REMOTE_UPDATE, 0, 0);
     buf_append_text(&session->remote->out, "CREATE ");
     write_trash(session, &session->remote->out);
     buf_append_text(&session->remote->out, "\r\n");

@@ -11,7 +11,7 @@ enum { QUOTED_MAX = 4000 };    /* a longer record is no string in quotes */
 void remote_view_ask(struct session *session)
 {
     const struct conversation *c = session->state;
-    remote_command(session, REMOTE_VIEW, NULL);
+    remote_command(session, REMOTE_VIEW, 0, 0);
     buf_printf(&session->remote->out, "GETMETADATA INBOX " ENTRY "%u\r\n", c->drop.options.view);
 }
 
@@ -74,7 +74,7 @@ static bool keep_far(struct session *session)
     bool quoted = text.len <= QUOTED_MAX;
     bool possible = link->has_metadata && (quoted || link->has_literals);
     if (possible) {
-        remote_command(session, REMOTE_UPDATE, NULL);
+        remote_command(session, REMOTE_UPDATE, 0, 0);
         buf_printf(out, "SETMETADATA INBOX (" ENTRY "%u ", c->drop.options.view);
         if (quoted)
             buf_append_byte(out, '"');

@@ -13,7 +13,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const clients[] = {
-    "USER joe\r\nPASS secret\r\nSTAT\r\nLIST\r\nUIDL\r\nRETR 1\r\nRETR 2\r\nTOP 1 3\r\nDELE 1\r\nQUIT\r\n",
+    "USER joe\r\nPASS secret\r\nSTAT\r\nLIST\r\nUIDL\r\nRETR 1\r\nRETR 2\r\nRETR 3\r\nTOP 1 3\r\nDELE 1\r\nQUIT\r\n",
     "USER joe:v=1d\r\nPASS secret\r\nUIDL\r\nRETR 1\r\nRETR 3\r\nDELE 2\r\nQUIT\r\n",
     "USER joe:pt=9\r\nPASS secret\r\nLIST\r\nRETR 1\r\nQUIT\r\n",
     "USER joe:sl=2\r\nPASS secret\r\nTOP 2 0\r\nRETR 1\r\nDELE 2\r\nRSET\r\nDELE 1\r\nQUIT\r\n",

@@ -17,9 +17,13 @@ tests_unit_test_pop3_store_LDADD = src/pop3/libpop3.a src/session/libsession.a s
 	$(GSASL_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_pop3_remote
 TESTS += tests/unit/test_pop3_remote
-tests_unit_test_pop3_remote_SOURCES = tests/unit/test_pop3_remote.c tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
-tests_unit_test_pop3_remote_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/pop3
+POP3_POA = tests/unit/pop3_poa.c tests/unit/pop3_poa.h tests/unit/pop3_fake.c tests/unit/pop3_fake_store.c tests/unit/pop3_fake.h
+tests_unit_test_pop3_remote_SOURCES = tests/unit/test_pop3_remote.c $(POP3_POA)
 tests_unit_test_pop3_remote_LDADD = $(tests_unit_test_pop3_LDADD)
+check_PROGRAMS += tests/unit/test_pop3_ahead
+TESTS += tests/unit/test_pop3_ahead
+tests_unit_test_pop3_ahead_SOURCES = tests/unit/test_pop3_ahead.c $(POP3_POA)
+tests_unit_test_pop3_ahead_LDADD = $(tests_unit_test_pop3_LDADD)
 check_PROGRAMS += tests/unit/test_pop3_views
 TESTS += tests/unit/test_pop3_views
 tests_unit_test_pop3_views_SOURCES = tests/unit/test_pop3_views.c
