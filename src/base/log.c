@@ -21,11 +21,6 @@ void log_set_level(enum log_level level)
     atomic_store(&threshold, (int)level);
 }
 
-enum log_level log_get_level(void)
-{
-    return (enum log_level)atomic_load(&threshold);
-}
-
 static size_t log_prefix(char *line, size_t size, enum log_level level, const char *area)
 {
     int len;

@@ -10,7 +10,6 @@ struct directory_writer {
     const struct directory_options *options;
     _Atomic unsigned preferred;
     struct connection connection;   /* ld NULL: none */
-    unsigned connections;
 };
 
 struct directory_writer *directory_writer_new(const struct directory_options *options)
@@ -26,11 +25,6 @@ void directory_writer_free(struct directory_writer **writer)
     if (*writer != NULL)
         connection_close(&(*writer)->connection);
     mem_free(writer);
-}
-
-unsigned directory_writer_connections(const struct directory_writer *writer)
-{
-    return writer->connections;
 }
 
 /* The attributes from `first` on as libldap wants them. One piece of memory for all: mem_free. */
@@ -115,10 +109,7 @@ static int open_connection(struct directory_writer *w, uint64_t ms, struct fault
         connection_close(&w->connection);
     if (w->connection.ld != NULL)
         return 0;
-    if (connection_open_any(&w->connection, w->options, &w->preferred, true, ms, fault) != 0)
-        return -1;
-    w->connections++;
-    return 0;
+    return connection_open_any(&w->connection, w->options, &w->preferred, true, ms, fault);
 }
 
 int directory_writer_put(struct directory_writer *w, const struct directory_entry *entry, size_t fixed, uint64_t ms, struct fault *fault)

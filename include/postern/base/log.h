@@ -7,7 +7,6 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_NORMAL, LOG_VERBOSE, LOG_DEBUG };
 
 /* Lines above this level are not written. Default LOG_NORMAL. */
 void log_set_level(enum log_level level);
-enum log_level log_get_level(void);
 /* area: the module's name, e.g. "directory". At most about 1,000 bytes of text are kept. */
 void log_write(enum log_level level, const char *area, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

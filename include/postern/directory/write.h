@@ -18,7 +18,5 @@ void directory_writer_free(struct directory_writer **writer);
 int directory_writer_put(struct directory_writer *writer, const struct directory_entry *entry, size_t fixed, uint64_t ms, struct fault *fault);
 /* An entry that is not there is no fault. */
 int directory_writer_remove(struct directory_writer *writer, const char *dn, uint64_t ms, struct fault *fault);
-/* How often a connection was opened: after another number, what was denied may be allowed. */
-unsigned directory_writer_connections(const struct directory_writer *writer);
 
 #endif
