@@ -14,7 +14,9 @@
 
 #define NAME_MAX_OCTETS 320
 #define LEVELS_MAX 8
-#define LISTS_MAX 256
+#define LISTS_MAX 1024
+/* Lists in one answer: directories allow 500 and no more, if not told otherwise. */
+#define ANSWER_MAX 256
 /* DNs in one filter: asked together, since each question is a round trip. */
 #define QUESTION_MAX 32
 
@@ -73,6 +75,7 @@ struct upward {
     struct list_name names[LISTS_MAX + 1];   /* [0, asked): their own lists are known; the rest: to be asked. The first is the user itself. */
     size_t count;
     struct map known;
+    bool too_many;
     unsigned server;
     unsigned *server_out;
 };
@@ -80,7 +83,9 @@ struct upward {
 static void remember_list(struct upward *u, const char *dn, const char *uuid)
 {
     char *normal = dn_normalise(slice_from_string(dn));
-    if (normal != NULL && u->count <= LISTS_MAX && map_get(&u->known, slice_from_string(normal)) == NULL) {
+    bool is_new = normal != NULL && map_get(&u->known, slice_from_string(normal)) == NULL;
+    u->too_many = u->too_many || (is_new && u->count > LISTS_MAX);
+    if (is_new && u->count <= LISTS_MAX) {
         map_put(&u->known, slice_from_string(normal), u);
         struct list_name *name = &u->names[u->count++];
         name->ndn = normal;
@@ -90,6 +95,7 @@ static void remember_list(struct upward *u, const char *dn, const char *uuid)
     }
 }
 
+/* One that is left out may be the one that prevents. */
 static int ask_lists(struct directory_pool *pool, const char *base, struct upward *u, size_t from, size_t to, struct fault *fault)
 {
     struct buf filter;
@@ -103,15 +109,21 @@ static int ask_lists(struct directory_pool *pool, const char *base, struct upwar
         buf_append_text(&filter, ")");
     }
     buf_append_text(&filter, "))");
-    struct directory_entry *found[LISTS_MAX];
+    struct directory_entry *found[ANSWER_MAX];
     size_t count = 0;
-    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), list_attributes, LISTS_MAX, &u->server };
+    struct directory_search search = { base, DIRECTORY_SCOPE_SUBTREE, buf_text(&filter), list_attributes, ANSWER_MAX, &u->server };
     int rc = directory_pool_search(pool, &search, found, &count, fault);
     buf_fini(&filter);
     for (size_t i = 0; i < count; i++) {
         remember_list(u, found[i]->dn, found[i]->uuid);
         directory_entry_free(&found[i]);
     }
+    if (rc != 0 && fault->class == FAULT_LIMIT && to - from > 1) {
+        size_t middle = from + (to - from) / 2;
+        return ask_lists(pool, base, u, from, middle, fault) == 0 ? ask_lists(pool, base, u, middle, to, fault) : -1;
+    }
+    if ((rc != 0 && fault->class == FAULT_LIMIT) || (rc == 0 && u->too_many))
+        rc = fault_set(fault, FAULT_LIMIT, 0, "%s is on too many distribution lists", u->names[0].ndn);
     return rc;
 }
 

@@ -20,6 +20,8 @@ static const char followed_filter[] = "(|(objectClass=posternMailUser)(objectCla
                                       "(objectClass=organizationalUnit)(objectClass=organization)(objectClass=domain)(objectClass=dcObject)"
                                       "(objectClass=locality)(objectClass=country)(objectClass=nsContainer))";
 
+static const char *const containers[] = { "organizationalUnit", "organization", "domain", "dcObject", "locality", "country", "nsContainer" };
+
 static struct directory_changes *changes;
 static struct directory_pool *pool;
 static void (*tell)(void *context);
@@ -30,6 +32,14 @@ static char *said;
 bool users_entry_is_list(const struct directory_entry *entry)
 {
     return directory_entry_has(entry, "objectClass", "groupOfNames") || directory_entry_has(entry, "objectClass", "groupOfUniqueNames");
+}
+
+bool users_entry_may_hold_users(const struct directory_entry *entry)
+{
+    bool holds = directory_entry_find(entry, "objectClass") == NULL;
+    for (size_t i = 0; !holds && i < sizeof(containers) / sizeof(containers[0]); i++)
+        holds = directory_entry_has(entry, "objectClass", containers[i]);
+    return holds;
 }
 
 /* Whether a class of service names the list or one that it is in. */
@@ -58,8 +68,9 @@ static void on_changed(void *context, struct directory_entry *entry, bool gone)
     (void)context;
     users_note(entry, gone);
     remembered_note(entry->uuid);
-    /* Until it is known whether the change matters, nobody is given rights by the lists that are kept. */
-    enum users_list_change change = gone || users_entry_is_list(entry) ? users_doubt_lists(entry, gone) : USERS_LIST_OF_NOBODY;
+    bool is_list = users_entry_is_list(entry), is_user = directory_entry_has(entry, "objectClass", "posternMailUser");
+    /* What is neither may have been a list. Until it is known whether the change matters, nobody is given rights by the lists that are kept. */
+    enum users_list_change change = gone || is_list || !is_user ? users_doubt_lists(entry, gone || !is_list) : USERS_LIST_OF_NOBODY;
     if (change != USERS_LIST_OF_NOBODY)
         users_settle_lists(change == USERS_LIST_MATTERS || matters(entry->dn));
     directory_entry_free(&entry);
@@ -69,6 +80,7 @@ static void on_ready(void *context, unsigned server)
 {
     (void)context;
     users_follow(server);
+    remembered_clear();   /* also those who logged in while nothing was told */
     if (said != NULL)
         log_normal("config", "users are kept in memory again");
     mem_free(&said);

@@ -303,15 +303,6 @@ static void set_lists(struct kept_user *k, const struct users_ticket *ticket, co
     k->lists_asked = ticket->lists == lists_changed && lists_in_doubt == 0 ? ticket->lists : 0;
 }
 
-void users_give_lists(const struct users_ticket *ticket, const char *uuid, const struct list_name *lists, size_t count)
-{
-    pthread_mutex_lock(&mutex);
-    const struct user_record *r = map_get(&by_uuid, slice_from_string(uuid));
-    if (r != NULL && r->kept != NULL && ticket->generation == generation)
-        set_lists(r->kept, ticket, lists, count);
-    pthread_mutex_unlock(&mutex);
-}
-
 static bool changed_since(const struct users_ticket *ticket, const char *uuid)
 {
     if (!ticket->followed || !atomic_load(&followed) || ticket->generation != generation || notices - ticket->notices > NOTICES)
@@ -320,6 +311,16 @@ static bool changed_since(const struct users_ticket *ticket, const char *uuid)
         if (strcmp(recent[i % NOTICES], uuid) == 0)
             return true;
     return false;
+}
+
+void users_give_lists(const struct users_ticket *ticket, const char *uuid, const struct list_name *lists, size_t count)
+{
+    pthread_mutex_lock(&mutex);
+    const struct user_record *r = map_get(&by_uuid, slice_from_string(uuid));
+    /* Kept anew meanwhile, it may have another DN, and be on other lists. */
+    if (r != NULL && r->kept != NULL && !changed_since(ticket, uuid))
+        set_lists(r->kept, ticket, lists, count);
+    pthread_mutex_unlock(&mutex);
 }
 
 static void add_name(struct kept_user *k, struct slice folded)
@@ -437,8 +438,8 @@ void users_note(const struct directory_entry *entry, bool gone)
         mark_changed(r, &garbage);
     if (!gone && is_user)
         give_names_up(entry);
-    /* Something above users was moved, perhaps, or what it is may not be read: their DNs are in doubt. */
-    if (!gone && !is_user && !was_user && !users_entry_is_list(entry))
+    /* Something above users was moved, perhaps: their DNs are in doubt. */
+    if (!gone && !is_user && !was_user && users_entry_may_hold_users(entry))
         mark_all_changed(&garbage);
     pthread_mutex_unlock(&mutex);
     empty_garbage(&garbage);
@@ -464,10 +465,9 @@ enum users_list_change users_doubt_lists(const struct directory_entry *entry, bo
         change = USERS_LIST_MATTERS;
     else if (gone && known == NULL)
         change = USERS_LIST_OF_NOBODY;
-    if (change != USERS_LIST_OF_NOBODY) {
-        lists_changed++;
-        lists_in_doubt++;
-    }
+    /* Also if it is of nobody who is kept: of somebody who is asked for just now it may be. */
+    lists_changed++;
+    lists_in_doubt += change != USERS_LIST_OF_NOBODY;
     pthread_mutex_unlock(&mutex);
     mem_free(&ndn);
     return change;

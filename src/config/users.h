@@ -37,6 +37,8 @@ void users_follow_snapshot(const struct snapshot *before, const struct snapshot 
 
 /* For user_changes.c, which says what is not so any more. */
 bool users_entry_is_list(const struct directory_entry *entry);
+/* Also one of which it may not be read what it is. */
+bool users_entry_may_hold_users(const struct directory_entry *entry);
 void users_note(const struct directory_entry *entry, bool gone);
 /* OF_NOBODY: nothing to be done. Else nobody is given rights by lists until users_settle_lists. ASK: the directory must say whether it matters. */
 enum users_list_change { USERS_LIST_OF_NOBODY, USERS_LIST_MATTERS, USERS_LIST_ASK };

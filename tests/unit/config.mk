@@ -31,6 +31,12 @@ tests_unit_test_rights_SOURCES = tests/unit/test_rights.c
 tests_unit_test_rights_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_rights_LDADD = $(tests_unit_test_config_LDADD)
 
+check_PROGRAMS += tests/unit/test_users
+TESTS += tests/unit/test_users
+tests_unit_test_users_SOURCES = tests/unit/test_users.c
+tests_unit_test_users_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_users_LDADD = $(tests_unit_test_remembered_LDADD)
+
 check_PROGRAMS += tests/unit/test_settings
 TESTS += tests/unit/test_settings
 tests_unit_test_settings_SOURCES = tests/unit/test_settings.c
