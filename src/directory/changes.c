@@ -95,8 +95,10 @@ static int send_search(struct directory_changes *w, struct fault *fault)
         fault_set(fault, FAULT_INVALID, 0, "the directory offers no way to hear of changes of users: neither contextCSN and content synchronisation "
                   "(RFC 4533) nor persistent search");
     } else {
-        rc = ldap_search_ext(w->connection.ld, server.base, LDAP_SCOPE_SUBTREE, w->options.filter, (char **)(uintptr_t)w->options.attributes,
-                             0, controls, NULL, NULL, LDAP_NO_LIMIT, &w->search_id);
+        /* A persistent search is silent about an entry that does not match any more. */
+        const char *filter = w->by_sync ? w->options.filter : "(objectClass=*)";
+        rc = ldap_search_ext(w->connection.ld, server.base, LDAP_SCOPE_SUBTREE, filter, (char **)(uintptr_t)w->options.attributes, 0, controls, NULL,
+                             NULL, LDAP_NO_LIMIT, &w->search_id);
         if (rc != LDAP_SUCCESS)
             connection_fault(&w->connection, rc, "search for changes", fault);
     }

@@ -12,7 +12,8 @@
 struct directory_changes_events {
     /* Every change after this moment will be told, in the order in which the server made them. server: which of the URIs it is. */
     void (*ready)(void *context, unsigned server);
-    /* The entry is the receiver's: with the attributes asked for, or, gone, with DN and UUID at least. One entry may be told without a change. */
+    /* The entry is the receiver's: with the attributes asked for, or, gone, with DN and UUID at least. One entry may be told without a change. By persistent
+     * search entries are told that do not match the filter: it may be one that matched before. */
     void (*changed)(void *context, struct directory_entry *entry, bool gone);
     /* Changes may be missed until the next ready; called at each failed attempt. FAULT_INVALID: the directory does not offer it. */
     void (*lost)(void *context, const struct fault *fault);
