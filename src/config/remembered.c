@@ -3,6 +3,8 @@
 #include "remembered.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "postern/base/buf.h"
 #include "postern/base/clock.h"
@@ -13,7 +15,8 @@
 #include "user_names.h"
 #include "users.h"
 
-enum { REMEMBERED_MAX = 10000, LOOK_EACH_MS = 1000 };
+/* NOTICES: one that is older than a login took is of no interest to it. */
+enum { REMEMBERED_MAX = 10000, LOOK_EACH_MS = 1000, NOTICES = 256 };
 
 struct remembered {
     char *name;
@@ -27,6 +30,8 @@ static struct map by_name, by_uuid;
 static unsigned char key[KEYED_HASH_SIZE];
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static uint64_t look_again_ms;
+static char recent[NOTICES][DIRECTORY_UUID_SIZE];
+static uint64_t notices;
 
 static void forget(struct remembered *r)
 {
@@ -73,12 +78,14 @@ void remembered_clear(void)
     forget_many(0, true);
     map_fini(&by_name);
     map_fini(&by_uuid);
+    notices += NOTICES + 1;   /* for those who are at it */
     pthread_mutex_unlock(&mutex);
 }
 
 void remembered_note(const char *uuid)
 {
     pthread_mutex_lock(&mutex);
+    snprintf(recent[notices++ % NOTICES], DIRECTORY_UUID_SIZE, "%s", uuid);
     struct remembered *r = by_uuid.count > 0 ? map_get(&by_uuid, slice_from_string(uuid)) : NULL;
     if (r != NULL)
         forget(r);
@@ -103,7 +110,24 @@ void remembered_hash(const char *dn, struct slice password, unsigned char out[KE
     buf_wipe(&text);
 }
 
-void config_remember(struct slice name, struct user *user, struct slice password)
+uint64_t config_remember_begin(void)
+{
+    pthread_mutex_lock(&mutex);
+    uint64_t now = notices;
+    pthread_mutex_unlock(&mutex);
+    return now;
+}
+
+/* Whether the directory has told of a change since: the password may be the one of before. Under the lock. */
+static bool is_noted(const char *uuid, uint64_t since)
+{
+    bool noted = notices - since > NOTICES;
+    for (; !noted && since < notices; since++)
+        noted = strcmp(recent[since % NOTICES], uuid) == 0;
+    return noted;
+}
+
+void config_remember(struct slice name, struct user *user, struct slice password, uint64_t begun)
 {
     char lower[USER_NAME_MAX];
     struct slice folded;
@@ -121,7 +145,7 @@ void config_remember(struct slice name, struct user *user, struct slice password
         forget_many(now, false);
         look_again_ms = now + LOOK_EACH_MS;
     }
-    if (by_name.count < REMEMBERED_MAX) {
+    if (by_name.count < REMEMBERED_MAX && !is_noted(user->uuid, begun)) {
         r = MEM_NEW(struct remembered);
         r->name = slice_to_string(folded);
         r->user = user_ref(user);

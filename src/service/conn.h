@@ -32,6 +32,7 @@ struct look_up {
     struct buf password;          /* or token */
     struct buf gateway;           /* after PROOF_GATEWAY: whose password it is */
     struct user *user;
+    uint64_t begun;               /* config_remember_begin */
     enum action_result result;
 };
 

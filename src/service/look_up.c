@@ -176,7 +176,7 @@ static bool is_away(const struct fault *fault)
 static enum action_result password_result(struct conn *c, struct look_up *l, int rc, const struct fault *fault)
 {
     if (rc == 0) {
-        config_remember(buf_slice(&l->name), l->user, buf_slice(&l->password));
+        config_remember(buf_slice(&l->name), l->user, buf_slice(&l->password), l->begun);
         return admit(c, l, fault);
     }
     if (is_away(fault))
@@ -476,6 +476,7 @@ static bool begin_login(struct conn *c)
         ask_in_thread(c);
         return true;
     }
+    l->begun = config_remember_begin();
     bool kept = config_find_kept_user(buf_slice(&l->name), &l->user);
     if (is_locked_out(c, kept ? slice_from_string(l->user->id) : buf_slice(&l->name))) {
         l->result = ACTION_REFUSED;

@@ -61,6 +61,11 @@ static struct user new_user(char *name, char last)
     return user;
 }
 
+static void keep(const char *name, struct user *user, const char *password)
+{
+    config_remember(slice_from_string(name), user, slice_from_string(password), config_remember_begin());
+}
+
 /* 1, 0 or -1, as config_recall; only the right user ever comes. */
 static int recall(const char *name, const char *password, const struct user *expected)
 {
@@ -76,8 +81,8 @@ static void test_recall(void)
 {
     struct user joe = new_user(dn, '1'), ann = new_user(other_dn, '2');
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
-    config_remember(SLICE_LITERAL("Joe"), &joe, SLICE_LITERAL("secret"));
-    config_remember(SLICE_LITERAL("ann"), &ann, SLICE_LITERAL("secret2"));
+    keep("Joe", &joe, "secret");
+    keep("ann", &ann, "secret2");
     CU_ASSERT_EQUAL(recall("joe", "secret", &joe), 1);
     CU_ASSERT_EQUAL(recall("JOE", "secret", &joe), 1);
     CU_ASSERT_EQUAL(recall("joe", "Secret", &joe), -1);
@@ -86,7 +91,7 @@ static void test_recall(void)
     CU_ASSERT_EQUAL(recall("ann", "secret2", &ann), 1);
     CU_ASSERT_EQUAL(recall("jo", "secret", NULL), 0);
     /* by one name at a time */
-    config_remember(SLICE_LITERAL("joe@example.org"), &joe, SLICE_LITERAL("secret"));
+    keep("joe@example.org", &joe, "secret");
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
     CU_ASSERT_EQUAL(recall("joe@example.org", "secret", &joe), 1);
     remembered_clear();
@@ -99,35 +104,65 @@ static void test_end(void)
 {
     struct user joe = new_user(dn, '1');
     struct slice name = SLICE_LITERAL("joe"), password = SLICE_LITERAL("secret");
-    config_remember(name, &joe, password);
+    keep("joe", &joe, "secret");
     now_ms += 59999;
     CU_ASSERT_EQUAL(recall("joe", "secret", &joe), 1);
     now_ms += 1;
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
-    config_remember(name, &joe, password);
+    keep("joe", &joe, "secret");
     changed = true;
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
     changed = false;
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);   /* for good */
-    config_remember(name, &joe, password);
+    keep("joe", &joe, "secret");
     remembered_note("00000000-0000-0000-0000-000000000002");
     CU_ASSERT_EQUAL(recall("joe", "secret", &joe), 1);
     remembered_note(joe.uuid);
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
-    config_remember(name, &joe, password);
+    keep("joe", &joe, "secret");
     config_forget(name, SLICE_LITERAL("guess"));
     CU_ASSERT_EQUAL(recall("joe", "secret", &joe), 1);
     config_forget(name, password);
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
     /* switched off, and an entry that no notice could name */
     snapshot.agent.remember_seconds = 0;
-    config_remember(name, &joe, password);
+    keep("joe", &joe, "secret");
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
     snapshot.agent.remember_seconds = 60;
     joe.uuid[0] = '\0';
-    config_remember(name, &joe, password);
+    keep("joe", &joe, "secret");
     CU_ASSERT_EQUAL(recall("joe", "secret", NULL), 0);
     CU_ASSERT_EQUAL(joe.references, 1);
+}
+
+/* What is told of between the question and the answer: the password may be the one of before. */
+static void test_change_meanwhile(void)
+{
+    struct user joe = new_user(dn, '1'), ann = new_user(other_dn, '2');
+    struct slice name = SLICE_LITERAL("joe"), password = SLICE_LITERAL("old");
+    uint64_t begun = config_remember_begin();
+    remembered_note(joe.uuid);
+    config_remember(SLICE_LITERAL("ann"), &ann, password, begun);
+    config_remember(name, &joe, password, begun);
+    CU_ASSERT_EQUAL(recall("ann", "old", &ann), 1);
+    CU_ASSERT_EQUAL(recall("joe", "old", NULL), 0);
+    /* more than are held */
+    begun = config_remember_begin();
+    for (unsigned i = 0; i < 256; i++)
+        remembered_note("00000000-0000-0000-0000-000000000003");
+    config_remember(name, &joe, password, begun);
+    CU_ASSERT_EQUAL(recall("joe", "old", &joe), 1);
+    remembered_note("00000000-0000-0000-0000-000000000003");
+    config_remember(name, &joe, password, begun);
+    CU_ASSERT_EQUAL(recall("joe", "old", NULL), 0);
+    /* all in doubt */
+    begun = config_remember_begin();
+    remembered_clear();
+    config_remember(name, &joe, password, begun);
+    CU_ASSERT_EQUAL(recall("joe", "old", NULL), 0);
+    keep("joe", &joe, "new");
+    CU_ASSERT_EQUAL(recall("joe", "new", &joe), 1);
+    remembered_clear();
 }
 
 static void test_bound(void)
@@ -138,12 +173,12 @@ static void test_bound(void)
         many[i] = new_user(dn, '1');
         snprintf(many[i].uuid, sizeof(many[i].uuid), "%u", i + 1);
         snprintf(name, sizeof(name), "user%u", i);
-        config_remember(slice_from_string(name), &many[i], SLICE_LITERAL("x"));
+        keep(name, &many[i], "x");
     }
     CU_ASSERT_EQUAL(recall("user0", "x", &many[0]), 1);
     CU_ASSERT_EQUAL(recall("user11999", "x", NULL), 0);
     now_ms += 60000;
-    config_remember(SLICE_LITERAL("user11999"), &many[11999], SLICE_LITERAL("x"));   /* the others' time is over */
+    keep("user11999", &many[11999], "x");   /* the others' time is over */
     CU_ASSERT_EQUAL(recall("user11999", "x", &many[11999]), 1);
     CU_ASSERT_EQUAL(many[5].references, 1);
     remembered_clear();
@@ -152,6 +187,7 @@ static void test_bound(void)
 static const struct unit_test tests[] = {
     { "recall", test_recall },
     { "end", test_end },
+    { "change meanwhile", test_change_meanwhile },
     { "bound", test_bound },
 };
 

@@ -57,8 +57,10 @@ void config_verify_drop(struct directory_bind **bind);
  * nobody can tell from others, and *dn_out is NULL. Faults: the directory. */
 int config_find_keys(struct slice name, struct sasl_keys *out, char **dn_out, struct fault *fault);
 
-/* [L] The password of that name is right: remembered for as long as the agent's settings say, by default not at all. */
-void config_remember(struct slice name, struct user *user, struct slice password);
+/* [L] The password of that name is right: remembered for as long as the agent's settings say, by default not at all. begun: from before it was verified; a user
+ * that has changed since is not remembered. */
+uint64_t config_remember_begin(void);
+void config_remember(struct slice name, struct user *user, struct slice password, uint64_t begun);
 /* [L] While the directory is not reachable: 1: it was right a short time ago, and nothing of the user is known to have changed; -1: another one was; 0: nothing
  * is known. The user, unless 0, is the caller's. */
 int config_recall(struct slice name, struct slice password, struct user **out);
