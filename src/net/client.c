@@ -32,14 +32,14 @@ struct client {
 static int wait_ready(int fd, short events, uint64_t deadline, struct fault *fault)
 {
     for (;;) {
-        uint64_t now = clock_monotonic_ms();
-        if (now >= deadline)
-            return fault_set(fault, FAULT_TIMEOUT, ETIMEDOUT, "no answer in time");
-        uint64_t left = deadline - now;
+        uint64_t now = clock_monotonic_ms(), left = now < deadline ? deadline - now : 0;
         struct pollfd p = { .fd = fd, .events = events };
         int n = poll(&p, 1, left > 60000 ? 60000 : (int)left);
         if (n > 0)
             return 0;
+        /* Not before a look: a process that was stopped for longer than that may have an answer waiting. */
+        if (now >= deadline)
+            return fault_set(fault, FAULT_TIMEOUT, ETIMEDOUT, "no answer in time");
         if (n < 0 && errno != EINTR)
             return fault_set_errno(fault, errno, "poll");
     }

@@ -13,16 +13,6 @@
 
 enum { END_MS = 60000, FILES_AGAIN_MS = 10 };
 
-static bool write_down(void *context)
-{
-    struct agents_job *job = context;
-    struct fault fault;
-    if (spool_store_under_way(job->spool, job->envelope, &fault) == 0)
-        return true;
-    log_error("queue", "%s: %s", job->envelope->id, fault.text);
-    return false;
-}
-
 /* The files of the first delivery after a start may not be read yet: that is done by another thread. */
 static int get_tls(const struct agents_job *job, const struct post_office_agent *agent, struct tls_client **out, struct fault *fault)
 {
@@ -81,7 +71,7 @@ static void defer(struct agents_job *job, size_t count, const struct talk *talk)
 static void converse(struct agents_job *job, size_t count, const struct post_office_agent *agent, struct talk *talk)
 {
     struct give_job give_job = {
-        .envelope = job->envelope, .message = job->message, .recipients = job->recipients, .count = count, .before_end = write_down, .context = job,
+        .envelope = job->envelope, .message = job->message, .recipients = job->recipients, .count = count, .before_end = job->before_end, .answered = job->answered, .context = job->context,
     };
     bool kept = talk->client != NULL;
     if (kept)

@@ -8,14 +8,16 @@
 #include "spool.h"
 
 struct agents_job {
-    struct spool *spool;
-    struct envelope *envelope;               /* written to the spool before the end of the data: see envelope_recipient.unknown */
+    const struct envelope *envelope;
     int message;
     const char *helo;
     const atomic_bool *stopping;
     const struct post_office *office;
     struct envelope_recipient **recipients;  /* each gets outcome, status, text; their order may change */
     size_t count;
+    bool (*before_end)(void *context);       /* as of give_job */
+    void (*answered)(void *context);
+    void *context;
     bool came_back;                          /* out: an agent answers that did not before */
 };
 

@@ -4,7 +4,6 @@
 #include "attempt.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,19 +11,23 @@
 #include "agents.h"
 #include "lane.h"
 #include "postern/base/clock.h"
-#include "postern/base/list.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
 #include "postern/poa/poa.h"
 #include "postern/queue/inbox.h"
 #include "relay.h"
+#include "result.h"
 #include "seek.h"
 
 enum {
     TROUBLE_SECONDS = 300,   /* until the next go when our own disk makes trouble */
     SETTLE_SECONDS = 20,     /* an agent that was given a message may still be at work on it: until then only "it is there" says something */
     AGAIN_SECONDS = 3,       /* between looks until then */
+    SILENT_SECONDS = 600,    /* one that said nothing for as long as anybody waited may be at work on it for as long as RFC 5321 4.5.3.2.6 allows. One that is frozen for
+                                longer, and then goes on, stores what has been given again meanwhile: it heard the end of the data, nobody can take that back, and
+                                nothing tells it from one that died (RFC 1047) */
+    SILENT_AGAIN_SECONDS = 20,
     LOOK_SECONDS = 600,      /* a look that does not work is tried for so long, then it is given again all the same (RFC 1047 prefers two copies to none) */
 };
 
@@ -39,6 +42,7 @@ struct attempt {
     bool soon;
     bool tried;               /* something was done about some recipient */
     time_t settled;           /* when a look that was too early is made again; 0: none was */
+    bool removed;             /* everybody has it: nothing is left to be written down */
     bool poa_waits;           /* a Post Office Agent was not there or did not take it: it may be back soon */
     struct attempt_result *result;
 };
@@ -83,6 +87,30 @@ static size_t count_outcome(const struct envelope *envelope, enum outcome outcom
     return count;
 }
 
+/* A peer has answered, and is not waited for again before this is done: who has the message gets no second one if the process is killed. The time between the reply and
+ * this is all that remains of the window that RFC 1047 speaks of. */
+static void record(void *context)
+{
+    struct attempt *a = context;
+    struct fault fault;
+    bool all = count_outcome(&a->envelope, OUTCOME_SENT) == a->envelope.count;
+    int done = all ? spool_remove(a->spool, a->envelope.id, &fault) : spool_store_under_way(a->spool, &a->envelope, &fault);
+    a->removed = all && done == 0;
+    if (done < 0)
+        log_error("queue", "%s: %s", a->envelope.id, fault.text);   /* it is tried again after the attempt */
+}
+
+/* Those who are marked unknown may have the message from now on. */
+static bool begin_end(void *context)
+{
+    struct attempt *a = context;
+    struct fault fault;
+    if (spool_store_under_way(a->spool, &a->envelope, &fault) == 0)
+        return true;
+    log_error("queue", "%s: %s", a->envelope.id, fault.text);
+    return false;
+}
+
 /* --- recipients here ---------------------------------------------------------------------------------------------------- */
 
 static int copy_message(int message, struct inbox_writer *writer, struct fault *fault)
@@ -113,9 +141,9 @@ static int write_copy(struct attempt *a, struct inbox_writer *writer, struct env
         return -1;
     /* For whom ends between the delivery and what is written down of it. */
     to->unknown = true;
+    to->silent = false;
     to->given = clock_wall().tv_sec;
-    if (spool_store_under_way(a->spool, &a->envelope, fault) < 0)
-        log_error("queue", "%s: %s", a->envelope.id, fault->text);
+    begin_end(a);
     return inbox_writer_deliver(writer, fault);
 }
 
@@ -142,11 +170,12 @@ static bool may_be_given(struct attempt *a, const struct user *user, struct enve
         return true;
     enum seek_result result = seek_message(user, &a->envelope, a->message);
     time_t now = clock_wall().tv_sec, given = to->given = to->given < now ? to->given : now;   /* the clock may have been set back */
+    time_t settled = given + (to->silent ? SILENT_SECONDS : SETTLE_SECONDS), again = now + (to->silent ? SILENT_AGAIN_SECONDS : AGAIN_SECONDS);
     if (result == SEEK_FOUND) {
         set_result(to, OUTCOME_SENT, "2.0.0", "found in the mailbox");
-    } else if (given + SETTLE_SECONDS > now) {
+    } else if (settled > now) {
         set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it and has not answered");
-        a->settled = given + SETTLE_SECONDS - now < AGAIN_SECONDS ? given + SETTLE_SECONDS : now + AGAIN_SECONDS;
+        a->settled = settled < again ? settled : again;
     } else if (result == SEEK_LATER && given + LOOK_SECONDS > now) {
         set_result(to, OUTCOME_WAITING, "4.4.2", "the agent may have it, and the mailbox cannot be looked into");
     } else {
@@ -177,32 +206,22 @@ static void note_waiting(struct attempt *a, const struct post_office *office, co
     snprintf(a->result->office, sizeof(a->result->office), "%s", office->uuid);
 }
 
-/* What agents have answered is kept before other peers, who may hang, have their turn: some agents' mailboxes cannot be looked into. */
-static void note_sent(struct attempt *a)
-{
-    size_t sent = count_outcome(&a->envelope, OUTCOME_SENT);
-    struct fault fault;
-    if (sent != 0 && sent < a->envelope.count && spool_store_under_way(a->spool, &a->envelope, &fault) < 0)
-        log_error("queue", "%s: %s", a->envelope.id, fault.text);
-}
-
 /* Recipients of one post office: `at` holds their places. */
 static void give_to_office(struct attempt *a, const struct post_office *office, const size_t *at, size_t count)
 {
     struct envelope_recipient **to = MEM_NEW_ARRAY(struct envelope_recipient *, count);
     bool *asked = MEM_NEW_ARRAY(bool, count);
     struct agents_job job = {
-        .spool = a->spool, .envelope = &a->envelope, .message = a->message, .helo = a->host, .stopping = a->stopping, .office = office, .recipients = to,
+        .envelope = &a->envelope, .message = a->message, .helo = a->host, .stopping = a->stopping, .office = office, .recipients = to,
+        .before_end = begin_end, .answered = record, .context = a,
     };
     for (size_t i = 0; i < count; i++) {
         asked[i] = may_be_given(a, a->users[at[i]], &a->envelope.recipients[at[i]]);
         if (asked[i])
             to[job.count++] = &a->envelope.recipients[at[i]];
     }
-    if (job.count != 0) {
+    if (job.count != 0)
         agents_give(&job);
-        note_sent(a);
-    }
     for (size_t i = 0; i < count && !atomic_load(a->stopping); i++) {
         if (asked[i])
             follow_up(a, a->users[at[i]], &a->envelope.recipients[at[i]]);
@@ -297,7 +316,7 @@ static void deliver_local(struct attempt *a, size_t at)
 
 static void send_remote(struct attempt *a, struct envelope_recipient **to, size_t count)
 {
-    struct give_job job = { .envelope = &a->envelope, .message = a->message, .recipients = to, .count = count };
+    struct give_job job = { .envelope = &a->envelope, .message = a->message, .recipients = to, .count = count, .answered = record, .context = a };
     a->tried = true;
     relay_send(&a->snapshot->agent, a->host, &job, a->stopping);
     a->soon = job.try_again_soon;
@@ -315,6 +334,10 @@ static void deliver_all(struct attempt *a)
         else
             remote[count++] = to;
     }
+    /* Before other peers, who may hang, have their turn: of a mailbox that was looked into, or written to, it is known only here. */
+    size_t sent = count_outcome(&a->envelope, OUTCOME_SENT);
+    if (sent != 0 && sent < a->envelope.count)
+        record(a);
     for (size_t i = 0; i < a->envelope.count; i++)
         if (a->users[i] != NULL && !atomic_load(a->stopping))
             serve_office(a, i);
@@ -352,10 +375,10 @@ static void log_outcomes(const struct envelope *envelope)
 }
 
 /* The sender hears of it; a notice about a notice would go round for ever, so it is kept aside for the postmaster to look at. */
-static int report_failed(struct attempt *a, struct fault *fault)
+static int report_failed(struct attempt *a, struct envelope *notice_out, struct fault *fault)
 {
     if (a->envelope.sender[0] != '\0')
-        return notice_send(&a->envelope, a->message, a->snapshot, a->host, fault);
+        return notice_write(a->spool, &a->envelope, a->message, a->snapshot, a->host, notice_out, fault);
     log_error("queue", "%s: cannot be delivered nor returned: kept in queue/bad", a->envelope.id);
     return spool_keep_failed(a->spool, &a->envelope, fault);
 }
@@ -389,60 +412,17 @@ static time_t delay_seconds(const struct attempt *a)
     return quick < delay ? quick : delay;
 }
 
-/* Results that our own disk did not take: until it does nobody is given the message again. */
-static pthread_mutex_t unwritten_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct list unwritten = { &unwritten, &unwritten };
-
-struct unwritten {
-    struct list link;
-    struct envelope envelope;
-};
-
-static void keep_unwritten(struct envelope *envelope)
+static void keep_waiting(struct envelope *envelope)
 {
-    struct unwritten *kept = MEM_NEW(struct unwritten);
-    kept->envelope = *envelope;
-    *envelope = (struct envelope){ .sender = NULL };
-    pthread_mutex_lock(&unwritten_lock);
-    list_append(&unwritten, &kept->link);
-    pthread_mutex_unlock(&unwritten_lock);
+    for (size_t i = 0; i < envelope->count; i++)
+        if (envelope->recipients[i].outcome == OUTCOME_FAILED)
+            envelope->recipients[i].outcome = OUTCOME_WAITING;
 }
 
-static bool take_unwritten(const char *id, struct envelope *out)
+/* Writes down what the attempt brought, and says when the message is due again. */
+static void conclude(struct attempt *a)
 {
-    struct unwritten *found = NULL;
-    pthread_mutex_lock(&unwritten_lock);
-    LIST_FOR_EACH (&unwritten, at) {
-        struct unwritten *kept = LIST_ITEM(at, struct unwritten, link);
-        if (strcmp(kept->envelope.id, id) == 0)
-            found = kept;
-    }
-    if (found != NULL)
-        list_remove(&found->link);
-    pthread_mutex_unlock(&unwritten_lock);
-    if (found != NULL)
-        *out = found->envelope;
-    mem_release(found);
-    return found != NULL;
-}
-
-/* When the message is due again, 0 if it is done. */
-static time_t write_result(struct spool *spool, struct envelope *envelope)
-{
-    struct fault fault;
-    bool done = count_outcome(envelope, OUTCOME_WAITING) == 0;
-    time_t next = done ? 0 : envelope->next;
-    if ((done ? spool_remove(spool, envelope->id, &fault) : spool_store(spool, envelope, &fault)) == 0)
-        return next;
-    log_error("queue", "%s: %s", envelope->id, fault.text);
-    keep_unwritten(envelope);
-    return clock_wall().tv_sec + TROUBLE_SECONDS;
-}
-
-/* Writes down what the attempt brought; when the message is due again, 0 if it is done. */
-static time_t conclude(struct attempt *a)
-{
-    struct envelope *envelope = &a->envelope;
+    struct envelope *envelope = &a->envelope, notice = { .sender = NULL };
     struct fault fault;
     time_t now = clock_wall().tv_sec;
     bool stopped = atomic_load(a->stopping);
@@ -451,17 +431,21 @@ static time_t conclude(struct attempt *a)
         envelope->attempts += a->settled <= now;
     }
     log_outcomes(envelope);
-    if (count_outcome(envelope, OUTCOME_FAILED) != 0 && report_failed(a, &fault) < 0) {
+    if (a->removed) {
+        a->result->next = 0;
+        a->result->away = false;
+        return;
+    }
+    if (count_outcome(envelope, OUTCOME_FAILED) != 0 && report_failed(a, &notice, &fault) < 0) {
         log_error("queue", "%s: notice: %s", envelope->id, fault.text);
-        for (size_t i = 0; i < envelope->count; i++)
-            if (envelope->recipients[i].outcome == OUTCOME_FAILED)
-                envelope->recipients[i].outcome = OUTCOME_WAITING;
+        keep_waiting(envelope);
     }
     size_t waiting = count_outcome(envelope, OUTCOME_WAITING);
     /* An attempt that a stop cut short does not count. */
     bool soon = stopped || (a->soon && waiting < envelope->count);
     envelope->next = now + (soon ? 0 : delay_seconds(a));
-    return write_result(a->spool, envelope);
+    result_write(a->spool, envelope, notice.sender != NULL ? &notice : NULL, a->snapshot, a->result);
+    queue_envelope_fini(&notice);
 }
 
 /* A message whose files are damaged is kept, not tried. */
@@ -488,12 +472,8 @@ void attempt_run(struct spool *spool, const char *id, const struct snapshot *sna
 {
     struct attempt a = { .spool = spool, .snapshot = snapshot, .stopping = stopping, .message = -1, .result = result };
     struct fault fault;
-    if (take_unwritten(id, &a.envelope)) {
-        result->next = write_result(spool, &a.envelope);
-        result->away = attempt_is_away(&a.envelope, snapshot);
-        queue_envelope_fini(&a.envelope);
+    if (result_retry(spool, id, snapshot, result))
         return;
-    }
     if (spool_load(spool, id, &a.envelope, &fault) < 0) {
         result->next = handle_unreadable(spool, id, &fault);
         return;
@@ -504,8 +484,12 @@ void attempt_run(struct spool *spool, const char *id, const struct snapshot *sna
         take_host_name(&a);
         deliver_all(&a);
         /* One that has only come to wait for its turn is as it was. */
-        result->next = a.tried || !result->waits_for_lane ? conclude(&a) : clock_wall().tv_sec;
-        result->away = attempt_is_away(&a.envelope, snapshot);
+        if (a.tried || !result->waits_for_lane) {
+            conclude(&a);
+        } else {
+            result->next = clock_wall().tv_sec;
+            result->away = attempt_is_away(&a.envelope, snapshot);
+        }
         close(a.message);
     }
     queue_envelope_fini(&a.envelope);

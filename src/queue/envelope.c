@@ -1,4 +1,5 @@
 /* A queued message's envelope and its text form: lines of a word and a value, the first naming the version, the last "end". Pure. */
+#include <stdio.h>
 #include <string.h>
 
 #include "postern/base/memory.h"
@@ -8,6 +9,9 @@ void queue_envelope_fini(struct envelope *envelope)
 {
     for (size_t i = 0; i < envelope->count; i++)
         mem_free(&envelope->recipients[i].address);
+    for (size_t i = 0; i < envelope->told_count; i++)
+        mem_free(&envelope->told[i]);
+    mem_free(&envelope->told);
     mem_free(&envelope->recipients);
     mem_free(&envelope->sender);
     memset(envelope, 0, sizeof(*envelope));
@@ -33,11 +37,21 @@ bool queue_envelope_add(struct envelope *envelope, struct slice address)
     return true;
 }
 
+void queue_envelope_tell(struct envelope *notice, const char *address)
+{
+    notice->told = mem_resize(notice->told, (notice->told_count + 1) * sizeof(notice->told[0]));
+    notice->told[notice->told_count++] = mem_strdup(address);
+}
+
 void queue_envelope_write(const struct envelope *envelope, struct buf *out)
 {
     buf_printf(out, "postern-queue 1\nsender %s\narrived %lld\nattempts %llu\nnext %lld\nbody %s\n", envelope->sender,
                (long long)envelope->arrived, (unsigned long long)envelope->attempts, (long long)envelope->next,
                envelope->eight_bit ? "8bit" : "7bit");
+    if (envelope->of[0] != '\0')
+        buf_printf(out, "of %s\n", envelope->of);
+    for (size_t i = 0; i < envelope->told_count; i++)
+        buf_printf(out, "tells %s\n", envelope->told[i]);
     time_t given = 0;
     for (size_t i = 0; i < envelope->count; i++) {
         const struct envelope_recipient *to = &envelope->recipients[i];
@@ -46,7 +60,7 @@ void queue_envelope_write(const struct envelope *envelope, struct buf *out)
         if (kept && to->unknown && to->given != given)
             buf_printf(out, "given %lld\n", (long long)(given = to->given));
         if (kept)
-            buf_printf(out, "%s %s\n", to->unknown ? "unknown" : "recipient", to->address);
+            buf_printf(out, "%s %s\n", !to->unknown ? "recipient" : to->silent ? "silent" : "unknown", to->address);
     }
     buf_append_text(out, "end\n");
 }
@@ -78,10 +92,21 @@ static bool parse_line(struct slice word, struct slice value, struct envelope *o
         out->eight_bit = slice_is(value, "8bit");
         return true;
     }
-    bool unknown = slice_is(word, "unknown");
+    if (slice_is(word, "of") && value.len < SPOOL_ID_MAX && is_clean(value) && slice_find(value, '/') < 0) {
+        snprintf(out->of, sizeof(out->of), "%.*s", SLICE_ARG(value));
+        return true;
+    }
+    if (slice_is(word, "tells") && is_clean(value)) {
+        char *address = slice_to_string(value);
+        queue_envelope_tell(out, address);
+        mem_release(address);
+        return true;
+    }
+    bool silent = slice_is(word, "silent"), unknown = silent || slice_is(word, "unknown");
     if ((!unknown && !slice_is(word, "recipient")) || !queue_envelope_add(out, value))
         return false;
     out->recipients[out->count - 1].unknown = unknown;
+    out->recipients[out->count - 1].silent = silent;
     out->recipients[out->count - 1].given = unknown ? out->given : 0;
     return true;
 }

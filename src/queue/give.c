@@ -171,6 +171,7 @@ static bool begin_end(struct talk *t, struct give_job *job, const bool *accepted
     for (size_t i = 0; i < job->count; i++)
         if (accepted[i]) {
             job->recipients[i]->unknown = true;
+            job->recipients[i]->silent = false;
             job->recipients[i]->given = now;
         }
     if (job->before_end(job->context))
@@ -262,23 +263,32 @@ static bool say_message(struct talk *t, struct give_job *job, const bool *accept
 
 static void finish(struct talk *t, struct give_job *job, const bool *accepted, bool given)
 {
-    bool first = true;
+    bool first = true, news = false;
     for (size_t i = 0; i < job->count; i++) {
         struct envelope_recipient *to = job->recipients[i];
         if (!accepted[i])
             continue;
+        if (news && talk_would_wait(t)) {
+            job->answered(job->context);
+            news = false;
+        }
         /* RFC 2033 4.2: after the end, each that was accepted has a reply of its own. */
         if (given && (first || t->lmtp))
             talk_hear_end(t);
         first = false;
         give_set_outcome(t, to);
-        if (given && t->reply.code / 100 == 2)
+        if (given && t->reply.code / 100 == 2) {
             to->outcome = OUTCOME_SENT;
+            news = true;
+        }
         if (given) {
             to->unknown = t->lmtp && t->reply.code == 0;
+            to->silent = to->unknown && t->silent;
             to->other_way = false;
         }
     }
+    if (news)
+        job->answered(job->context);
 }
 
 void give(struct talk *t, struct give_job *job)

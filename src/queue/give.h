@@ -13,6 +13,8 @@ struct give_job {
     /* LMTP: called right before the last octets go out: from then on those who were accepted, which are marked unknown, may have the message. False: it was not
      * written down, and they do not go out. NULL: not called. */
     bool (*before_end)(void *context);
+    /* Some have it, by what the peer has answered: called before the peer is waited for again, and after its last answer. */
+    void (*answered)(void *context);
     void *context;
     bool try_again_soon;                     /* out: the host took some and no more at once (RFC 5321 4.5.3.1.10) */
     bool unheard;                            /* out: the host was gone, or about to go (421), before it heard of the message */

@@ -1,13 +1,14 @@
 /* Delivery status notifications (RFC 3464 in RFC 6522's multipart/report): a message to the sender that says what was not delivered and
- * why, with the header of the original. It goes into the queue like any other, from the null path. Called by attempt.c. */
+ * why, with the header of the original. It goes into the queue like any other, from the null path, and its envelope names what it tells of. Called by attempt.c. */
 #include <errno.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "attempt.h"
 #include "postern/base/clock.h"
+#include "postern/base/memory.h"
 #include "postern/base/secret.h"
 #include "postern/config/snapshot.h"
-#include "postern/queue/queue.h"
 
 enum { HEADER_RETURNED_MAX = 64 * 1024 };
 
@@ -96,20 +97,33 @@ static int write_header(struct buf *out, int message, const char *boundary, stru
     return 0;
 }
 
-static int put(const struct envelope *envelope, struct slice text, struct fault *fault)
+static void fill_envelope(const struct envelope *envelope, struct envelope *notice)
 {
-    struct queue_message *message = NULL;
-    struct slice to = slice_from_string(envelope->sender);
-    int result = queue_message_open(SLICE_NONE, &to, 1, true, &message, fault);
+    *notice = (struct envelope){ .sender = mem_strdup(""), .eight_bit = true };
+    spool_make_id(notice->id);
+    notice->arrived = notice->next = clock_wall().tv_sec;
+    snprintf(notice->of, sizeof(notice->of), "%s", envelope->id);
+    for (size_t i = 0; i < envelope->count; i++)
+        if (envelope->recipients[i].outcome == OUTCOME_FAILED)
+            queue_envelope_tell(notice, envelope->recipients[i].address);
+}
+
+static int put(struct spool *spool, const struct envelope *notice, struct slice text, struct fault *fault)
+{
+    int fd;
+    if (spool_create_message(spool, notice->id, &fd, fault) < 0)
+        return -1;
+    int result = spool_write_message(fd, text, fault);
     if (result == 0)
-        result = queue_message_write(message, text, fault);
-    if (result == 0)
-        result = queue_message_commit(message, fault);
-    queue_message_free(&message);
+        result = spool_commit_message(spool, notice, fd, fault);
+    close(fd);
+    if (result < 0)
+        spool_discard_message(spool, notice->id);
     return result;
 }
 
-int notice_send(const struct envelope *envelope, int message, const struct snapshot *snapshot, const char *host, struct fault *fault)
+int notice_write(struct spool *spool, const struct envelope *envelope, int message, const struct snapshot *snapshot, const char *host, struct envelope *notice_out,
+                 struct fault *fault)
 {
     struct buf out = { 0 };
     uint64_t random[2];
@@ -119,9 +133,14 @@ int notice_send(const struct envelope *envelope, int message, const struct snaps
     write_head(&out, envelope, snapshot, host, buf_text(&boundary));
     write_explanation(&out, envelope, host, buf_text(&boundary));
     write_status(&out, envelope, host, buf_text(&boundary));
+    fill_envelope(envelope, notice_out);
     int result = write_header(&out, message, buf_text(&boundary), fault);
+    if (result == 0 && !queue_envelope_add(notice_out, slice_from_string(envelope->sender)))
+        result = fault_set(fault, FAULT_INVALID, 0, "the sender is not an address");
     if (result == 0)
-        result = put(envelope, buf_slice(&out), fault);
+        result = put(spool, notice_out, buf_slice(&out), fault);
+    if (result < 0)
+        queue_envelope_fini(notice_out);
     buf_fini(&out);
     buf_fini(&boundary);
     return result;

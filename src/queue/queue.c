@@ -2,7 +2,6 @@
  * it; SMTP's steps put messages in. Its lock is never held across a disk or a peer. */
 #include "postern/queue/queue.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,8 +14,8 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
-#include "postern/base/secret.h"
 #include "postern/config/snapshot.h"
+#include "result.h"
 #include "schedule.h"
 #include "spool.h"
 
@@ -122,6 +121,8 @@ static void put_back(const char *id, const struct attempt_result *result, bool h
 {
     time_t now = clock_wall().tv_sec;
     uint32_t mark = result->office[0] != '\0' ? mark_of(result->office) : 0;
+    if (result->notice[0] != '\0')
+        put(result->notice, result->notice_away, 0, now);
     if (result->back[0] != '\0')
         schedule_hurry_marked(&queue.away, mark_of(result->back), now);
     if (result->next == 0 || (result->waits_for_lane && lane_wait(result->office, result->lane_width, result->all_lanes, id)))
@@ -266,6 +267,8 @@ static void take_up(const char *id, void *context)
     (void)context;
     time_t due = 0;
     bool away = false;
+    if (result_is_held(id))
+        return;
     if (spool_load(&queue.spool, id, &envelope, &fault) == 0) {
         due = envelope.next;
         away = is_away(&envelope);
@@ -283,7 +286,8 @@ int queue_start(const char *state_dir, struct fault *fault)
         return fault_set(fault, FAULT_INVALID, 0, "the queue runs already");
     if (spool_init(&queue.spool, state_dir, fault) < 0)
         return -1;
-    if (spool_recover(&queue.spool, take_up, NULL, fault) < 0) {
+    /* What notices tell of is finished first. */
+    if (spool_recover(&queue.spool, result_finish, &queue.spool, fault) < 0 || spool_recover(&queue.spool, take_up, NULL, fault) < 0) {
         spool_fini(&queue.spool);
         schedule_fini(&queue.here);
         schedule_fini(&queue.away);
@@ -319,6 +323,7 @@ bool queue_stop(void)
         schedule_fini(&queue.away);
         lane_clear();
         gate_clear();
+        result_clear();
         mem_free(&queue.relay_host);
     } else {
         /* What is on disk is right at every moment; what these threads need stays. */
@@ -353,9 +358,7 @@ int queue_message_open(struct slice sender, const struct slice *recipients, size
                        struct queue_message **out, struct fault *fault)
 {
     struct queue_message *m = MEM_NEW(struct queue_message);
-    uint64_t random;   /* so much that no two messages share an ID, and the later one replaces no other */
-    secret_random(&random, sizeof(random));
-    snprintf(m->envelope.id, sizeof(m->envelope.id), "%08llx%016llx", (unsigned long long)clock_wall().tv_sec, (unsigned long long)random);
+    spool_make_id(m->envelope.id);
     m->fd = -1;
     m->envelope.sender = slice_to_string(sender);
     m->envelope.eight_bit = eight_bit;
@@ -378,13 +381,7 @@ void queue_message_add(struct queue_message *message, struct slice recipient)
 
 int queue_message_write(struct queue_message *message, struct slice bytes, struct fault *fault)
 {
-    while (bytes.len != 0) {
-        ssize_t done = write(message->fd, bytes.data, bytes.len);
-        if (done < 0 && errno != EINTR)
-            return fault_set_errno(fault, errno, "writing to the queue");
-        bytes = slice_from(bytes, done < 0 ? 0 : (size_t)done);
-    }
-    return 0;
+    return spool_write_message(message->fd, bytes, fault);
 }
 
 int queue_message_commit(struct queue_message *message, struct fault *fault)

@@ -10,13 +10,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "postern/base/clock.h"
 #include "postern/base/log.h"
+#include "postern/base/secret.h"
 
 enum { NAME_SIZE = SPOOL_ID_MAX + 48 };
 
 static void name_of(char *out, const char *id, const char *kind)
 {
     snprintf(out, NAME_SIZE, "%.*s.%s", SPOOL_ID_MAX, id, kind);
+}
+
+void spool_make_id(char *id)
+{
+    uint64_t random;
+    secret_random(&random, sizeof(random));
+    snprintf(id, SPOOL_ID_MAX, "%08llx%016llx", (unsigned long long)clock_wall().tv_sec, (unsigned long long)random);
 }
 
 static int open_directory(int at, const char *name, struct fault *fault)
@@ -146,14 +155,21 @@ int spool_load(struct spool *spool, const char *id, struct envelope *out, struct
     return result;
 }
 
-static int write_flushed(int fd, struct slice bytes, struct fault *fault)
+int spool_write_message(int fd, struct slice bytes, struct fault *fault)
 {
     while (bytes.len != 0) {
         ssize_t done = write(fd, bytes.data, bytes.len);
         if (done < 0 && errno != EINTR)
-            return fault_set_errno(fault, errno, "writing an envelope");
+            return fault_set_errno(fault, errno, "writing to the queue");
         bytes = slice_from(bytes, done < 0 ? 0 : (size_t)done);
     }
+    return 0;
+}
+
+static int write_flushed(int fd, struct slice bytes, struct fault *fault)
+{
+    if (spool_write_message(fd, bytes, fault) < 0)
+        return -1;
     return fsync(fd) == 0 ? 0 : fault_set_errno(fault, errno, "flushing an envelope");
 }
 
@@ -236,6 +252,9 @@ static void write_failed(const struct envelope *envelope, struct buf *out)
     struct envelope failed = *envelope;
     failed.recipients = NULL;
     failed.count = failed.size = 0;
+    failed.told = NULL;
+    failed.told_count = 0;
+    failed.of[0] = '\0';
     for (size_t i = 0; i < envelope->count; i++)
         if (envelope->recipients[i].outcome == OUTCOME_FAILED)
             queue_envelope_add(&failed, slice_from_string(envelope->recipients[i].address));
@@ -244,23 +263,42 @@ static void write_failed(const struct envelope *envelope, struct buf *out)
     queue_envelope_fini(&failed);
 }
 
+/* A message that is kept under this ID: is it by the same attempt, which a crash has cut short? It may have no envelope yet. */
+static bool is_same_failure(struct spool *spool, const char *id, struct slice text)
+{
+    char name[NAME_SIZE];
+    struct buf kept;
+    struct fault fault;
+    name_of(name, id, "envelope");
+    int fd = openat(spool->bad, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT;
+    buf_init(&kept, ENVELOPE_MAX);
+    bool same = read_all(fd, &kept, &fault) == 0 && slice_is_equal(buf_slice(&kept), text);
+    buf_fini(&kept);
+    close(fd);
+    return same;
+}
+
 int spool_keep_failed(struct spool *spool, const struct envelope *envelope, struct fault *fault)
 {
     char from[NAME_SIZE], kept[NAME_SIZE], id[NAME_SIZE - 16];
     struct buf text = { 0 };
     unsigned long long number = envelope->attempts % 100000;
     name_of(from, envelope->id, "message");
-    int linked;
+    write_failed(envelope, &text);
+    bool there;
     do {
         snprintf(id, sizeof(id), "%.24s-%llu", envelope->id, number++);
         name_of(kept, id, "message");
-        linked = linkat(spool->dir, from, spool->bad, kept, 0);
-    } while (linked < 0 && errno == EEXIST);   /* of an earlier attempt */
-    if (linked < 0)
-        return fault_set_errno(fault, errno, "keeping %s", from);
+        there = linkat(spool->dir, from, spool->bad, kept, 0) == 0;
+        if (!there && errno == EEXIST)
+            there = is_same_failure(spool, id, buf_slice(&text));
+        else if (!there)
+            break;
+    } while (!there);
     name_of(kept, id, "envelope");
-    write_failed(envelope, &text);
-    int result = put_envelope(spool, buf_slice(&text), spool->bad, kept, fault);
+    int result = there ? put_envelope(spool, buf_slice(&text), spool->bad, kept, fault) : fault_set_errno(fault, errno, "keeping %s", from);
     buf_fini(&text);
     return result;
 }

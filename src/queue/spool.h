@@ -20,6 +20,7 @@ enum outcome { OUTCOME_WAITING, OUTCOME_SENT, OUTCOME_FAILED };
 struct envelope_recipient {
     char *address;
     bool unknown;         /* a server may have it: it did not answer, or has not yet (RFC 1047); stored */
+    bool silent;          /* if unknown: that server said nothing for so long that nobody waited any more: it may still be at work on it; stored */
     time_t given;         /* if unknown: when it was given to that server; stored */
     /* Of the attempt under way, not stored. */
     enum outcome outcome;
@@ -38,10 +39,15 @@ struct envelope {
     uint64_t attempts;
     time_t given;         /* while it is read: of the unknown recipients that follow */
     bool under_way;       /* in the middle of an attempt: those who FAILED have not been told of */
+    char of[SPOOL_ID_MAX];   /* of a notice: the message that it tells of, for as long as that has not been rewritten; stored */
+    char **told;          /* and whom of its recipients */
+    size_t told_count;
     struct envelope_recipient *recipients;
     size_t count, size;
 };
 
+/* So much of it is random that no two messages share one, and the later one replaces no other. id has SPOOL_ID_MAX bytes. */
+void spool_make_id(char *id);
 int spool_init(struct spool *spool, const char *state_dir, struct fault *fault);
 void spool_fini(struct spool *spool);
 /* Clears tmp/ and messages without an envelope; then visit for each envelope. Only before anything else uses the spool. */
@@ -50,6 +56,8 @@ int spool_recover(struct spool *spool, void (*visit)(const char *id, void *conte
 void queue_envelope_fini(struct envelope *envelope);
 /* False: the address holds control characters or is empty. */
 bool queue_envelope_add(struct envelope *envelope, struct slice address);
+/* Of a notice: whom it tells of. */
+void queue_envelope_tell(struct envelope *notice, const char *address);
 /* Text form, and back: FAULT_CORRUPT if it is not whole. */
 void queue_envelope_write(const struct envelope *envelope, struct buf *out);
 int queue_envelope_parse(struct slice text, struct envelope *out, struct fault *fault);
@@ -63,11 +71,12 @@ int spool_remove(struct spool *spool, const char *id, struct fault *fault);
 int spool_open_message(struct spool *spool, const char *id, int *fd_out, struct fault *fault);
 /* Moves both files to bad/. */
 int spool_set_aside(struct spool *spool, const char *id, struct fault *fault);
-/* A copy of the message in bad/ with an envelope of its FAILED recipients. */
+/* A copy of the message in bad/ with an envelope of its FAILED recipients: one, also if it is kept once more after a crash. */
 int spool_keep_failed(struct spool *spool, const struct envelope *envelope, struct fault *fault);
 
 /* A new message: a file in tmp/, and its way into the spool. */
 int spool_create_message(struct spool *spool, const char *id, int *fd_out, struct fault *fault);
+int spool_write_message(int fd, struct slice bytes, struct fault *fault);
 int spool_commit_message(struct spool *spool, const struct envelope *envelope, int fd, struct fault *fault);
 void spool_discard_message(struct spool *spool, const char *id);
 

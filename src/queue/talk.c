@@ -52,6 +52,7 @@ static bool read_line(struct talk *t, unsigned timeout_ms, bool patient)
         if (fault.class != FAULT_TIMEOUT || clock_monotonic_ms() >= deadline)
             break;
     }
+    t->silent = fault.class == FAULT_TIMEOUT && !told;
     talk_lose(t, fault.text);
     return false;
 }
@@ -138,6 +139,11 @@ int talk_hear_end(struct talk *t)
     if (code / 100 == 3)
         talk_lose(t, "the host's reply is not SMTP");
     return t->reply.code;
+}
+
+bool talk_would_wait(const struct talk *t)
+{
+    return t->client != NULL && client_is_quiet(t->client);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------------ */

@@ -40,6 +40,7 @@ struct talk {
     struct talk_reply reply;
     unsigned reply_ms, end_ms;
     const atomic_bool *stopping;      /* ends waiting for the peer early */
+    bool silent;                      /* lost, because the peer said nothing for as long as it may */
     bool lmtp, starttls, eight_bit_mime, size, pipelining, chunking;
 };
 
@@ -53,6 +54,8 @@ void talk_put(struct talk *talk, const char *format, ...) __attribute__((format(
 int talk_hear(struct talk *talk);
 /* The same after the data: a stop of the queue waits for it a little, for it decides. */
 int talk_hear_end(struct talk *talk);
+/* Nothing of the next reply is there yet. */
+bool talk_would_wait(const struct talk *talk);
 /* False: lost. */
 bool talk_send(struct talk *talk, struct slice bytes);
 /* The peer cannot be talked to any more. */

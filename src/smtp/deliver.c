@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/queue/inbox.h"
 #include "postern/queue/queue.h"
@@ -73,13 +74,18 @@ static enum step_result fill_outgoing(struct session *session)
     return STEP_DONE;
 }
 
+static int check_time(const struct session *session, struct fault *fault)
+{
+    return lmtp_is_too_late(session) ? fault_set(fault, FAULT_TIMEOUT, 0, "it took so long that the client may have given up") : 0;
+}
+
 /* [T] */
 static enum step_result commit_outgoing(struct session *session)
 {
     struct smtp *st = session->state;
     struct transaction *t = &st->transaction;
     struct fault fault;
-    t->step_failed = queue_message_commit(t->outgoing, &fault) < 0;
+    t->step_failed = check_time(session, &fault) < 0 || queue_message_commit(t->outgoing, &fault) < 0;
     queue_message_free(&t->outgoing);
     if (t->step_failed)
         log_error("smtp", "%s: queue: %s", t->id, fault.text);
@@ -105,7 +111,7 @@ static enum step_result fill_inbox(struct session *session)
     int done = -1;
     if (t->inbox != NULL || open_inbox(t, to->user, &fault) == 0)
         done = copy_content(t, write_inbox, t->inbox, &fault);
-    if (done > 0 && inbox_writer_deliver(t->inbox, &fault) < 0)
+    if (done > 0 && (check_time(session, &fault) < 0 || inbox_writer_deliver(t->inbox, &fault) < 0))
         done = -1;
     if (done < 0)
         log_warning("smtp", "%s: to %s: %s", t->id, to->address, fault.text);
@@ -272,6 +278,7 @@ void deliver_begin(struct session *session)
 {
     struct smtp *st = session->state;
     st->phase = SMTP_DELIVER;
+    st->transaction.whole_ms = clock_monotonic_ms();
     trace_write(session);
     advance(session);
 }

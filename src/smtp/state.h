@@ -65,6 +65,7 @@ struct transaction {
     char id[24];                   /* for logs and Received */
     struct buf return_path;        /* put before local copies (RFC 5321 4.4) */
     struct buf trace;              /* put before all copies: Received, and what a submitted message lacked */
+    uint64_t whole_ms;             /* when all of it had come */
     /* Copying, one target at a time. */
     struct inbox_writer *inbox;
     struct queue_message *outgoing;
@@ -126,6 +127,8 @@ bool smtp_is_lmtp(const struct session *session);
 bool lmtp_is_welcome(const struct session *session);
 /* The same answer for the whole message: under LMTP as often as there are recipients. */
 void smtp_answer_data(struct session *session, const char *text);
+/* The client may have given up waiting by now, and give the message again. Any thread. */
+bool lmtp_is_too_late(const struct session *session);
 /* By each recipient's state (RFC 2033 section 4.2). */
 void lmtp_answer_each(struct session *session);
 

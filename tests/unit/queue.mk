@@ -1,6 +1,10 @@
-check_PROGRAMS += tests/unit/test_queue tests/unit/test_agents
-TESTS += tests/unit/test_queue tests/unit/test_agents
+check_PROGRAMS += tests/unit/test_queue tests/unit/test_queue_crash tests/unit/test_agents tests/unit/test_second_try
+TESTS += tests/unit/test_queue tests/unit/test_queue_crash tests/unit/test_agents tests/unit/test_second_try
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c tests/unit/queue_world.h
-tests_unit_test_agents_SOURCES = tests/unit/test_agents.c tests/unit/queue_world.h
+tests_unit_test_queue_crash_SOURCES = tests/unit/test_queue_crash.c tests/unit/queue_world.h
+tests_unit_test_queue_crash_LDADD = $(tests_unit_test_queue_LDADD)
+tests_unit_test_agents_SOURCES = tests/unit/test_agents.c tests/unit/agent_world.h tests/unit/queue_world.h
+tests_unit_test_second_try_SOURCES = tests/unit/test_second_try.c tests/unit/agent_world.h tests/unit/queue_world.h
+tests_unit_test_second_try_LDADD = $(tests_unit_test_queue_LDADD)
 tests_unit_test_agents_LDADD = $(tests_unit_test_queue_LDADD)
 tests_unit_test_queue_LDADD = src/queue/libqueue.a src/mime/libmime.a src/net/libnet.a src/base/libbase.a $(NET_LIBS) $(UNIT_LIBS)

@@ -36,8 +36,15 @@
 
 /* --- neighbours --------------------------------------------------------------------------------------------------------- */
 
+/* What is left of a process that is killed. */
+struct delivered {
+    int count;
+    char mail[8192];
+};
+
 static struct {
     pthread_mutex_t lock;
+    struct delivered *shared;  /* NULL: nobody is killed */
     bool directory_down, office_down;
     bool compared;             /* POA and path show the same: the path may stand in */
     enum poa_looked looked;    /* what a look through the agent finds */
@@ -233,6 +240,10 @@ int message_writer_deliver(struct message_writer *writer, struct fault *fault)
     pthread_mutex_lock(&world.lock);
     buf_swap(&world.mail, &writer->bytes);
     world.delivered++;
+    if (world.shared != NULL) {
+        snprintf(world.shared->mail, sizeof(world.shared->mail), "%.*s----\n", SLICE_ARG(buf_slice(&world.mail)));
+        world.shared->count++;
+    }
     pthread_mutex_unlock(&world.lock);
     return 0;
 }

@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "run.h"
+#include "postern/base/clock.h"
 #include "smtp_fake.h"
+#include "../../src/smtp/state.h"
 
 static char poa_host[] = "poa.example.com";
 static struct post_office_agent poa = { .host = poa_host };
@@ -187,6 +189,32 @@ static void test_with_queue(void)
     }
 }
 
+/* As if the process had been stopped, or its disk, while the copy for the second one was written. */
+static void pass_time(void)
+{
+    struct smtp *st = fake.session.state;
+    if (world.inbox_opened == 2)
+        st->transaction.whole_ms = clock_monotonic_ms() - 50000;
+}
+
+/* A client that may have given up is not promised anything, and what is not promised is not kept. SMTP's clients wait for longer. */
+static void test_too_late(void)
+{
+    begin_here(LISTENER_LMTP);
+    world.slow = pass_time;
+    CU_ASSERT(talk(ENVELOPE "RCPT TO:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\n", "250 250 250 250 354"));
+    CU_ASSERT(talk(MESSAGE, "250 451"));
+    CU_ASSERT_EQUAL(world.inbox_count, 1);
+    end();
+    begin(LISTENER_PLAIN);
+    world.slow = pass_time;
+    CU_ASSERT(talk("EHLO c\r\nMAIL FROM:<bob@example.org>\r\nRCPT TO:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\n", "250 250 250 250 354"));
+    CU_ASSERT(talk(MESSAGE, "250"));
+    CU_ASSERT_EQUAL(world.inbox_count, 2);
+    world.slow = NULL;
+    end();
+}
+
 static void test_tls_required(void)
 {
     begin_here(LISTENER_LMTP);
@@ -206,7 +234,7 @@ static void test_tls_required(void)
 static const struct unit_test tests[] = {
     { "delivery", test_delivery }, { "every split", test_every_split }, { "order", test_order }, { "no relay", test_no_relay },
     { "many refused", test_many_refused }, { "who may", test_who_may }, { "answers", test_answers }, { "with queue", test_with_queue },
-    { "tls required", test_tls_required },
+    { "tls required", test_tls_required }, { "too late", test_too_late },
 };
 
 UNIT_MAIN("lmtp", tests)
