@@ -272,10 +272,11 @@ static void test_rename(void)
     char *uris[] = { s.uri };
     struct directory_options options = { .uris = uris, .uri_count = 1 };
     struct directory_watch *watch = start(&options, &r);
-    CU_ASSERT(reaches(&s.refreshes, 2));
-    CU_ASSERT(reaches(&r.commits, 1));
+    /* One for each reading, also for the first, at whose end the new name had come already: who renames all the time would stop all edits. */
+    CU_ASSERT(reaches(&r.commits, 2));
     directory_watch_stop(&watch);
     CU_ASSERT_EQUAL(r.half_made, 0);
+    CU_ASSERT_EQUAL(r.commits, s.refreshes);
     CU_ASSERT_STRING_EQUAL(r.name, "cn=b,dc=x");
     server_stop(&s);
 }
