@@ -46,7 +46,7 @@ struct refresh {
 struct revoker {
     struct gateway *gateway;
     pthread_mutex_t mutex;               /* all of what follows */
-    struct map by_dn;                    /* not yet ended */
+    struct map by_user;                  /* not yet ended */
     struct list queue;
     struct list all;
     unsigned queued, running;
@@ -136,6 +136,12 @@ void revoke_forget(struct conn *conn)
 
 /* --- refreshes ------------------------------------------------------------------------------------------------------------------ */
 
+/* Another user may have the DN that this one had. */
+static struct slice key_of(const struct user *user)
+{
+    return slice_from_string(user->uuid[0] != '\0' ? user->uuid : user->dn);
+}
+
 /* Under the mutex. */
 static void free_refresh(struct refresh *r)
 {
@@ -176,7 +182,7 @@ static void tell(void *arg)
 /* Under the mutex: nobody joins any more. The caller posts to the loops, outside the mutex. */
 static void retire(struct refresh *r)
 {
-    map_remove(&r->revoker->by_dn, slice_from_string(r->old->dn));
+    map_remove(&r->revoker->by_user, key_of(r->old));
     r->references = (unsigned)__builtin_popcount(r->homes);
 }
 
@@ -286,7 +292,7 @@ static struct refresh *new_refresh(struct revoker *revoker, struct user *user)
     list_append(&revoker->all, &r->all);
     list_append(&revoker->queue, &r->link);
     revoker->queued++;
-    map_put(&revoker->by_dn, slice_from_string(user->dn), r);
+    map_put(&revoker->by_user, key_of(user), r);
     return r;
 }
 
@@ -294,7 +300,7 @@ static struct refresh *new_refresh(struct revoker *revoker, struct user *user)
 static struct refresh *join(struct revoker *revoker, struct user *user, unsigned home)
 {
     pthread_mutex_lock(&revoker->mutex);
-    struct refresh *r = map_get(&revoker->by_dn, slice_from_string(user->dn));
+    struct refresh *r = map_get(&revoker->by_user, key_of(user));
     bool full = revoker->queued >= QUEUE_MOST;
     if (r == NULL && clock_monotonic_ms() >= revoker->down_until && !full)
         r = new_refresh(revoker, user);
@@ -367,7 +373,7 @@ struct revoker *revoker_new(struct gateway *gateway)
     struct revoker *revoker = MEM_NEW(struct revoker);
     revoker->gateway = gateway;
     pthread_mutex_init(&revoker->mutex, NULL);
-    map_init(&revoker->by_dn);
+    map_init(&revoker->by_user);
     list_init(&revoker->queue);
     list_init(&revoker->all);
     return revoker;
@@ -380,7 +386,7 @@ void revoker_free(struct revoker **revoker)
         return;
     LIST_FOR_EACH (&r->all, at)
         free_refresh(LIST_ITEM(at, struct refresh, all));
-    map_fini(&r->by_dn);
+    map_fini(&r->by_user);
     pthread_mutex_destroy(&r->mutex);
     mem_free(revoker);
 }

@@ -224,7 +224,7 @@ int config_refresh_user(const struct user *old, struct user **out, struct fault 
     if (config_find_user(slice_from_string(old->id), out, fault) < 0)
         return -1;
     (*out)->built_ms = version;
-    if (strcmp(old->id, "joe") != 0)
+    if (strcmp(old->id, "joe") != 0 && strcmp(old->uuid, "old") != 0)
         return 0;
     if (fate == FATE_GONE) {
         user_unref(out);
@@ -250,6 +250,10 @@ int config_find_user(struct slice name, struct user **out, struct fault *fault)
     u->references = 1;
     u->id = slice_to_string(name);
     u->dn = slice_to_string(name);
+    if (slice_starts_with(name, "joe-twin-")) {
+        u->dn[8] = '\0';
+        snprintf(u->uuid, sizeof(u->uuid), "%s", u->id + 9);
+    }
     u->mailbox_dir = (char *)"here";
     u->built_ms = atomic_load(&users_version);
     u->imap4_allowed = slice_is(name, "joe2") || slice_is(name, "joe3");
@@ -940,6 +944,8 @@ static uint16_t free_port(void)
 static char *loopback_only[] = { (char *)"127.0.0.1" };
 
 static bool serves_one_office;
+static const struct post_office the_office = { .uuid = "po" };
+static const struct post_office *the_offices[] = { &the_office };
 
 /* change may be NULL: edits the next snapshot before it is published. */
 static void publish(struct site *site, void (*change)(struct agent_settings *a))
@@ -947,6 +953,7 @@ static void publish(struct site *site, void (*change)(struct agent_settings *a))
     struct snapshot *s = MEM_NEW(struct snapshot);
     s->serial = ++site->serial;
     s->is_post_office_agent = serves_one_office;
+    s->post_offices = the_offices;
     s->post_office_count = serves_one_office;
     s->references = 1;
     s->agent = (struct agent_settings){
@@ -1135,6 +1142,27 @@ static void test_revocation(void)
     say(other, "still\r\n");
     EXPECT(other, "still");
     close(other);
+    fate = FATE_SAME;
+    site_stop(&site);
+}
+
+/* Deleted, and another user made with the same DN: sessions of the first one are not the second one's. */
+static void test_revocation_same_dn(void)
+{
+    struct site site;
+    site_start(&site, NULL);
+    int fds[4];
+    for (int i = 0; i < 4; i++)   /* two of each, so that one of each shares a loop with one of the other */
+        fds[i] = log_in_as(&site, i < 2 ? "joe-twin-new" : "joe-twin-old");
+    change_users(&site, FATE_GONE);
+    for (int i = 2; i < 4; i++)
+        EXPECT(fds[i], "revoked");
+    for (int i = 0; i < 2; i++) {
+        say(fds[i], "still\r\n");
+        EXPECT(fds[i], "still");
+    }
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
     fate = FATE_SAME;
     site_stop(&site);
 }
@@ -2084,6 +2112,7 @@ static const struct unit_test tests[] = {
     { "revocation", test_revocation },
     { "connections of a user", test_user_connections },
     { "new limits", test_new_limits },
+    { "revocation, same DN", test_revocation_same_dn },
     { "revocation, directory away", test_revocation_away },
     { "revocation of many", test_revocation_many },
     { "revocation between steps", test_revocation_between_steps },
