@@ -10,11 +10,9 @@ static struct rights_report *explain(const struct user *user, const struct list_
     for (size_t i = 0; i < list_count; i++)
         names[i] = lists[i].ndn;
     char *ndn = dn_normalise(slice_from_string(user->dn));
-    char *office = user->post_office != NULL ? dn_normalise(slice_from_string(user->post_office->dn)) : NULL;
-    struct membership m = { ndn != NULL ? ndn : "", names, list_count, office, &user->addresses };
+    struct membership m = { ndn != NULL ? ndn : "", names, list_count, user->office, &user->addresses };
     struct rights_report *report = rights_explain(user->snapshot, &m, user);
     mem_free(&ndn);
-    mem_free(&office);
     mem_free(&names);
     return report;
 }

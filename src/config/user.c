@@ -36,6 +36,7 @@ void user_unref(struct user **user)
     mem_free(&u->id);
     mem_free(&u->dn);
     mem_free(&u->mailbox_dir);
+    mem_free(&u->office);
     mem_release(u);
 }
 
@@ -173,11 +174,10 @@ struct user *user_from_entry(struct snapshot *snapshot, const struct directory_e
     settle_user(user, &s, complaints, now);
 
     char *ndn = dn_normalise(slice_from_string(entry->dn));
-    char *office = s.post_office != NULL ? dn_normalise(slice_from_string(s.post_office)) : NULL;
-    struct membership m = { ndn != NULL ? ndn : "", lists, list_count, office, &user->addresses };
+    user->office = s.post_office != NULL ? dn_normalise(slice_from_string(s.post_office)) : NULL;
+    struct membership m = { ndn != NULL ? ndn : "", lists, list_count, user->office, &user->addresses };
     rights_apply(snapshot, &m, user);
     mem_free(&ndn);
-    mem_free(&office);
     arena_clear(&arena);
     return user;
 }

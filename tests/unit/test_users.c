@@ -3,9 +3,8 @@
 #include <string.h>
 
 #include "postern/base/log.h"
-#include "postern/base/memory.h"
+#include "postern/config/rights.h"
 #include "postern/directory/changes.h"
-#include "postern/directory/dn.h"
 #include "run.h"
 #include "src/config/build.h"
 #include "src/config/lookup.h"
@@ -39,7 +38,7 @@ static struct directory_entry *entry_of(const char *dn, unsigned number, const c
 
 static struct directory_entry *joe_at(const char *dn)
 {
-    return entry_of(dn, 7, "objectClass: posternMailUser\nuid: joe");
+    return entry_of(dn, 7, "objectClass: posternMailUser\nuid: joe\nposternPostOffice: CN=Sales, dc=x");
 }
 
 /* --- the directory ------------------------------------------------------------------------------------------------------------ */
@@ -290,9 +289,34 @@ static void test_loop(void)
     end();
 }
 
+/* What is told of a user's rights is what is in force, also where the post office is unknown. */
+static void test_explained(void)
+{
+    struct rights_report *report = NULL;
+    struct user *joe = NULL;
+    begin();
+    objects_put(&objects, entry_of("cn=office," AGENT, 3, "objectClass: posternClassOfService\nposternPop3Access: prevent\nposternMember: cn=sales,dc=x"));
+    publish();
+    CU_ASSERT_EQUAL_FATAL(lookup_user(NULL, SLICE_LITERAL("joe"), &joe, NULL), 0);
+    CU_ASSERT_PTR_NULL(joe->post_office);
+    CU_ASSERT(!joe->pop3.allowed);
+    CU_ASSERT_EQUAL_FATAL(lookup_explain(NULL, SLICE_LITERAL("joe"), &report, NULL), 0);
+    for (size_t i = 0; i < report->row_count; i++) {
+        const struct rights_row *row = &report->rows[i];
+        if (strcmp(row->attribute, "posternPop3Access") == 0) {
+            CU_ASSERT_STRING_EQUAL(row->value, "prevent");
+            CU_ASSERT_EQUAL(row->level, RIGHTS_POST_OFFICE);
+        }
+    }
+    rights_report_free(&report);
+    user_unref(&joe);
+    end();
+}
+
 static const struct unit_test tests[] = {
     { "a list ends", test_list_ends }, { "a list ends meanwhile", test_list_ends_meanwhile }, { "a user moves meanwhile", test_user_moves_meanwhile },
     { "others", test_others }, { "many lists", test_many_lists }, { "lists in a loop", test_loop },
+    { "explained", test_explained },
 };
 
 int main(int argc, char **argv)

@@ -40,8 +40,9 @@ struct user {
     char uuid[37];                         /* entryUUID in text form; empty if the directory gives none */
     int64_t expiration;                    /* seconds since the epoch; 0: never. disabled says whether it was over when this was built */
     uint64_t built_ms;                     /* clock_monotonic_ms */
-    struct user_record *record;            /* src/config's own, as the next one */
+    struct user_record *record;            /* src/config's own, as the next ones */
     uint64_t lists_asked;
+    char *office;                          /* posternPostOffice in normal form, known or not; or NULL */
 };
 
 struct user *user_ref(struct user *user);
