@@ -153,14 +153,15 @@ void auth_handle_stls(struct session *session, struct slice argument)
     session_start_tls(session);
 }
 
-/* Views are kept beside the uidlist wherever the mailbox may be opened directly, so that there is one record of each: not before POA and path were
- * compared. Over a POA messages pass as they are. False: the client asked for what cannot be. A class of service does not ask. */
+/* Where the mailbox may be opened directly, too, that is done for the option n. False: the client asked for what cannot be. A class of service does
+ * not ask. */
 static bool choose_way(struct session *session, struct pop3_options *options, bool asked)
 {
-    if (session->remote == NULL || (options->view == 0 && !options->plain))
+    if (session->remote == NULL || !options->plain)
         return true;
     if (session_may_go_directly(session)) {
-        session_drop_remote(session);
+        if (options->view == 0)
+            session_drop_remote(session);
         return true;
     }
     options->plain = false;

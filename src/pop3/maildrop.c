@@ -12,7 +12,6 @@
 #include "postern/store/account.h"
 #include "probe.h"
 #include "retrieve.h"
-#include "views.h"
 
 enum {
     PIECE = 256,                /* messages looked at in one call of maildrop_open */
@@ -57,7 +56,7 @@ static int open_account(struct maildrop *drop, const struct user *user, struct f
     return account_open(&where, true, &drop->account, fault);
 }
 
-static void list_view(struct maildrop *drop, const struct uidset *downloaded)
+static void list_view(struct maildrop *drop)
 {
     struct message messages[64];
     uint32_t total = view_count(drop->view);
@@ -67,7 +66,7 @@ static void list_view(struct maildrop *drop, const struct uidset *downloaded)
         if (got == 0)
             break;
         for (size_t i = 0; i < got && drop->count < total; i++)
-            if (!uidset_has(downloaded, messages[i].uid))
+            if (!uidset_has(&drop->downloaded, messages[i].uid))
                 drop->entries[drop->count++] = (struct entry){ .uid = messages[i].uid, .size = MAILDROP_SMALL_SIZE,
                                                                .flags = messages[i].flags & MESSAGE_SEEN ? ENTRY_SEEN : 0 };
         at += (uint32_t)got;
@@ -84,17 +83,24 @@ static void keep_newest(struct maildrop *drop)
     drop->count = drop->options.limit;
 }
 
-/* Also what was downloaded while only a Post Office Agent led here. */
-static int load_view(struct maildrop *drop, const struct user *user, struct uidset *downloaded, struct fault *fault)
+static void add_downloaded(struct maildrop *drop, const struct view_record *record)
+{
+    for (size_t i = 0; record->uid_validity == drop->uid_validity && i < record->uids.count; i++)
+        uidset_add_range(&drop->downloaded, record->uids.ranges[i].first, record->uids.ranges[i].last);
+}
+
+/* Records only grow, so what any of them has counts: the mailbox's own, what was downloaded over a Post Office Agent, and what it says itself. */
+static int load_view(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
     struct view_record far = { 0 };
+    uidset_clear(&drop->downloaded);
     if (drop->options.view == 0)
         return 0;
-    int result = pop3view_load(drop->mailbox, drop->options.view, downloaded, fault);
+    int result = pop3view_load(drop->mailbox, drop->options.view, &drop->downloaded, fault);
     if (result == 0)
         result = views_load(user, drop->options.view, &far, fault);
-    for (size_t i = 0; far.uid_validity == drop->uid_validity && i < far.uids.count; i++)
-        uidset_add_range(downloaded, far.uids.ranges[i].first, far.uids.ranges[i].last);
+    add_downloaded(drop, &far);
+    add_downloaded(drop, &drop->known);
     view_record_fini(&far);
     return result;
 }
@@ -102,19 +108,15 @@ static int load_view(struct maildrop *drop, const struct user *user, struct uids
 /* What the session will see, but for the option t, which needs dates. */
 static int list_messages(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
-    struct uidset downloaded = { 0 };
     if (mailbox_sync(drop->mailbox, fault) < 0)
         return -1;
     struct mailbox_status status;
     mailbox_get_status(drop->mailbox, &status);
     drop->uid_validity = status.uid_validity;
-    if (load_view(drop, user, &downloaded, fault) < 0) {
-        uidset_fini(&downloaded);
+    if (load_view(drop, user, fault) < 0)
         return -1;
-    }
     drop->view = view_open(drop->mailbox, true, ignore_news, NULL);
-    list_view(drop, &downloaded);
-    uidset_fini(&downloaded);
+    list_view(drop);
     if (drop->options.days == 0)
         keep_newest(drop);
     else
@@ -315,8 +317,9 @@ struct uidset maildrop_retrieved(const struct maildrop *drop)
     return maildrop_with(drop, ENTRY_DELETED | ENTRY_RETRIEVED, ENTRY_RETRIEVED);
 }
 
-static int update_seen(struct maildrop *drop, struct fault *fault)
+static int update_seen(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
+    (void)user;
     struct flag_update seen = { .change = FLAGS_ADD, .flags = MESSAGE_SEEN };
     struct uidset uids = maildrop_with(drop, ENTRY_DELETED | ENTRY_RETRIEVED | ENTRY_SEEN, ENTRY_RETRIEVED);
     int result = 0;
@@ -330,12 +333,29 @@ static int update_seen(struct maildrop *drop, struct fault *fault)
     return result;
 }
 
-static int update_view(struct maildrop *drop, struct fault *fault)
+/* A copy, for a time when only an agent leads to the mailbox; without it the view lists something again then. */
+static int copy_view(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
-    if (drop->options.view == 0)
+    struct view_record record = { .uid_validity = drop->uid_validity, .uids = drop->downloaded };
+    if (user->post_office->agent_count == 0 || views_save(user, drop->options.view, &record, fault) == 0)
         return 0;
+    if (fault->class == FAULT_BUSY)
+        return -1;
+    log_warning("pop3", "view %u of %s has no copy: %s", drop->options.view, user->id, fault->text);
+    return 0;
+}
+
+static int update_view(struct maildrop *drop, const struct user *user, struct fault *fault)
+{
     struct uidset uids = maildrop_retrieved(drop);
-    int result = uids.count != 0 ? pop3view_add(drop->mailbox, drop->options.view, &uids, fault) : 0;
+    int result = 0;
+    if (drop->options.view != 0 && uids.count != 0) {
+        for (size_t i = 0; i < uids.count; i++)
+            uidset_add_range(&drop->downloaded, uids.ranges[i].first, uids.ranges[i].last);
+        result = pop3view_add(drop->mailbox, drop->options.view, &drop->downloaded, fault);
+        if (result == 0)
+            result = copy_view(drop, user, fault);
+    }
     uidset_fini(&uids);
     return result;
 }
@@ -371,8 +391,9 @@ static int move_to_trash(struct maildrop *drop, const struct uidset *uids, struc
     return result;
 }
 
-static int update_trash(struct maildrop *drop, struct fault *fault)
+static int update_trash(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
+    (void)user;
     if (drop->options.removal != POP3_DELETE)
         return 0;
     struct uidset uids = maildrop_retrieved(drop);
@@ -381,8 +402,9 @@ static int update_trash(struct maildrop *drop, struct fault *fault)
     return result;
 }
 
-static int update_expunge(struct maildrop *drop, struct fault *fault)
+static int update_expunge(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
+    (void)user;
     struct uidset uids = maildrop_with(drop, ENTRY_DELETED, ENTRY_DELETED);
     struct uidset retrieved = maildrop_retrieved(drop);
     if (drop->options.removal == POP3_PURGE)
@@ -395,19 +417,19 @@ static int update_expunge(struct maildrop *drop, struct fault *fault)
 }
 
 /* In this order, so that a message in Trash is seen, and a failure on the way has removed nothing that was not recorded. */
-static int (*const update_stages[UPDATE_DONE])(struct maildrop *, struct fault *) = {
+static int (*const update_stages[UPDATE_DONE])(struct maildrop *, const struct user *, struct fault *) = {
     [UPDATE_SEEN] = update_seen,
     [UPDATE_VIEW] = update_view,
     [UPDATE_TRASH] = update_trash,
     [UPDATE_EXPUNGE] = update_expunge,
 };
 
-int maildrop_update(struct maildrop *drop, struct fault *fault)
+int maildrop_update(struct maildrop *drop, const struct user *user, struct fault *fault)
 {
     if (drop->update == UPDATE_NONE)
         drop->update = UPDATE_SEEN;
     for (; drop->update != UPDATE_DONE; drop->update++)
-        if (update_stages[drop->update](drop, fault) < 0)
+        if (update_stages[drop->update](drop, user, fault) < 0)
             return -1;
     return 0;
 }
@@ -418,5 +440,7 @@ void maildrop_close(struct maildrop *drop)
     mailbox_unref(&drop->mailbox);
     account_unref(&drop->account);
     mem_free(&drop->entries);
+    uidset_fini(&drop->downloaded);
+    view_record_fini(&drop->known);
     *drop = (struct maildrop){ 0 };
 }

@@ -6,6 +6,7 @@
 #include "options.h"
 #include "postern/base/fault.h"
 #include "postern/store/mailbox.h"
+#include "views.h"
 
 struct user;
 
@@ -38,6 +39,8 @@ struct maildrop {
     uint32_t kept;          /* of these, young enough: while it is being opened */
     time_t oldest;          /* option t: internal dates before this are not listed */
     uint32_t uid_validity;
+    struct view_record known;    /* option v: what the POA has said of the view; may be of another UIDVALIDITY, */
+    struct uidset downloaded;    /* and all that the view has downloaded: not listed */
     uint32_t left;          /* without the deleted ones, */
     uint64_t left_size;     /* and their octets: STAT */
     enum maildrop_stage stage;
@@ -69,7 +72,7 @@ void maildrop_undelete_all(struct maildrop *drop);
 /* True if QUIT has something to write. */
 bool maildrop_needs_update(const struct maildrop *drop);
 /* [T] Removes what was deleted and notes what was retrieved; flushed when it returns 0. After FAULT_BUSY it can be called again. */
-int maildrop_update(struct maildrop *drop, struct fault *fault);
+int maildrop_update(struct maildrop *drop, const struct user *user, struct fault *fault);
 void maildrop_close(struct maildrop *drop);
 
 #endif

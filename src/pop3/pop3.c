@@ -237,7 +237,7 @@ static enum progress continue_update(struct session *session)
 {
     struct conversation *c = session->state;
     struct fault fault;
-    if (maildrop_update(&c->drop, &fault) == 0) {
+    if (maildrop_update(&c->drop, session->user, &fault) == 0) {
         buf_append_text(&session->out, "+OK Bye.\r\n");
     } else if (fault.class == FAULT_BUSY) {
         return PROGRESS_BUSY;

@@ -60,28 +60,39 @@ static void take_capabilities(struct remote_drop *link, struct slice words)
     }
 }
 
+static void ask_list(struct session *session)
+{
+    struct conversation *c = session->state;
+    struct buf *out = &session->remote->out;
+    remote_command(session, REMOTE_SELECT, 0, 0);
+    buf_append_text(out, "SELECT INBOX\r\n");
+    remote_command(session, REMOTE_LIST, 0, 0);
+    buf_printf(out, "UID FETCH 1:* (UID FLAGS%s%s)\r\n", c->drop.options.small_sizes ? "" : " RFC822.SIZE",
+               c->drop.options.days != 0 ? " INTERNALDATE" : "");
+    if (c->drop.options.days != 0)
+        maildrop_set_oldest(&c->drop);
+}
+
+/* Where the mailbox may be opened directly, too, its own file has the view: the POA is only asked what it knows from another time. */
 void remote_begin(struct session *session)
 {
     struct conversation *c = session->state;
     struct remote *remote = session->remote;
-    c->link = MEM_NEW(struct remote_drop);
+    struct remote_drop *link = c->link = MEM_NEW(struct remote_drop);
+    bool viewed = c->drop.options.view != 0;
     remote->in_limit = IN_LIMIT;
-    take_capabilities(c->link, buf_slice(&remote->capability));
+    link->only_view = viewed && session_may_go_directly(session);
+    take_capabilities(link, buf_slice(&remote->capability));
     if (remote->capability.len == 0) {
         remote_command(session, REMOTE_CAPABILITY, 0, 0);
         buf_append_text(&remote->out, "CAPABILITY\r\n");
     }
     buf_fini(&remote->capability);
-    remote_command(session, REMOTE_SELECT, 0, 0);
-    buf_append_text(&remote->out, "SELECT INBOX\r\n");
-    remote_command(session, REMOTE_LIST, 0, 0);
-    buf_printf(&remote->out, "UID FETCH 1:* (UID FLAGS%s%s)\r\n", c->drop.options.small_sizes ? "" : " RFC822.SIZE",
-               c->drop.options.days != 0 ? " INTERNALDATE" : "");
-    if (c->drop.options.days != 0)
-        maildrop_set_oldest(&c->drop);
-    if (c->drop.options.view != 0 && c->link->has_metadata)
+    if (!link->only_view)
+        ask_list(session);
+    if (viewed && link->has_metadata)
         remote_view_ask(session);
-    if (c->drop.options.view != 0)
+    if (viewed && !link->only_view)
         c->activity = ACTIVITY_RECORD;
 }
 
@@ -159,7 +170,7 @@ static void take_opening(struct session *session, enum remote_kind kind, bool ok
         refuse_opening(session);
     else if (kind == REMOTE_CAPABILITY && c->drop.options.view != 0 && link->has_metadata)
         remote_view_ask(session);
-    if (c->state != POP3_OVER && link->count == 0)
+    if (c->state != POP3_OVER && link->count == 0 && !link->only_view)
         finish_opening(session);
 }
 
@@ -348,22 +359,24 @@ static bool is_waiting(const struct conversation *c)
                                      c->activity == ACTIVITY_RETRIEVING || c->activity == ACTIVITY_UPDATING);
 }
 
-/* Nothing was said of the mailbox yet: it is opened directly. */
+/* Nothing was said of the mailbox yet: it is opened directly. A record that was cut off counts for nothing: its last UID may be another. */
 static void go_direct(struct session *session)
 {
     struct conversation *c = session->state;
-    struct pop3_options options = c->drop.options;
-    log_verbose("pop3", "session %llu: the post office agent is lost: going on directly", (unsigned long long)c->id);
+    struct maildrop drop = { .options = c->drop.options };
+    if (c->link->only_view && c->link->count == 0)
+        remote_view_read(session, &drop.known);
     session_drop_remote(session);
     remote_free(&c->link);
     maildrop_close(&c->drop);
-    c->drop.options = options;
+    c->drop = drop;
 }
 
 static void lose(struct session *session)
 {
     struct conversation *c = session->state;
     if (c->activity == ACTIVITY_OPENING && session_may_go_directly(session) && !session->remote->end_wanted) {
+        log_verbose("pop3", "session %llu: the post office agent is lost: going on directly", (unsigned long long)c->id);
         go_direct(session);
         return;
     }
@@ -440,6 +453,8 @@ bool remote_run(struct session *session)
     bool lost = c->state != POP3_OVER && (c->link->broken || session->remote->eof || (is_waiting(c) && is_silent(session)));
     if (lost && c->activity != ACTIVITY_LISTING)
         lose(session);
+    else if (c->link->only_view && c->link->count == 0)
+        go_direct(session);
     else if (!is_waiting(c) && session->remote->end_wanted && c->activity == ACTIVITY_NONE && c->state != POP3_OVER)
         session_close(session, session->remote->end_reason);
     return c->link != NULL && is_waiting(c);

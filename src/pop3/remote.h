@@ -69,6 +69,8 @@ struct remote_drop {
     bool has_metadata;        /* and it has not refused ours */
     bool has_literals;        /* that need no asking: LITERAL+ */
     bool in_view;             /* the literal is the view's record */
+    bool only_view;           /* the POA is asked for that only: the mailbox is opened directly then */
+    bool kept_far;            /* the POA has taken the record */
     bool stepped;             /* the step for the view's record is over, and nobody has gone on yet */
     struct buf view_text;     /* the record as METADATA has it, until the list is whole; */
     struct view_record view;  /* the one of the state directory until then, then both */
@@ -103,10 +105,13 @@ void remote_body_give_up(struct conversation *c);
 void remote_view_ask(struct session *session);
 /* takes what is behind the word METADATA of a response, */
 void remote_view_take(struct session *session, struct slice text);
+/* reads it when it is whole, into a zeroed record, */
+void remote_view_read(struct session *session, struct view_record *record);
 /* takes what was downloaded out of the list, */
 void remote_view_filter(struct session *session);
-/* and keeps what link->uids were retrieved: with the POA, else by the step. */
+/* and keeps what link->uids were retrieved: with the POA if it takes that, then a copy by the step. */
 void remote_view_keep(struct session *session);
+void remote_view_kept(struct session *session, bool ok);
 /* QUIT: asks for the next thing that is to be done, or ends the conversation. */
 void remote_update_next(struct session *session);
 /* The tagged response to it. */

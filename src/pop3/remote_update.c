@@ -181,9 +181,8 @@ void remote_update_take(struct session *session, bool ok, struct slice text)
         return;
     } else if (!ok && link->stage == STAGE_SEEN) {    /* nobody was promised that */
         log_warning("pop3", "session %llu: messages retrieved were not marked as seen", (unsigned long long)c->id);
-    } else if (!ok && link->stage == STAGE_VIEW) {    /* too big for it, or not for us */
-        link->has_metadata = false;
-        remote_view_keep(session);
+    } else if (link->stage == STAGE_VIEW) {
+        remote_view_kept(session, ok);
         return;
     } else if (!ok || (link->stage == STAGE_SEARCH && (link->others || !link->searched))) {
         fail(session, ok ? SLICE_LITERAL("messages of others are marked as deleted, and it has no UIDPLUS") : text);

@@ -1,6 +1,7 @@
 /* The option v over a Post Office Agent: the record is an entry of INBOX's METADATA (RFC 5464) where the agent has such, for one mailbox and every
- * gateway; else, and where it refuses ours, a file of the state directory. At the login both are read. Called by remote.c and remote_update.c on the
- * loop, its step by pop3.c. It must never write a record that it has not read before. */
+ * gateway, and a file of the state directory, for agents that have none or refuse ours, and for a time when the mailbox is opened directly. At the
+ * login both are read. Called by remote.c and remote_update.c on the loop, its step by pop3.c. It must never write a record that it has not read
+ * before. */
 #include "conversation.h"
 #include "postern/base/log.h"
 
@@ -44,6 +45,15 @@ void remote_view_take(struct session *session, struct slice text)
         link->in_view = text.data[0] == '{' && link->reader.literal_follows;
 }
 
+void remote_view_read(struct session *session, struct view_record *record)
+{
+    const struct conversation *c = session->state;
+    struct buf *text = &c->link->view_text;
+    if (text->overflowed || (text->len != 0 && !view_record_parse(buf_slice(text), record)))
+        log_warning("pop3", "session %llu: the record of view %u is broken: it begins anew", (unsigned long long)c->id, c->drop.options.view);
+    buf_fini(text);
+}
+
 void remote_view_filter(struct session *session)
 {
     struct conversation *c = session->state;
@@ -53,11 +63,9 @@ void remote_view_filter(struct session *session)
     if (link->view.uid_validity != c->drop.uid_validity)
         view_record_fini(&link->view);
     link->view.uid_validity = c->drop.uid_validity;
-    if (link->view_text.overflowed || (link->view_text.len != 0 && !view_record_parse(buf_slice(&link->view_text), &far)))
-        log_warning("pop3", "session %llu: the record of view %u is broken: it begins anew", (unsigned long long)c->id, c->drop.options.view);
+    remote_view_read(session, &far);
     view_record_add(&link->view, &far);
     view_record_fini(&far);
-    buf_fini(&link->view_text);
     for (uint32_t i = 0; i < c->drop.count; i++)
         if (!uidset_has(&link->view.uids, c->drop.entries[i].uid))
             c->drop.entries[kept++] = c->drop.entries[i];
@@ -96,6 +104,14 @@ void remote_view_keep(struct session *session)
         c->activity = ACTIVITY_RECORD;
 }
 
+/* What it refuses, for being too big or not ours, is kept here only. */
+void remote_view_kept(struct session *session, bool ok)
+{
+    struct conversation *c = session->state;
+    c->link->kept_far = ok;
+    c->activity = ACTIVITY_RECORD;
+}
+
 static void fail(struct session *session, const struct fault *fault, bool updating)
 {
     struct conversation *c = session->state;
@@ -117,7 +133,9 @@ bool remote_view_step(struct session *session)
         return false;
     link->stepped = updating;
     c->activity = updating ? ACTIVITY_UPDATING : ACTIVITY_OPENING;
-    if (result < 0)
+    if (result < 0 && link->kept_far)
+        log_warning("pop3", "session %llu: view %u has no copy: %s", (unsigned long long)c->id, c->drop.options.view, fault.text);
+    else if (result < 0)
         fail(session, &fault, updating);
     return true;
 }

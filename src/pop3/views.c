@@ -1,7 +1,9 @@
 /* What the views of users behind a Post Office Agent have downloaded: `pop3-views/<user>.<view>` in the state directory, a file of one line,
- * "1 V<uidvalidity> <UIDs as an IMAP set>". Called by remote_view.c; the files in steps. It must never leave a file half written. */
+ * "1 V<uidvalidity> <UIDs as an IMAP set>". One that no login has asked for in a year is removed: that asks no directory, which may be empty by mistake,
+ * whether the user is still there. Called by remote_view.c and maildrop.c; the files in steps. It must never leave a file half written. */
 #include "views.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,19 +11,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
 #include "postern/config/user.h"
 
 #define NAME_DIR "pop3-views"
 
-enum { NAME_BYTES_MAX = 200 };    /* with the view and .tmp it fits every file system's 255 */
+enum {
+    NAME_BYTES_MAX = 200,        /* with the view and .tmp it fits every file system's 255 */
+    DAY = 24 * 60 * 60,
+    FORGET_AFTER = 365 * DAY,    /* without a login that asks for it */
+    SWEEP_AT_ONCE = 256,         /* files looked at while one is written */
+};
 
 static char *state_dir;
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+static DIR *sweep;               /* under way: once a day; with next_sweep_ms under `writing` */
+static uint64_t next_sweep_ms;
 
 void views_configure(const char *dir)
 {
+    if (sweep != NULL)
+        closedir(sweep);
+    sweep = NULL;
+    next_sweep_ms = 0;
     mem_free(&state_dir);
     state_dir = dir != NULL ? mem_strdup(dir) : NULL;
 }
@@ -111,6 +125,14 @@ static int open_dir(bool make)
     return dir;
 }
 
+/* The time of the file says when it was asked for last, to the day. */
+static void note_use(int fd)
+{
+    struct stat file;
+    if (fstat(fd, &file) == 0 && clock_wall().tv_sec - file.st_mtime > DAY)
+        futimens(fd, NULL);
+}
+
 static int read_file(int dir, const char *name, struct view_record *record, struct fault *fault)
 {
     char text[VIEW_TEXT_MAX + 2];
@@ -126,6 +148,7 @@ static int read_file(int dir, const char *name, struct view_record *record, stru
         len += got > 0 ? (size_t)got : 0;
     }
     int error = errno;
+    note_use(fd);
     close(fd);
     if (got < 0)
         return fault_set_errno(fault, error, NAME_DIR "/%s", name);
@@ -147,6 +170,38 @@ int views_load(const struct user *user, unsigned view, struct view_record *recor
     }
     buf_fini(&name);
     return result;
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------------------------ */
+
+static void forget_if_old(int dir, const char *name)
+{
+    struct stat file;
+    if (fstatat(dir, name, &file, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(file.st_mode) && clock_wall().tv_sec - file.st_mtime > FORGET_AFTER &&
+        unlinkat(dir, name, 0) == 0)
+        log_verbose("pop3", NAME_DIR "/%s was removed: nobody has asked for it in a year", name);
+}
+
+/* A part of the directory each time that something is written. */
+static void sweep_some(int dir)
+{
+    const struct dirent *file;
+    if (sweep == NULL && clock_monotonic_ms() >= next_sweep_ms) {
+        int again = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        sweep = again >= 0 ? fdopendir(again) : NULL;
+        if (sweep == NULL && again >= 0)
+            close(again);
+        next_sweep_ms = clock_monotonic_ms() + DAY * UINT64_C(1000);
+    }
+    for (int i = 0; sweep != NULL && i < SWEEP_AT_ONCE; i++) {
+        file = readdir(sweep);
+        if (file != NULL) {
+            forget_if_old(dir, file->d_name);
+            continue;
+        }
+        closedir(sweep);
+        sweep = NULL;
+    }
 }
 
 static int write_file(int dir, const char *name, const struct view_record *record, struct fault *fault)
@@ -198,8 +253,10 @@ int views_save(const struct user *user, unsigned view, const struct view_record 
     int result = dir < 0 ? fault_set_errno(fault, errno, NAME_DIR) : write_name(user, view, &name, fault);
     if (result == 0)
         result = save_alone(dir, buf_text(&name), record, fault);
-    if (dir >= 0)
+    if (dir >= 0) {
+        sweep_some(dir);
         close(dir);
+    }
     pthread_mutex_unlock(&writing);
     buf_fini(&name);
     return result;

@@ -1,5 +1,5 @@
-/* views: what one view of a user has downloaded over a Post Office Agent, as text and as a file of the state directory: there it is when the agent
- * keeps no METADATA. A mailbox that is opened directly has its own (postern/store/mailbox.h). */
+/* views: what one view of a user has downloaded, as text and as a file of the state directory: there it is when the agent keeps no METADATA, and as a copy
+ * of what the agent or the mailbox keeps (postern/store/mailbox.h) for a time when the other way leads to the mailbox. */
 #ifndef POP3_VIEWS_H
 #define POP3_VIEWS_H
 

@@ -28,9 +28,9 @@ static size_t take(const uint8_t *data, size_t size, size_t piece)
     return piece == 0 || size < piece ? size : piece;
 }
 
-static void converse(const char *client, bool asks, const uint8_t *data, size_t size, size_t piece)
+static void converse(const char *client, bool asks, bool direct_too, const uint8_t *data, size_t size, size_t piece)
 {
-    struct remote remote = { .in_limit = 16384 };
+    struct remote remote = { .in_limit = 16384, .direct_too = direct_too };
     fake_start();
     fake_sent();
     if (!asks)
@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     log_set_level(LOG_ERROR);
     struct buf whole = { 0 }, cut = { 0 };
     size_t piece = data[0] & 15;
-    converse(clients[(data[0] >> 4) & 3], data[0] & 0x40, data + 1, size - 1, piece);
+    converse(clients[(data[0] >> 4) & 3], data[0] & 0x40, data[0] & 0x80, data + 1, size - 1, piece);
     read_all(data + 1, size - 1, size, &whole);
     read_all(data + 1, size - 1, piece, &cut);
     CHECK(slice_is_equal(buf_slice(&whole), buf_slice(&cut)));

@@ -1,9 +1,12 @@
 /* Unit tests of POP3 over a Post Office Agent, all but RETR and TOP: the client and the POA are both the test; what the POA says is split at every octet. */
 #include "run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pop3_poa.h"
@@ -196,6 +199,14 @@ static bool has_record(const char *name, const char *text)
     return right;
 }
 
+static void set_age(const char *name, int days)
+{
+    char path[160];
+    struct timespec times[2] = { { .tv_nsec = UTIME_NOW }, { .tv_sec = time(NULL) - days * 86400L } };
+    snprintf(path, sizeof(path), "%s/pop3-views/%s", state_dir, name);
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
 static void forget_record(const char *name)
 {
     char path[160];
@@ -221,6 +232,10 @@ static void test_kept_views(void)
                                      LOGGED "+OK\r\n1 000000056b03e470\r\n.\r\n+OK 29 octets\r\n" ONE_SENT BYE,
                                      { { GET(2), "* METADATA INBOX (" VIEW(2) " \"1 V1795417200 7\")\r\n~ OK\r\n" }, SEEN(5),
                                        { SET(2, "5,7,9"), "~ NO [METADATA MAXSIZE 9] x\r\n" } } };
+    static const struct row taken = { "both places, and it takes it", "METADATA", LOGIN_AS("joe:v=2") "UIDL\r\nRETR 1\r\nQUIT\r\n",
+                                      LOGGED "+OK\r\n1 000000056b03e470\r\n.\r\n+OK 29 octets\r\n" ONE_SENT BYE,
+                                      { { GET(2), "* METADATA INBOX (" VIEW(2) " \"1 V1795417200 7\")\r\n~ OK\r\n" }, SEEN(5),
+                                        { SET(2, "5,7,9"), "~ OK x\r\n" } } };
     static const struct row refused = { "not read, not written", "METADATA", LOGIN_AS("joe:v=2") "RETR 1\r\nQUIT\r\n",
                                         LOGGED "+OK 29 octets\r\n" ONE_SENT BYE, { { GET(2), "~ NO x\r\n" }, SEEN(5) } };
     static const struct row broken = { "broken", "IMAP4rev1", LOGIN_AS("joe:v=2") "STAT\r\nQUIT\r\n", LOGGED "+OK 3 75\r\n" BYE, { { 0 } } };
@@ -229,6 +244,8 @@ static void test_kept_views(void)
     CU_ASSERT(try_kept(&other));
     put_record("i-joe.2", "1 V1795417200 9\n");
     CU_ASSERT(try_kept(&both) && has_record("i-joe.2", "1 V1795417200 5,7,9\n"));
+    put_record("i-joe.2", "1 V1795417200 9\n");
+    CU_ASSERT(try_kept(&taken) && has_record("i-joe.2", "1 V1795417200 5,7,9\n"));
     put_record("i-joe.2", "1 V1795417201 5:9\n");
     CU_ASSERT(try_kept(&refused) && has_record("i-joe.2", "1 V1795417200 5\n"));
     put_record("i-joe.2", "1 V1795417200 5:9");    /* torn */
@@ -257,6 +274,59 @@ static void test_views_out_of_reach(void)
     poa_end();
 }
 
+/* What nobody has asked for in a year goes; a login keeps it. */
+static void test_old_records(void)
+{
+    static const struct row row = { "old", "IMAP4rev1", LOGIN_AS("joe:v=2") "UIDL\r\nRETR 1\r\nQUIT\r\n",
+                                    LOGGED "+OK\r\n1 000000056b03e470\r\n2 000000076b03e470\r\n.\r\n" ONE_GOT BYE, { SEEN(5) } };
+    static const char *const names[] = { "i-joe.2", "i-joe.3", "i-gone.1", "i-gone.1.tmp", "i-away.1" };
+    for (size_t i = 0; i < COUNT(names); i++) {
+        put_record(names[i], "1 V1795417200 9\n");
+        set_age(names[i], i == 4 ? 364 : 366);
+    }
+    fake_start();
+    fake_feed_text(LOGIN_AS("joe:v=3") "QUIT\r\n");    /* nothing is written, but it was asked for */
+    fake_stop();
+    pop3_configure(state_dir);
+    CU_ASSERT(try_kept(&row));
+    CU_ASSERT(has_record("i-joe.2", "1 V1795417200 5,9\n") && has_record("i-joe.3", "1 V1795417200 9\n") && has_record("i-away.1", "1 V1795417200 9\n"));
+    CU_ASSERT(!has_record("i-gone.1", "1 V1795417200 9\n") && !has_record("i-gone.1.tmp", "1 V1795417200 9\n"));
+    forget_record("i-joe.2");
+    forget_record("i-joe.3");
+    forget_record("i-away.1");
+}
+
+/* Where both ways lead to the mailbox its own file has the view: what the POA knows is added, and a copy is kept for a time without the path. */
+static void test_views_of_both_ways(void)
+{
+    static const struct row said = { "said", "METADATA", "", "", { { GET(2), "* METADATA INBOX (" VIEW(2) " \"1 V1795417200 5\")\r\n~ OK\r\n" } } };
+    static const struct row cut = { "cut off", "METADATA", "", "", { { GET(2), "* METADATA INBOX (" VIEW(2) " {19}\r\n1 V1795417200 5" } } };
+    static const struct row nothing = { "nothing", "METADATA", "", "", { { GET(2), "~ NO x\r\n" } } };
+    static const struct { const struct row *row; bool eof; const char *out; const char *copy; } ways[] = {
+        { &said, false, LOGGED "+OK 2 48\r\n", "1 V1795417200 5,7\n" },
+        { &cut, true, LOGGED "+OK 3 77\r\n", "1 V1795417200 5\n" },
+        { &nothing, false, LOGGED "+OK 3 77\r\n", "1 V1795417200 5\n" },
+    };
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        poa_begin(ways[i].row->capability);
+        remote.direct_too = true;
+        fake.office.agent_count = 1;
+        fake_feed_text(LOGIN_AS("joe:v=2") "STAT\r\n");
+        poa_answer(ways[i].row);
+        poa_say(speech.len);
+        remote.eof = ways[i].eof;
+        fake_run();
+const char *gg = fake_sent(); fprintf(stderr, "GG %s\n", gg);
+        CU_ASSERT(fake.session.fallback && fake.session.remote == NULL && next_rule == 1);
+        fake_feed_text("RETR 1\r\nQUIT\r\n");
+        CU_ASSERT(fake.closed && fake.reason == CLOSE_LOGOUT);
+        CU_ASSERT(uidset_has(&fake.views[2], i == 0 ? 7 : 5) && uidset_has(&fake.views[2], 5) && !uidset_has(&fake.views[2], 9));
+        CU_ASSERT(has_record("i-joe.2", ways[i].copy));
+        forget_record("i-joe.2");
+        poa_end();
+    }
+}
+
 static void test_views(void)
 {
     char path[160];
@@ -264,6 +334,8 @@ static void test_views(void)
     CU_ASSERT_FATAL(mkdtemp(state_dir) != NULL);
     pop3_configure(state_dir);
     test_kept_views();
+    test_old_records();
+    test_views_of_both_ways();
     test_views_out_of_reach();
     pop3_configure(NULL);
     snprintf(path, sizeof(path), "%s/pop3-views", state_dir);
