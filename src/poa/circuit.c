@@ -12,7 +12,7 @@
 #include "postern/base/memory.h"
 #include "postern/config/status.h"
 
-enum { BACK_OFF_FIRST_S = 1, BACK_OFF_MOST_S = 30, STEADY_MS = 60 * 1000, COMPARE_AGAIN_MS = 60 * 1000 };
+enum { BACK_OFF_FIRST_S = 1, BACK_OFF_MOST_S = 30, BACK_OFF_ALONE_S = 5, STEADY_MS = 60 * 1000, COMPARE_AGAIN_MS = 60 * 1000 };
 
 enum state { STATE_CLOSED, STATE_AWAY, STATE_ON_TRIAL };
 
@@ -29,6 +29,7 @@ struct target {
     bool probing;
     bool doubted;               /* somebody waits for it: to be probed now */
     uint64_t proof_ms;          /* when it last showed that it is well */
+    uint64_t answered_ms;       /* when it last answered a login */
     bool proven;                /* since the last probe began */
     bool trial;                 /* ON_TRIAL: somebody is trying */
     char *suspect;              /* the user of the last failure that may be of a user */
@@ -137,27 +138,6 @@ static bool may_be_asked(struct target *t)
     return t->state == STATE_CLOSED || (t->state == STATE_ON_TRIAL && !t->trial);
 }
 
-static uint64_t mix(uint64_t hash, const char *text)
-{
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-    return (hash ^ 0xff) * 1099511628211u;
-}
-
-uint64_t circuit_fingerprint(const struct post_office *office)
-{
-    uint64_t hash = 14695981039346656037u;
-    const char *const parts[] = { office->path, office->mailbox_template, office->prefix, office->control_dir };
-    char number[32];
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        hash = mix(hash, parts[i] != NULL ? parts[i] : "");
-    for (size_t i = 0; i < office->agent_count; i++) {
-        snprintf(number, sizeof(number), "%u%c", office->agents[i].port, office->separator);
-        hash = mix(mix(hash, office->agents[i].host), number);
-    }
-    return hash;
-}
-
 /* NULL: not compared, or only what it was before. */
 static const char *difference_of(const struct office *o, const struct post_office *po)
 {
@@ -263,13 +243,17 @@ static void dismiss(struct target *t, int phase)
     }
 }
 
-static void go_away(struct target *t, int phase)
+unsigned circuit_back_off(unsigned before, bool other_way)
+{
+    unsigned most = other_way ? BACK_OFF_MOST_S : BACK_OFF_ALONE_S, next = before == 0 ? BACK_OFF_FIRST_S : before * 2;
+    return next < most ? next : most;
+}
+
+static void go_away(struct office *o, const struct post_office *po, struct target *t, int phase)
 {
     uint64_t now = clock_monotonic_ms();
     bool steady = t->state == STATE_CLOSED && now - t->closed_ms >= STEADY_MS;
-    t->back_off_s = steady || t->back_off_s == 0 ? BACK_OFF_FIRST_S : t->back_off_s * 2;
-    if (t->back_off_s > BACK_OFF_MOST_S)
-        t->back_off_s = BACK_OFF_MOST_S;
+    t->back_off_s = circuit_back_off(steady ? 0 : t->back_off_s, po->agent_count > 1 || fallback_of(o, po) == PATH_DIRECT);
     t->until_ms = now + t->back_off_s * 1000;
     set_state(t, STATE_AWAY);
     mem_free(&t->suspect);
@@ -327,7 +311,7 @@ void circuit_ended(const struct post_office *office, size_t agent, struct waiter
         t->trial = false;
     if (outcome == OUTCOME_OPEN || outcome == OUTCOME_REFUSED) {
         *(outcome == OUTCOME_OPEN ? &o->opened : &o->refused) += 1;
-        t->proof_ms = clock_monotonic_ms();
+        t->proof_ms = t->answered_ms = clock_monotonic_ms();
         t->proven = true;
         /* What began before it went away says nothing of now. */
         if (t->state == STATE_CLOSED || waiter->trial)
@@ -335,7 +319,7 @@ void circuit_ended(const struct post_office *office, size_t agent, struct waiter
     } else if (outcome != OUTCOME_NONE) {
         note_failure(o, fault);
         if (t->state != STATE_AWAY && (outcome == OUTCOME_FAILED || suspect(t, user)))
-            go_away(t, waiter->phase);
+            go_away(o, office, t, waiter->phase);
     }
     unlock_and_tell(note_path(o, office));
 }
@@ -358,6 +342,29 @@ bool circuit_doubt(const struct post_office *office, size_t agent, uint64_t sinc
         set_doubted(t, true);
     pthread_mutex_unlock(&lock);
     return away;
+}
+
+static bool waits_in_silence(const struct target *t, const struct waiter *w, uint64_t since_ms)
+{
+    return w->login_ms != 0 && w->login_ms <= since_ms && w->login_ms > t->answered_ms;
+}
+
+bool circuit_is_silent(const struct post_office *office, size_t agent, unsigned patience_ms)
+{
+    const char *user = NULL;
+    bool silent = false;
+    pthread_mutex_lock(&lock);
+    const struct target *t = target_of(office_of(office), &office->agents[agent]);
+    uint64_t since_ms = clock_monotonic_ms() - patience_ms;
+    LIST_FOR_EACH (&t->waiters, at) {
+        const struct waiter *w = LIST_ITEM(at, struct waiter, link);
+        if (!waits_in_silence(t, w, since_ms))
+            continue;
+        silent = silent || (user != NULL && strcmp(user, w->user) != 0);
+        user = w->user;
+    }
+    pthread_mutex_unlock(&lock);
+    return silent;
 }
 
 static bool claim_probe(const struct post_office *po, const struct post_office_agent *agent, bool *doubted)
@@ -406,11 +413,11 @@ void circuit_probed(const struct post_office *office, size_t agent, bool well, c
             set_state(t, STATE_ON_TRIAL);
     } else if (due) {
         snprintf(o->failure, sizeof(o->failure), "%s", fault->text);
-        go_away(t, doubted ? PHASE_LOGIN : PHASE_GREETING);
+        go_away(o, office, t, doubted ? PHASE_LOGIN : PHASE_GREETING);
     } else if (!t->proven) {
         if (t->state != STATE_AWAY) {
             note_failure(o, fault);
-            go_away(t, PHASE_LOGIN);
+            go_away(o, office, t, PHASE_LOGIN);
         } else
             dismiss(t, PHASE_LOGIN);
     }

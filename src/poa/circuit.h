@@ -12,6 +12,8 @@ struct waiter {
     struct list link;
     void (*gone)(struct waiter *waiter);   /* under the circuit's lock: only posts a message */
     _Atomic int phase;                     /* enum dialogue_phase */
+    _Atomic uint64_t login_ms;             /* when its login was sent; 0: not yet */
+    const char *user;
     bool trial;                            /* the one that is let through to a POA that came back */
 };
 
@@ -34,6 +36,10 @@ void circuit_ended(const struct post_office *office, size_t agent, struct waiter
 /* Somebody waits for an answer of it: unless it has shown since then that it is well, it is probed now, and who waits for it ends if it is not. True: it is
  * away. */
 bool circuit_doubt(const struct post_office *office, size_t agent, uint64_t since_ms);
+/* Two users at least have waited for so long, and nobody's login was answered since theirs were sent: no delay of a refusal does that. */
+bool circuit_is_silent(const struct post_office *office, size_t agent, unsigned patience_ms);
+/* Seconds until a POA is asked again that failed after a back-off of `before` seconds. other_way: nobody has to wait for it. */
+unsigned circuit_back_off(unsigned before, bool other_way);
 /* Calls back with each host that is doubted, or whose back-off is over, and that nobody probes; it is marked as being probed. */
 void circuit_for_each_due(const struct snapshot *snapshot, void (*visit)(const struct post_office *office, size_t agent, bool doubted, void *context),
                           void *context);

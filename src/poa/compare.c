@@ -55,6 +55,29 @@ struct job {
 
 static struct comparer *_Atomic current;
 
+/* --- what is compared ----------------------------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t hash, const char *text)
+{
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return (hash ^ 0xff) * 1099511628211u;
+}
+
+uint64_t circuit_fingerprint(const struct post_office *office)
+{
+    uint64_t hash = 14695981039346656037u;
+    const char *const parts[] = { office->path, office->mailbox_template, office->prefix, office->control_dir };
+    char number[32];
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        hash = mix(hash, parts[i] != NULL ? parts[i] : "");
+    for (size_t i = 0; i < office->agent_count; i++) {
+        snprintf(number, sizeof(number), "%u%c", office->agents[i].port, office->separator);
+        hash = mix(mix(hash, office->agents[i].host), number);
+    }
+    return hash;
+}
+
 /* --- what is known -------------------------------------------------------------------------------------------------------------- */
 
 static void set_result(struct comparer *c, struct slice uuid, uint64_t fingerprint, struct slice difference)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "accepted.h"
 #include "circuit.h"
 #include "dialogue.h"
 #include "material.h"
@@ -27,6 +28,9 @@ struct poa_opening {
     size_t agent;                          /* the host that is asked */
     bool listed;                           /* with the circuit */
     uint64_t ready_ms;                     /* when a login must have been sent */
+    uint64_t tag;                          /* of the login that was sent */
+    bool accepted;                         /* the host has accepted it lately */
+    bool hurried;                          /* the answer is not waited for as long as for a slow refusal */
     struct material material;
     struct connector *connector;
     struct stream stream;
@@ -162,7 +166,9 @@ static void too_late(void *arg)
     struct poa_opening *o = arg;
     static const char *const waited_for[] = { [PHASE_GREETING] = "connection and greeting", [PHASE_PREPARING] = "capabilities or TLS", [PHASE_LOGIN] = "the answer to the login" };
     fault_set(&o->fault, FAULT_TIMEOUT, 0, "%s port %u: %s did not come in time", agent_of(o)->host, agent_of(o)->port, waited_for[o->waiter.phase]);
-    host_failed(o, OUTCOME_FAILED);
+    /* That the host does not know this user may be what it takes its time to say. */
+    bool of_user = o->waiter.phase == PHASE_LOGIN && o->hurried && !o->accepted;
+    host_failed(o, of_user ? OUTCOME_OF_USER : OUTCOME_FAILED);
 }
 
 /* --- another one found that the POA is away --------------------------------------------------------------------------------------- */
@@ -196,6 +202,11 @@ static void describe(struct poa_opening *o, const struct fault *fault)
     fault_set(&o->fault, fault->class, fault->error, "%s port %u: %s", agent_of(o)->host, agent_of(o)->port, fault->text);
 }
 
+static unsigned longer(unsigned a, unsigned b)
+{
+    return a > b ? a : b;
+}
+
 /* A POA that is well may take its time, to refuse a password for one; one that hangs is found by a probe, before the time for a login is over. */
 static void doubt(void *arg)
 {
@@ -204,7 +215,26 @@ static void doubt(void *arg)
     if (!o->listed || o->ended || o->failing)
         return;
     circuit_doubt(o->request.post_office, o->agent, clock_monotonic_ms() - part);
+    if (poa_fallback(o->request.post_office) == PATH_DIRECT && circuit_is_silent(o->request.post_office, o->agent, longer(agent_of(o)->timeout_ms, agent_of(o)->login_timeout_ms / 2))) {
+        fault_set(&o->fault, FAULT_TIMEOUT, 0, "%s port %u: the logins of several users are not answered", agent_of(o)->host, agent_of(o)->port);
+        host_failed(o, OUTCOME_FAILED);
+        return;
+    }
     loop_timer_set(&o->doubt, part);   /* what it has shown by then counts for no longer */
+}
+
+/* Silence may be a password's slow refusal, which is no reason to go directly. It is none with the gateway's own credentials, and none of a password that this host has
+ * accepted lately: then the login is to be served within the time for all of it, if there is a way to do so. */
+static unsigned patience(struct poa_opening *o)
+{
+    uint64_t now = clock_monotonic_ms();
+    unsigned all = agent_of(o)->timeout_ms, left = now < o->ready_ms ? (unsigned)(o->ready_ms - now) : 0, most = agent_of(o)->login_timeout_ms;
+    o->tag = accepted_tag(agent_of(o), &o->who);
+    o->accepted = accepted_is(o->tag);
+    bool known = o->accepted || agent_of(o)->login != POA_LOGIN_PASS_THROUGH;
+    left = longer(left, all / 2);   /* a host that needed all of it until here is not given up at once */
+    o->hurried = known && left < most && poa_fallback(o->request.post_office) == PATH_DIRECT;
+    return o->hurried ? left : most;
 }
 
 /* The time for the answer begins when the login is sent. */
@@ -212,7 +242,8 @@ static void note_phase(struct poa_opening *o)
 {
     enum dialogue_phase phase = dialogue_phase(&o->dialogue);
     if (phase == PHASE_LOGIN && o->waiter.phase != PHASE_LOGIN && o->probed == NULL) {
-        loop_timer_set(&o->limit, agent_of(o)->login_timeout_ms);
+        loop_timer_set(&o->limit, patience(o));
+        o->waiter.login_ms = clock_monotonic_ms();
         loop_timer_set(&o->doubt, agent_of(o)->timeout_ms / DOUBT_PART);
     }
     o->waiter.phase = (int)phase;
@@ -231,16 +262,21 @@ static void converse(struct poa_opening *o)
         stream_start_tls_client(&o->stream, o->material.tls, agent_of(o)->host);
         break;
     case DIALOGUE_OPEN:
+        if (o->probed == NULL)
+            accepted_note(o->tag);
         leave_circuit(o, OUTCOME_OPEN);
         end_with(o, POA_OPEN);
         break;
     case DIALOGUE_REFUSED:
         describe(o, &o->dialogue.fault);
+        accepted_forget(o->tag);
         leave_circuit(o, OUTCOME_REFUSED);
         end_with(o, POA_REFUSED);
         break;
     default:
         describe(o, &o->dialogue.fault);
+        if (o->dialogue.fault.class == FAULT_AUTHENTICATION)
+            accepted_forget(o->tag);
         if (o->dialogue.fault.class == FAULT_AUTHENTICATION)
             log_error("poa", "post office %s: %s: the credentials of the gateway are refused for %s", o->request.post_office->name, o->fault.text, o->request.user);
         fail_soon(o, o->dialogue.of_user ? OUTCOME_OF_USER : OUTCOME_FAILED);
@@ -343,6 +379,8 @@ static void ask_host(void *arg)
     struct poa_opening *o = arg;
     const struct post_office *office = o->request.post_office;
     o->waiter.phase = PHASE_GREETING;
+    o->waiter.login_ms = 0;
+    o->waiter.user = o->request.user;
     for (; o->probed == NULL && o->agent < office->agent_count; o->agent++)
         if (circuit_begin(office, o->agent, &o->waiter) == CIRCUIT_GO)
             break;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Post Office Agents that break under open sessions and under logins: a gate in front of a real Dovecot that closes, resets, hangs or speaks garbage in every
 state, with the settings' defaults; another post office is used meanwhile, and its latencies are printed."""
+import base64
 import os
 import re
 import socket
@@ -49,6 +50,8 @@ class Pair:
             pass
 
     def up(self, data):
+        if b"AUTHENTICATE PLAIN " in data:
+            self.gate.said = data[data.index(b"a AUTHENTICATE"):]
         self.asked = data
         if self.gate.hang_at and self.gate.hang_at in data:
             self.hung = True
@@ -82,6 +85,7 @@ class Gate:
     def __init__(self, target):
         self.target, self.mode, self.context = target, "pass", None
         self.hang_at = self.stall_at = None
+        self.said = b""            # the last login
         self.pairs, self.connections = [], 0
         self.server = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port = self.server.getsockname()[1]
@@ -203,8 +207,11 @@ class Break(unittest.TestCase):
         place = os.path.join(cls.site.dir, "dovecot")
         os.mkdir(place)
         cls.dovecot = Dovecot(place, os.path.join(cls.site.dir, "mail", "sales"))
+        with open(os.path.join(place, "masters"), "w") as file:
+            file.write("gate:{PLAIN}open sesame\n")
         with open(cls.dovecot.conf, "a") as file:
             file.write("auth_failure_delay = 2 secs\n")    # its default: a refusal takes as long as a POA that hangs may
+            file.write(f"auth_master_user_separator = *\npassdb {{\n driver = passwd-file\n master = yes\n args = {place}/masters\n}}\n")
         cls.addClassCleanup(cls.dovecot.stop)
         cls.dovecot.start()
         cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
@@ -384,6 +391,53 @@ class Break(unittest.TestCase):
     def test_hangs_at_the_login(self):
         self.gate.hang_at = b"AUTHENTICATE"
         print(f"time: first login while the POA hangs at the login: {self.check_login('login'):.2f} s")
+
+    def take_credentials(self, first, then, mode):
+        """Seconds of logins at a POA that is well until it has a user's credentials; its front answers all the while, as a probe hears."""
+        self.gate.hang_at = b"AUTHENTICATE PLAIN "
+        clients = [Client(self.site, user) for user in (first, *then)]
+        for client in clients:
+            self.assertTrue(client.login.startswith(b"l OK"), client.login)
+            self.assertFalse(client.is_relayed())
+            client.close()
+        print(f"time: logins while the POA hangs with {mode}: {', '.join(f'{client.seconds:.2f}' for client in clients)} s")
+        return [client.seconds for client in clients]
+
+    def test_hangs_with_a_password_that_it_knows(self):
+        """It has accepted it a moment ago, and would again: silence is no slow refusal."""
+        first, *others = self.take_credentials("alice", ("user1", "user2"), "a password that it accepted")
+        self.assertLess(first, SERVED)
+        self.assertLess(max(others), AT_ONCE)
+        self.back()
+
+    def test_hangs_with_passwords_that_it_does_not_know(self):
+        """Each may be refused slowly; not all of them, with no answer at all."""
+        self.gate.hang_at, found = b"AUTHENTICATE PLAIN ", []
+        threads = [threading.Thread(target=lambda n=n: found.append(Client(self.site, f"user{n}"))) for n in (3, 4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for client in found:
+            self.assertTrue(client.login.startswith(b"l OK") and not client.is_relayed(), client.login)
+            client.close()
+        seconds = max(client.seconds for client in found)
+        print(f"time: the first logins of two users while the POA hangs with their passwords: {seconds:.2f} s")
+        self.assertLess(seconds, 4)
+
+    def test_hangs_with_the_gateways_credentials(self):
+        """They are no user's: silence is no refusal of his password."""
+        with open(os.path.join(self.site.dir, "credentials", "break"), "w") as file:
+            file.write("gate\nopen sesame\n")
+        self.site.modify(self.agent, posternPoaLogin="masterUser", posternPoaCredentials="break")
+        try:
+            poll(lambda: self.goes_to_the_poa() and b"*gate\0open sesame" in base64.b64decode(self.gate.said.split()[3]), what="the edit")
+            first, second, third = self.take_credentials("user5", ("user6", "user7"), "credentials of the gateway")
+            self.assertLess(first, SERVED)
+            self.assertLess(second, SERVED)    # the first one's trouble may have been his own
+            self.assertLess(third, AT_ONCE)
+        finally:
+            self.site.modify(self.agent, posternPoaLogin=None, posternPoaCredentials=None)
 
     def test_does_not_accept(self):
         """The kernel of the host drops what comes: no connection, and no refusal."""

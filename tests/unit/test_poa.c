@@ -6,6 +6,7 @@
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
 #include "run.h"
+#include "src/poa/accepted.h"
 #include "src/poa/circuit.h"
 #include "src/poa/dialogue.h"
 #include "src/poa/picture.h"
@@ -372,6 +373,72 @@ static void test_doubt(void)
     circuit_clear();
 }
 
+/* Two users who wait for as long, and nobody was answered meanwhile: not one with two clients, and not one who has just come. */
+static void test_silence(void)
+{
+    struct test_waiter a, b;
+    CU_ASSERT_EQUAL(begin(&a, PHASE_LOGIN), CIRCUIT_GO);
+    CU_ASSERT_EQUAL(begin(&b, PHASE_LOGIN), CIRCUIT_GO);
+    uint64_t begun = clock_monotonic_ms();
+    while (clock_monotonic_ms() < begun + 30)
+        usleep(1000);
+    a.waiter.user = b.waiter.user = "joe";
+    a.waiter.login_ms = b.waiter.login_ms = begun;
+    CU_ASSERT_FALSE(circuit_is_silent(&office, 0, 20));
+    b.waiter.user = "ann";
+    CU_ASSERT_FALSE(circuit_is_silent(&office, 0, 20000));
+    CU_ASSERT(circuit_is_silent(&office, 0, 20));
+    b.waiter.login_ms = 0;
+    CU_ASSERT_FALSE(circuit_is_silent(&office, 0, 20));
+    b.waiter.login_ms = clock_monotonic_ms();
+    CU_ASSERT_FALSE(circuit_is_silent(&office, 0, 20));
+    b.waiter.login_ms = begun;
+    struct test_waiter c;
+    CU_ASSERT_EQUAL(begin(&c, PHASE_LOGIN), CIRCUIT_GO);
+    end(&c, OUTCOME_REFUSED, "bob");
+    CU_ASSERT_FALSE(circuit_is_silent(&office, 0, 20));
+    end(&a, OUTCOME_NONE, "joe");
+    end(&b, OUTCOME_NONE, "ann");
+    circuit_clear();
+}
+
+/* Who is served directly meanwhile loses nothing by a long one; who is not does. */
+static void test_back_off(void)
+{
+    static const unsigned with[] = { 1, 2, 4, 8, 16, 30, 30 }, without[] = { 1, 2, 4, 5, 5, 5, 5 };
+    for (unsigned i = 0, a = 0, b = 0; i < 7; i++) {
+        CU_ASSERT_EQUAL(a = circuit_back_off(a, true), with[i]);
+        CU_ASSERT_EQUAL(b = circuit_back_off(b, false), without[i]);
+    }
+    CU_ASSERT_EQUAL(circuit_back_off(30, false), 5);
+}
+
+static void test_accepted(void)
+{
+    struct post_office_agent agent = { .host = host_text, .port = 143 }, other = agent, own = agent;
+    struct dialogue_who who = { .user = SLICE_LITERAL("joe"), .password = SLICE_LITERAL("pw"), .name = SLICE_LITERAL("gate"), .secret = SLICE_LITERAL("s3") };
+    struct dialogue_who changed = who, split = who;
+    other.port = 144;
+    own.login = POA_LOGIN_MASTER_USER;
+    changed.password = SLICE_LITERAL("new");
+    split.user = SLICE_LITERAL("joep");
+    split.password = SLICE_LITERAL("w");
+    uint64_t tag = accepted_tag(&agent, &who);
+    CU_ASSERT_FALSE(accepted_is(tag));
+    accepted_note(tag);
+    CU_ASSERT(accepted_is(accepted_tag(&agent, &who)));
+    CU_ASSERT_FALSE(accepted_is(accepted_tag(&agent, &changed)));
+    CU_ASSERT_FALSE(accepted_is(accepted_tag(&agent, &split)));
+    CU_ASSERT_FALSE(accepted_is(accepted_tag(&other, &who)));
+    CU_ASSERT_FALSE(accepted_is(accepted_tag(&own, &who)));
+    /* The user's password does not matter to the gateway's own login. */
+    CU_ASSERT_EQUAL(accepted_tag(&own, &who), accepted_tag(&own, &changed));
+    accepted_forget(accepted_tag(&agent, &changed));
+    CU_ASSERT(accepted_is(tag));
+    accepted_forget(tag);
+    CU_ASSERT_FALSE(accepted_is(tag));
+}
+
 static void test_one_users_failures(void)
 {
     struct test_waiter a;
@@ -507,6 +574,7 @@ static void test_pictures(void)
 
 static const struct unit_test tests[] = {
     { "dialogue", test_dialogue }, { "dialogue limits", test_dialogue_limits }, { "TLS and PROXY", test_tls_and_proxy }, { "circuit", test_circuit },
-    { "doubt", test_doubt }, { "one user's failures", test_one_users_failures }, { "choices", test_choices }, { "lines", test_lines }, { "following", test_following }, { "pictures", test_pictures },
+    { "doubt", test_doubt }, { "silence", test_silence },
+    { "back-off", test_back_off }, { "accepted", test_accepted }, { "one user's failures", test_one_users_failures }, { "choices", test_choices }, { "lines", test_lines }, { "following", test_following }, { "pictures", test_pictures },
 };
 UNIT_MAIN("poa", tests)

@@ -10,7 +10,7 @@ WORD(login, "posternPoaLogin", poa_login, POA_LOGIN_PASS_THROUGH, "How users are
 TEXT(credentials, "posternPoaCredentials", "Name of a file in the credentials directory: the user name of the gateway at the server on the first line, its password on the second.")
 BOOLEAN(proxy_header, "posternPoaProxyHeader", false, "Begins each connection with the PROXY protocol, version 2, to tell the address of the client.")
 NUMBER(timeout_milliseconds, "posternPoaTimeoutMilliseconds", 2000, 100, 60000, "Milliseconds that the server has to connect, greet and be ready for a login, for all hosts together; also those in which a server that hangs at a login is found out.")
-NUMBER(login_milliseconds, "posternPoaLoginMilliseconds", 5000, 100, 120000, "Milliseconds that a server that is otherwise well has to answer a login: many delay a refusal by two or three seconds. One that hangs is found sooner, within posternPoaTimeoutMilliseconds.")
+NUMBER(login_milliseconds, "posternPoaLoginMilliseconds", 5000, 100, 120000, "Milliseconds that a server that is otherwise well has to answer a login: many delay a refusal by two or three seconds. One that hangs is found sooner, within posternPoaTimeoutMilliseconds, unless it hangs at the first login of a user by the own password.")
 TEXT(server_certificate, "posternPoaCertificate", "File with the certificate chain (PEM) that a posternd shows which serves as this Post Office Agent, below its TLS directory.")
 TEXT(server_key, "posternPoaKey", "File with the private key (PEM) of posternPoaCertificate, below the TLS directory; default: the file of the certificate.")
 #include "postern/tbl/server.h"
