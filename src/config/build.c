@@ -8,6 +8,7 @@
 
 #include "access.h"
 #include "claims.h"
+#include "found.h"
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
@@ -526,6 +527,7 @@ static void fill_lists(const struct assembly *a, struct snapshot *snapshot)
     for (size_t i = 0; i < a->faulty->count; i++)
         for (const struct part_fault *f = a->faulty->at[i].part->faults; f != NULL; f = f->next)
             snapshot->faults[snapshot->fault_count++] = f->fault;
+    found_append(&snapshot->faults, &snapshot->fault_count, &((struct snapshot_body *)snapshot)->arena);
 }
 
 static struct assembly *assembly_new(struct objects *objects)

@@ -8,6 +8,7 @@
 
 #include "build.h"
 #include "cache.h"
+#include "found.h"
 #include "keys.h"
 #include "lookup.h"
 #include "path.h"
@@ -60,6 +61,7 @@ struct config {
 };
 
 static struct config *config;
+static pthread_mutex_t publishing = PTHREAD_MUTEX_INITIALIZER;   /* snapshots are published in the order in which they are built */
 
 static struct map fault_set_of(const struct config_fault *faults, size_t count)
 {
@@ -120,7 +122,7 @@ static void log_overridden_edits(const struct snapshot *before, const struct sna
     }
 }
 
-static void publish(struct config *c)
+static void build_and_publish(struct config *c)
 {
     pthread_mutex_lock(&c->mutex);
     if (!c->objects.changed && !c->must_publish) {
@@ -147,6 +149,28 @@ static void publish(struct config *c)
         status_changed(c->status);
     snapshot_unref(&before);
     snapshot_unref(&snapshot);
+}
+
+static void publish(struct config *c)
+{
+    pthread_mutex_lock(&publishing);
+    build_and_publish(c);
+    pthread_mutex_unlock(&publishing);
+}
+
+void config_set_found(enum found_by by, const struct config_fault *faults, size_t count)
+{
+    struct config *c = config;
+    if (!found_set(by, faults, count) || c == NULL)
+        return;
+    pthread_mutex_lock(&publishing);
+    if (snapshot_current_serial() != 0) {   /* else the first one will have it */
+        pthread_mutex_lock(&c->mutex);
+        c->must_publish = true;
+        pthread_mutex_unlock(&c->mutex);
+        build_and_publish(c);
+    }
+    pthread_mutex_unlock(&publishing);
 }
 
 static void on_refresh_begin(void *context, const char *base, enum directory_vendor vendor)
@@ -405,6 +429,7 @@ void config_stop(void)
     pthread_join(c->keeper, NULL);
     config = NULL;
     remembered_clear();
+    found_clear();
     snapshot_publish(NULL);
     verify_clear();
     directory_pool_free(&c->look_ups);

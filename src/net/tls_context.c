@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "postern/base/check.h"
 #include "postern/base/memory.h"
@@ -205,6 +206,24 @@ bool tls_context_is_ready(struct tls_context *context)
     bool ready = context->current != NULL;
     pthread_mutex_unlock(&context->lock);
     return ready;
+}
+
+static bool take_time(const ASN1_TIME *time, int64_t *out)
+{
+    struct tm tm;
+    if (time == NULL || ASN1_TIME_to_tm(time, &tm) != 1)
+        return false;
+    *out = timegm(&tm);
+    return true;
+}
+
+bool tls_context_validity(struct tls_context *context, int64_t *from_out, int64_t *until_out)
+{
+    pthread_mutex_lock(&context->lock);
+    const X509 *certificate = context->current != NULL ? SSL_CTX_get0_certificate(context->current) : NULL;
+    bool good = certificate != NULL && take_time(X509_get0_notBefore(certificate), from_out) && take_time(X509_get0_notAfter(certificate), until_out);
+    pthread_mutex_unlock(&context->lock);
+    return good;
 }
 
 SSL *tls_context_accept(struct tls_context *context)

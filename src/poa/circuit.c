@@ -10,6 +10,7 @@
 #include "postern/base/log.h"
 #include "postern/base/map.h"
 #include "postern/base/memory.h"
+#include "postern/config/found.h"
 #include "postern/config/status.h"
 
 enum { BACK_OFF_FIRST_S = 1, BACK_OFF_MOST_S = 30, BACK_OFF_ALONE_S = 5, STEADY_MS = 60 * 1000, COMPARE_AGAIN_MS = 60 * 1000 };
@@ -553,6 +554,8 @@ void circuit_comparison_ended(const struct post_office *office)
 static void fill_report(struct office *o, const struct post_office *po, struct poa_report *report)
 {
     enum poa_path path = path_of(o, po);
+    if (path == PATH_DIRECT && po->path_from != NULL && config_is_found(FOUND_BY_PATHS, po->path_from))
+        path = PATH_NONE;   /* a login tries it all the same: it may be cured */
     *report = (struct poa_report){ .post_office = po, .now = is_undecided(o, po) ? o->path : path, .since = o->since, .failed_at = o->failed_at,
                                    .switches = o->switches, .opened = o->opened, .failures = o->failures, .refused = o->refused };
     for (size_t i = 0; i < po->agent_count && report->host == NULL; i++)

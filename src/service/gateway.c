@@ -3,6 +3,7 @@
 #include "gateway.h"
 
 #include <limits.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -12,6 +13,8 @@
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/base/memory.h"
+#include "paths.h"
+#include "postern/config/found.h"
 #include "postern/store/mailbox.h"
 #include "revoke.h"
 #include "user_counts.h"
@@ -86,35 +89,118 @@ char *gateway_tls_path(const struct gateway *g, const char *name)
     return text;
 }
 
+/* The files that the snapshot names; NULL: none, or not below the TLS directory. */
+struct tls_files {
+    char *certificate;
+    char *key;
+    char *client_ca;
+};
+
+static const char *misplaced(const struct agent_settings *a, const struct tls_files *files)
+{
+    if (a->tls_certificate != NULL && files->certificate == NULL)
+        return "posternTlsCertificate";
+    if (a->tls_key != NULL && files->key == NULL)
+        return "posternTlsKey";
+    return a->tls_client_ca != NULL && files->client_ca == NULL ? "posternTlsClientCa" : NULL;
+}
+
+/* The fault of a file begins with its name. */
+static const char *broken(const struct tls_files *files, const struct fault *fault)
+{
+    struct slice text = slice_from_string(fault->text);
+    if (files->client_ca != NULL && slice_starts_with(text, files->client_ca))
+        return "posternTlsClientCa";
+    return files->key != NULL && slice_starts_with(text, files->key) ? "posternTlsKey" : "posternTlsCertificate";
+}
+
+static void note_misplaced(struct gateway *g, const char *attribute, bool again)
+{
+    bool news = again || !g->tls_misplaced || g->tls_attribute != attribute;
+    fault_set(&g->tls_fault, FAULT_INVALID, 0, "must be a file below %s", g->options->tls_dir);
+    g->tls_attribute = attribute;
+    g->tls_misplaced = true;
+    if (news)
+        log_error("tls", "certificates and keys must be files below %s; those in use stay", g->options->tls_dir);
+}
+
+static void load_files(struct gateway *g, const struct agent_settings *a, const struct tls_files *files)
+{
+    struct fault fault;
+    bool again = atomic_exchange(&g->tls_again, false), was_misplaced = g->tls_misplaced;
+    const char *attribute = misplaced(a, files);
+    if (attribute != NULL) {
+        note_misplaced(g, attribute, again);
+        return;
+    }
+    g->tls_misplaced = false;
+    tls_context_set_client_ca(g->tls, files->client_ca);
+    int result = tls_context_load(g->tls, files->certificate, files->key, again || was_misplaced, &fault);
+    if (result < 0) {
+        log_error("tls", "certificate and key are not taken: %s%s", fault.text, tls_context_is_ready(g->tls) ? "; those in use stay" : "");
+        g->tls_fault = fault;
+        g->tls_attribute = broken(files, &fault);
+    } else if (result > 0 || files->certificate == NULL)
+        g->tls_fault = (struct fault){ .class = FAULT_NONE };
+    if (result > 0)
+        log_normal("tls", files->certificate ? "certificate and key are in use" : "no certificate");
+}
+
 static bool load_tls(struct gateway *g)
 {
     struct snapshot *snapshot = snapshot_current();
     if (snapshot == NULL)
         return false;
-    struct fault fault;
     const struct agent_settings *a = &snapshot->agent;
-    char *certificate = gateway_tls_path(g, a->tls_certificate), *key = gateway_tls_path(g, a->tls_key), *client_ca = gateway_tls_path(g, a->tls_client_ca);
-    bool again = atomic_exchange(&g->tls_again, false);
-    if ((a->tls_certificate != NULL && certificate == NULL) || (a->tls_key != NULL && key == NULL) ||
-        (a->tls_client_ca != NULL && client_ca == NULL)) {
-        if (again || g->tls_told != snapshot->serial)
-            log_error("tls", "certificates and keys must be files below %s; those in use stay", g->options->tls_dir);
-        g->tls_told = snapshot->serial;
-    } else {
-        tls_context_set_client_ca(g->tls, client_ca);
-        int result = tls_context_load(g->tls, certificate, key, again, &fault);
-        if (result < 0)
-            log_error("tls", "certificate and key are not taken: %s%s", fault.text,
-                      tls_context_is_ready(g->tls) ? "; those in use stay" : "");
-        else if (result > 0)
-            log_normal("tls", certificate ? "certificate and key are in use" : "no certificate");
-    }
-    mem_free(&certificate);
-    mem_free(&key);
-    mem_free(&client_ca);
+    struct tls_files files = { gateway_tls_path(g, a->tls_certificate), gateway_tls_path(g, a->tls_key), gateway_tls_path(g, a->tls_client_ca) };
+    load_files(g, a, &files);
+    mem_free(&files.certificate);
+    mem_free(&files.key);
+    mem_free(&files.client_ca);
     snapshot_unref(&snapshot);
     bool ready = tls_context_is_ready(g->tls);
     return atomic_exchange(&g->tls_ready, ready) != ready;
+}
+
+/* As the object of this gateway has it. */
+static char *own_attribute(const struct snapshot *snapshot, const char *attribute)
+{
+    if (snapshot->is_post_office_agent && strcmp(attribute, "posternTlsCertificate") == 0)
+        attribute = "posternPoaCertificate";
+    else if (snapshot->is_post_office_agent && strcmp(attribute, "posternTlsKey") == 0)
+        attribute = "posternPoaKey";
+    return (char *)(uintptr_t)attribute;
+}
+
+static bool is_out_of_date(struct gateway *g, struct fault *fault)
+{
+    int64_t from, until, now = clock_wall().tv_sec;
+    if (!tls_context_validity(g->tls, &from, &until) || (now >= from && now <= until))
+        return false;
+    struct tm tm;
+    time_t then = (time_t)(now > until ? until : from);
+    char text[32] = "";
+    if (gmtime_r(&then, &tm) != NULL)
+        (void)!strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    fault_set(fault, FAULT_INVALID, 0, "the certificate in use %s %s", now > until ? "has expired:" : "is not valid before", text);
+    return true;
+}
+
+/* [T] What is wrong with the files stands among the faults of the configuration. */
+static void report_tls(struct gateway *g)
+{
+    struct snapshot *snapshot = snapshot_current();
+    if (snapshot == NULL)
+        return;
+    struct config_fault faults[2];
+    struct fault date;
+    size_t count = 0;
+    if (g->tls_fault.class != FAULT_NONE)
+        faults[count++] = (struct config_fault){ snapshot->agent.dn, own_attribute(snapshot, g->tls_attribute), g->tls_fault.text };
+    if (is_out_of_date(g, &date))
+        faults[count++] = (struct config_fault){ snapshot->agent.dn, own_attribute(snapshot, "posternTlsCertificate"), date.text };
+    config_set_found(FOUND_BY_TLS, faults, count);
+    snapshot_unref(&snapshot);
 }
 
 static enum step_result tls_work(struct pool_task *task)
@@ -122,6 +208,7 @@ static enum step_result tls_work(struct pool_task *task)
     struct gateway *g = LIST_ITEM(task, struct gateway, tls_task);
     if (load_tls(g))
         service_changed(g);
+    report_tls(g);
     return STEP_DONE;
 }
 
@@ -164,7 +251,7 @@ static void follow(void *arg)
     }
     if (g->applied == 0)
         load_tls(g);   /* before anybody is connected who could wait for it */
-    else if (g->applied != snapshot->serial || atomic_load(&g->tls_again))
+    if (g->applied != snapshot->serial || atomic_load(&g->tls_again))
         check_tls(g);
     if (g->applied != snapshot->serial)
         log_set_level((enum log_level)snapshot->agent.log_level);
@@ -173,6 +260,7 @@ static void follow(void *arg)
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         follow_room(g, &g->rooms[i], snapshot);
     control_follow(g->control, snapshot);
+    paths_changed(g->paths);
     revoke_look(g);
     snapshot_unref(&snapshot);
 }
@@ -293,6 +381,7 @@ int service_new(const struct service_options *options, struct gateway **out, str
     g->listeners = listeners_new(g);
     g->revoker = revoker_new(g);
     g->user_counts = user_counts_new();
+    g->paths = paths_new();
     loop_timer_init(&g->tick, g->homes[0].loop, tick, g);
     if (store_watch_fd() >= 0)
         loop_watch_start(&g->store_watch, g->homes[0].loop, store_watch_fd(), store_news, g);
@@ -310,6 +399,7 @@ static void *home_main(void *arg)
 static bool end_threads(struct gateway *g)
 {
     bool all = pool_free(&g->look_ups);
+    all = paths_free(&g->paths) && all;
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         all = pool_free(&g->rooms[i].pool) && all;
     if (!all)

@@ -16,6 +16,7 @@ enum { LOOPS_MAX = 16, LOOK_UP_THREADS = 16 };
 struct control;
 struct listeners;
 struct login_gate;
+struct paths;
 struct revoker;
 struct user_counts;
 
@@ -56,6 +57,7 @@ struct gateway {
     struct listeners *listeners;
     struct control *control;
     struct revoker *revoker;
+    struct paths *paths;
     struct user_counts *user_counts;
     struct login_gate *login_gate;
     struct login_gate *token_gate;
@@ -65,7 +67,9 @@ struct gateway {
     struct pool_task tls_task;
     _Atomic bool tls_busy;
     _Atomic bool tls_again;               /* read the files even if they look the same */
-    uint64_t tls_told;                    /* the snapshot whose TLS paths were complained about; one load at a time */
+    struct fault tls_fault;               /* what the last load found, and in which of the files; one load at a time */
+    const char *tls_attribute;
+    bool tls_misplaced;                   /* a file that is not below the TLS directory */
     uint64_t applied;                     /* serial of the snapshot that is in force */
     _Atomic bool stopping;
     uint64_t stop_deadline;

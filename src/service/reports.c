@@ -62,7 +62,7 @@ static const char *reached(struct gateway *gateway, const struct poa_report *rep
     struct search search = { fair_key_of(report->post_office), false };
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         pool_for_each_stalled(gateway->rooms[i].pool, look_at_stalled, &search);
-    return search.found && report->now == PATH_DIRECT ? "does not answer" : report->state;
+    return search.found && report->now != PATH_POA ? "does not answer" : report->state;
 }
 
 struct saying {

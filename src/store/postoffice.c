@@ -82,22 +82,30 @@ static int open_directory(const char *path, struct stat *st_out, struct fault *f
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return fault_set(fault, FAULT_UNREACHABLE, errno, "%s cannot be opened (errno %d)", path, errno);
-    if (fstat(fd, st_out) != 0) {
+        fault_set_errno(fault, errno, "%s cannot be opened", path);
+    else if (fstat(fd, st_out) != 0) {
+        fault_set_errno(fault, errno, "%s cannot be read", path);
         close(fd);
-        return fault_set(fault, FAULT_UNREACHABLE, errno, "%s cannot be read (errno %d)", path, errno);
+        fd = -1;
     }
+    if (fd < 0)
+        fault->class = FAULT_UNREACHABLE;
     return fd;
 }
 
-static int verify(int fd, const char *path, struct slice uuid, struct stat *marker_out, struct fault *fault)
+static int is_marked(int fd, const char *path, struct slice uuid, struct stat *marker_out, struct fault *fault)
 {
     char found[UUID_MAX + 1];
     if (read_marker(fd, path, found, marker_out, fault) != 0)
         return -1;
     if (!slice_is_nocase(uuid, found))
         return fault_set(fault, FAULT_UNREACHABLE, 0, "%s is marked as post office %s, not %.*s", path, found, SLICE_ARG(uuid));
-    return tree_check_owner(fd, path, fault);
+    return 0;
+}
+
+static int verify(int fd, const char *path, struct slice uuid, struct stat *marker_out, struct fault *fault)
+{
+    return is_marked(fd, path, uuid, marker_out, fault) == 0 ? tree_check_owner(fd, path, fault) : -1;
 }
 
 struct postoffice *postoffice_get(struct slice path, struct slice uuid, struct fault *fault)
@@ -137,6 +145,17 @@ void postoffice_unref(struct postoffice **postoffice)
     mem_free(&old->path);
     mem_free(&old->uuid);
     mem_free(&old);
+}
+
+int postoffice_check(const char *path, struct slice uuid, bool own, struct fault *fault)
+{
+    struct stat directory, marker;
+    int fd = open_directory(path, &directory, fault);
+    if (fd < 0)
+        return -1;
+    int result = own ? verify(fd, path, uuid, &marker, fault) : is_marked(fd, path, uuid, &marker, fault);
+    close(fd);
+    return result;
 }
 
 static int check_marked(int dir, const char *path, struct slice uuid, struct fault *fault)

@@ -19,3 +19,8 @@ check_PROGRAMS += tests/unit/test_confine
 TESTS += tests/unit/test_confine
 tests_unit_test_confine_SOURCES = tests/unit/test_confine.c
 tests_unit_test_confine_LDADD = src/service/libservice.a src/base/libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_paths
+TESTS += tests/unit/test_paths
+tests_unit_test_paths_SOURCES = tests/unit/test_paths.c
+tests_unit_test_paths_LDADD = src/service/libservice.a src/base/libbase.a $(UNIT_LIBS)

@@ -4,6 +4,7 @@
 #define POSTERN_NET_TLS_CONTEXT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "postern/base/fault.h"
 
@@ -20,5 +21,7 @@ int tls_context_load(struct tls_context *context, const char *certificate_file, 
  * is connected all the same. In force with the next tls_context_load, which reads this file as the others. */
 void tls_context_set_client_ca(struct tls_context *context, const char *file);
 bool tls_context_is_ready(struct tls_context *context);
+/* From when to when the certificate in use is valid, in seconds since the epoch. False: there is none. */
+bool tls_context_validity(struct tls_context *context, int64_t *from_out, int64_t *until_out);
 
 #endif

@@ -66,5 +66,7 @@ bool account_has_mailbox(struct account *account, struct slice name);
 
 /* [T] `posternctl postoffice init`: writes PATH/postern-postoffice with the uuid; FAULT_EXISTS if another uuid is there. */
 int postoffice_init(const char *path, struct slice uuid, struct fault *fault);
+/* [T] Is the path there and marked with this uuid? own: and does it belong to the user and group of this process? Opens and makes nothing else. */
+int postoffice_check(const char *path, struct slice uuid, bool own, struct fault *fault);
 
 #endif

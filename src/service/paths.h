@@ -1,0 +1,17 @@
+/* paths: whether the paths of post offices can be used, found out before a user comes, and told as faults of the configuration (postern/config/found.h). Any
+ * thread. */
+#ifndef SERVICE_PATHS_H
+#define SERVICE_PATHS_H
+
+#include <stdbool.h>
+
+struct paths;
+
+/* Looks at all paths of the current snapshot, again every ten seconds, and at one that cannot be used four times a second. */
+struct paths *paths_new(void);
+/* There is another snapshot. [L] */
+void paths_changed(struct paths *paths);
+/* False: threads that hang in a path are left behind. */
+bool paths_free(struct paths **paths);
+
+#endif
