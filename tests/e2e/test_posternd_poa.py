@@ -72,7 +72,8 @@ class PosterndPoa(unittest.TestCase):
         site.add_user("dora", office="Research", domain="example.net")
         site.ldap("ldapadd", text=f"dn: {cls.dn}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: localhost\nposternPort: {cls.port}\n"
                                   f"posternLmtpPort: {cls.lmtp}\nposternLogLevel: verbose\nposternLoginFailureMilliseconds: 100\n"
-                                  f"posternTrustedGateway: cn=gateway,{site.suffix}\nposternTls: disabled\n\n")
+                                  f"posternTrustedGateway: cn=gateway,{site.suffix}\nposternTls: disabled\n"
+                                  "posternPoaTimeoutMilliseconds: 20000\nposternPoaLoginMilliseconds: 20000\n\n")    # a busy machine does not make it away
         cls.agent = Agent(site, cls.dn)
         cls.addClassCleanup(cls.agent.stop)
         cls.agent.start()
@@ -95,7 +96,7 @@ class PosterndPoa(unittest.TestCase):
 
     @classmethod
     def through(cls):
-        poll(cls.relayed, seconds=20, what="a login through the link")
+        poll(cls.relayed, what="a login through the link")
 
     def direct(self, user="alice", password=None):
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=30)
@@ -331,7 +332,7 @@ class PosterndPoa(unittest.TestCase):
         self.site.send(MESSAGE % subject, to=("alice@example.org", "ben@example.org"))
         for user in ("alice", "ben"):
             client = self.site.imap_client(user)
-            got = poll(lambda: [head for head in self.subjects(client) if subject in head], seconds=30, what="the message")
+            got = poll(lambda: [head for head in self.subjects(client) if subject in head], what="the message")
             self.assertEqual(len(got), 1)
             self.assertRegex(got[0], rb"^Return-Path: \S+\r\nReceived: from \S+ \(\[127\.0\.0\.1\]\)\r\n\tby \S+ with " + protocol + b" id ")
             client.logout()
@@ -347,7 +348,7 @@ class PosterndPoa(unittest.TestCase):
                 self.hand_over(client, b"from the list", (("alice@example.org", 250), ("x@elsewhere.example", 550), ("cora@example.org", 250)))
             for user in ("alice", "cora"):
                 client = self.site.imap_client(user)
-                poll(lambda: [head for head in self.subjects(client) if b"from the list" in head], seconds=30, what="the message")
+                poll(lambda: [head for head in self.subjects(client) if b"from the list" in head], what="the message")
                 client.logout()
         finally:
             self.site.set_agent(posternLmtpPort=None)

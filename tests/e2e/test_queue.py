@@ -183,7 +183,7 @@ class Queue(unittest.TestCase):
             for message in self.notices(user):
                 if any(to in str(part["Final-Recipient"]) for part in list(message.iter_parts())[1].get_payload()):
                     return message
-        return poll(look, 20, "a notice about " + to)
+        return poll(look, what="a notice about " + to)
 
     def test_handed_over(self):
         relay = self.relay()
@@ -354,7 +354,7 @@ class Queue(unittest.TestCase):
                 hung.close()
                 other.close()
                 good = self.relay()
-                poll(lambda: not self.spool(), 30, "an empty spool")
+                poll(lambda: not self.spool(), what="an empty spool")
                 self.assertEqual(len(good.messages), 10)
 
     @only_full
