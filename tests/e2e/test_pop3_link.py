@@ -20,6 +20,7 @@ from harness import Site, corpus, main, poll
 
 poplib._MAXLINE = 1_000_000
 MESSAGES = 50
+BIG = 24_000_000    # more than all buffers on the way hold
 KEEPS_METADATA = """
 mail_attribute_dict = file:%h/dovecot-attributes
 protocol imap {
@@ -354,18 +355,108 @@ class Link(unittest.TestCase):
             self.site.modify(agent, posternPort=self.poa.port)
             far.close()
 
-    def test_lost(self):
-        self.set_mode("clientServer")
-        client = self.login("loser")
+    def read_to_the_end(self, client):
+        data = b"more"
+        count, last = 0, b""
+        while data:
+            try:
+                data = client.sock.recv(1 << 20)
+            except ConnectionError:
+                data = b""
+            count, last = count + len(data), (last + data)[-64:]
+        return count, last
+
+    def test_killed_within_a_message(self):
+        """The client hears half of a message and no end; nothing is removed, there and where a client has just said QUIT; the next login sees the same
+        mailbox, directly."""
+        self.site.add_user("half")
+        self.fill("half", [b"Subject: first\r\n\r\nx\r\n", b"Subject: to be replaced\r\n\r\n", b"Subject: third\r\n\r\nz\r\n"])
+        with open(os.path.join(self.site.maildir("half"), "new", "1700000000.M1P1.big"), "wb") as file:
+            file.write(b"Subject: big\n\n" + (b"x" * 990 + b"\n") * (BIG // 990))
+        self.allow_both()
+        poll(self.goes_to_the_poa, what="the POA")
+        loser = self.login("loser")
+        loser.dele(1)
+        client = self.login("half")
+        uids, sizes = client.uidl()[1], client.list()[1]
         client.dele(1)
+        client.sock.sendall(b"RETR 4\r\n")
+        self.assertEqual(client.sock.recv(3), b"+OK")
         self.poa.stop(signal.SIGKILL)
         try:
             with self.assertRaisesRegex(poplib.error_proto, r"SYS/TEMP"):
-                client.quit()
+                loser.quit()
+            self.assertEqual(self.login("loser").stat()[0], 6)
+            count, last = self.read_to_the_end(client)
+            self.assertLess(count, BIG * 3 // 4)
+            self.assertFalse(last.endswith(b"\r\n.\r\n"), last)
+            self.assertNotIn(b"-ERR", last)
+            client = self.login("half")
+            self.assertEqual((client.uidl()[1], client.list()[1]), (uids, sizes))
+            self.assertGreater(sum(len(line) + 2 for line in client.retr(4)[1]), BIG)
+            client.dele(2)
+            client.quit()
         finally:
             self.poa.start()
-        poll(self.goes_to_the_poa, what="the way back to the POA")
-        self.assertEqual(self.login("loser").stat()[0], 6)
+        poll(self.goes_to_the_poa, seconds=40, what="the way back to the POA")
+        kept = [line.split()[1] for line in uids]
+        self.assertEqual([line.split()[1] for line in self.login("half").uidl()[1]], kept[:1] + kept[2:])
+
+    def set_class(self, **values):
+        self.site.modify(f"cn=Limited,{self.site.agent_dn}", **values)
+
+    def logs_in_with(self, what, count, octets=None):
+        """A login that sees so many messages; the session."""
+        def attempt():
+            client = self.login("limited")
+            stat = client.stat()
+            if stat[0] == count and octets in (None, stat[1]):
+                return client
+            client.close()
+            return None
+        return poll(attempt, what=what)
+
+    def test_limits_changed_live(self):
+        """Of a class of service: a session keeps what it has logged in with, the next one has the new limits; a right that is taken away ends it."""
+        self.set_mode("clientServer")
+        self.site.add_user("limited")
+        self.fill("limited", [f"Subject: {number}\r\n\r\nbody {number}\r\n".encode() for number in range(6)])
+        self.site.ldap("ldapadd", text=f"dn: cn=Limited,{self.site.agent_dn}\nobjectClass: posternClassOfService\ncn: Limited\n"
+                                       f"posternMember: {self.site.user_dn('limited')}\nposternPop3MaxMessages: 4\n\n")
+        first = self.logs_in_with("the limit of messages", 4)
+        self.assertIn(b"Subject: 2", first.retr(1)[1])
+        self.set_class(posternPop3MaxMessages="2", posternPop3PurgeAfterDownload="TRUE")
+        second = self.logs_in_with("a new limit", 2)
+        self.assertIn(b"Subject: 4", second.retr(1)[1])
+        self.assertEqual(first.stat()[0], 4)
+        self.assertIn(b"Subject: 5", first.retr(4)[1])
+        first.quit()
+        second.quit()
+        self.set_class(posternPop3MaxMessages="0", posternPop3PurgeAfterDownload="FALSE", posternPop3HighPerformanceSize="TRUE")
+        third = self.logs_in_with("no limit, one message less, and 1 KB each", 5, 5 * 1024)
+        self.set_class(posternPop3DeleteAfterDownload="TRUE")
+        poll(lambda: b"EXPIRE 0" in self.capa("limited"), what="delete after download")
+        fourth = self.login("limited")
+        fourth.retr(2)
+        fourth.quit()
+        third.dele(1)
+        third.sock.sendall(b"RETR 3\r\n")
+        self.assertEqual(third.sock.recv(3), b"+OK")
+        self.set_class(posternPop3Access="prevent")
+        count, last = self.read_to_the_end(third)
+        self.assertTrue(last.endswith(b"body 2\r\n.\r\n-ERR [SYS/PERM] Access was revoked.\r\n"), last)
+        with self.assertRaisesRegex(poplib.error_proto, "AUTH"):
+            self.login("limited")
+        imap = self.site.imap_client("limited")
+        self.assertEqual((imap.select()[1], imap.search(None, "SEEN")[1], imap.select("Trash")[1]), ([b"4"], [b"2 4"], [b"1"]))
+        imap.logout()
+
+    def capa(self, user):
+        client = self.login(user)
+        client._putcmd("CAPA")
+        answer = client._getlongresp()[1]
+        client.close()
+        return answer
 
 
 if __name__ == "__main__":
