@@ -62,18 +62,24 @@ class Browser:
     def go(self, url):
         self.ask("POST", "/url", {"url": url})
 
+    def wait_for(self, using, value):
+        def look():
+            try:
+                found = self.ask("POST", "/elements", {"using": using, "value": value})
+            except AssertionError as error:
+                if "didnt load in time" not in str(error):
+                    raise
+                self.ask("POST", "/refresh")    # as phpLDAPadmin's page says where the machine is busy
+                return None
+            return found[0][ELEMENT] if found else None
+        return poll(look, 60, f"{using} {value}")
+
     def find(self, css):
         """The first element, waited for."""
-        def look():
-            found = self.ask("POST", "/elements", {"using": "css selector", "value": css})
-            return found[0][ELEMENT] if found else None
-        return poll(look, 20, f"an element {css}")
+        return self.wait_for("css selector", css)
 
     def link(self, text):
-        def look():
-            found = self.ask("POST", "/elements", {"using": "partial link text", "value": text})
-            return found[0][ELEMENT] if found else None
-        return poll(look, 20, f"a link {text}")
+        return self.wait_for("partial link text", text)
 
     def click(self, element):
         self.ask("POST", f"/element/{element}/click")
@@ -107,5 +113,5 @@ class Browser:
             os.killpg(self.process.pid, signal.SIGTERM)
         except ProcessLookupError:
             pass
-        self.process.wait(10)
+        self.process.wait(60)
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -131,7 +131,7 @@ DAEMON {{
             os.killpg(self.process.pid, how)
         else:
             self.process.send_signal(how)
-        self.process.wait(15)
+        self.process.wait(60)
         poll(self.is_over, what="the end of Cyrus")
 
     def is_over(self):

@@ -168,7 +168,7 @@ service stats {{
                     pass
         else:
             self.process.send_signal(how)
-        self.process.wait(15)
+        self.process.wait(60)
 
     def log(self):
         try:

@@ -50,7 +50,7 @@ class Server:
 
     def close(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Form(html.parser.HTMLParser):

@@ -104,7 +104,7 @@ service imap-login {{
 {chroots}""")
         self.process = subprocess.Popen(["dovecot", "-F", "-c", self.conf], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
                                         stdout=open(os.path.join(os.path.dirname(self.conf), "dovecot.out"), "w"))
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -117,7 +117,7 @@ service imap-login {{
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(15)
+            self.process.wait(60)
 
     def complaints(self):
         with open(self.log, errors="replace") as f:
@@ -277,7 +277,7 @@ class PosternSide:
 
     def restart(self):
         self.process.kill()
-        code = self.process.wait(15)
+        code = self.process.wait(60)
         try:
             self.process.stdin.close()
         except BrokenPipeError:
@@ -471,7 +471,7 @@ class Referee:
         return found, actual
 
     def compare(self, what):
-        end = time.monotonic() + 6
+        end = time.monotonic() + 30
         while True:
             found, actual = self.differences()
             if not found or time.monotonic() > end:

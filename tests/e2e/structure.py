@@ -117,7 +117,7 @@ class Dovecot:
             sys.exit("structure.py: dovecot is not installed")
         self.base = base
         self.process = subprocess.Popen([program, "-F", "-c", f"{base}/dovecot.conf"], stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self.socket = socket.create_connection(("127.0.0.1", port), timeout=1)
@@ -134,7 +134,7 @@ class Dovecot:
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
 
     def response(self):
         """One response, literals and all."""

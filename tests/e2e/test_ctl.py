@@ -200,7 +200,7 @@ class Control(unittest.TestCase):
         line = []
         reader = threading.Thread(target=lambda: line.append(process.stdout.readline()))
         reader.start()
-        reader.join(20)
+        reader.join(60)
         self.assertFalse(reader.is_alive(), "no event")
         return json.loads(line[0])
 

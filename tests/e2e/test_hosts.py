@@ -61,7 +61,7 @@ class Host:
 
     def close(self):
         self.process.stdin.close()    # its first process ends, and with it all others
-        self.process.wait(15)
+        self.process.wait(60)
 
 
 def forward(address, port, target):
@@ -93,7 +93,7 @@ class GatewaySide(DovecotSide):
 
     def list(self, folder):
         """A folder that the other side removes next is not to be selected: that ends the session. What another host has expunged is known a second later."""
-        end = time.monotonic() + 6
+        end = time.monotonic() + 30
         while True:
             try:
                 result = super().list(folder)

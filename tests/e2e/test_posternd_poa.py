@@ -36,7 +36,7 @@ class Agent:
     def stop(self, how=signal.SIGTERM):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(20)
+            self.process.wait(60)
 
     def log(self):
         with open(self.log_path, errors="replace") as file:
@@ -190,7 +190,7 @@ class PosterndPoa(unittest.TestCase):
         os.kill(supervisor, signal.SIGKILL)
         for pid in done.stdout.split():
             os.kill(int(pid), signal.SIGKILL)
-        self.agent.process.wait(20)
+        self.agent.process.wait(60)
         client = self.site.imap_client()
         self.assertEqual(uid_map(client), before)
         client.append("INBOX", None, None, MESSAGE % b"while it is away")

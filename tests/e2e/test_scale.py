@@ -255,7 +255,7 @@ class Scale(unittest.TestCase):
     @staticmethod
     def end(process):
         process.stdin.close()
-        process.wait(15)
+        process.wait(60)
         process.stdout.close()
 
     @classmethod

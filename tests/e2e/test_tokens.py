@@ -245,7 +245,7 @@ class Tokens(unittest.TestCase):
             waited.append(len(results))
         self.assertEqual(waited[0], 0, "they were still waiting")
         for thread in threads:
-            thread.join(40)
+            thread.join()
         self.assertEqual(set(results), {UNAVAILABLE})
         self.server.release.set()
         self.server.how = None
