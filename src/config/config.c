@@ -31,6 +31,8 @@
 #define KEEP_AFTER_MS 200
 /* And with very many objects at most this part of one core's time goes there. */
 #define KEEP_SHARE 30
+/* But a disk that is slow once does not put off the next time for long. */
+#define KEEP_PAUSE_MAX_MS 10000
 
 struct config {
     struct directory_options directory;
@@ -282,6 +284,7 @@ static void *run_keeper(void *context)
         uint64_t began = clock_monotonic_ms();
         keep_state(c);
         pause = (clock_monotonic_ms() - began) * KEEP_SHARE;
+        pause = pause < KEEP_PAUSE_MAX_MS ? pause : KEEP_PAUSE_MAX_MS;
         pthread_mutex_lock(&c->mutex);
     }
     pthread_mutex_unlock(&c->mutex);

@@ -727,7 +727,7 @@ class Starts(unittest.TestCase):
         os.chmod(state, 0o500)
         try:
             site.set_agent(posternSmtpMaxMessageSize="4321")
-            poll(lambda: "the last good state is not kept" in site.log(), what="the complaint")
+            poll(lambda: "the last good state is not kept" in site.log(), seconds=60, what="the complaint")
             self.assertTrue(self.login_works())
         finally:
             os.chmod(state, 0o700)
