@@ -1,6 +1,15 @@
-EXTRA_DIST += contrib/quickstart contrib/check contrib/install-packages contrib/fetch-corpus contrib/packages $(wildcard $(srcdir)/contrib/sample/*.ldif) contrib/editors.md
-EXTRA_DIST += contrib/dovecot.conf
-EXTRA_DIST += contrib/phpldapadmin/serve contrib/phpldapadmin/README.md contrib/phpldapadmin/config.php contrib/phpldapadmin/internet-agent.png contrib/phpldapadmin/post-office-link.png
+EXTRA_DIST += contrib/quickstart contrib/check contrib/install-packages contrib/fetch-corpus contrib/packages contrib/sample/organisation.ldif contrib/editors.md
+EXTRA_DIST += contrib/phpldapadmin/serve contrib/phpldapadmin/internet-agent.png contrib/phpldapadmin/post-office-link.png
+
+sampledir = $(pkgdatadir)/sample
+dist_sample_DATA = contrib/sample/classes-of-service.ldif contrib/sample/dovecot-office.ldif contrib/sample/first-site.ldif \
+	contrib/sample/post-office-agent.ldif contrib/sample/switch-to-direct.ldif
+dist_pkgdata_DATA = contrib/dovecot.conf
+phpldapadmindir = $(pkgdatadir)/phpldapadmin
+dist_phpldapadmin_DATA = contrib/phpldapadmin/config.php contrib/phpldapadmin/README.md
+# The user that the unit names, for systemd-sysusers.
+sysusersdir = $(prefix)/lib/sysusers.d
+dist_sysusers_DATA = contrib/postern.conf
 
 # The forms of phpLDAPadmin, as many as the tables make.
 noinst_DATA = contrib/phpldapadmin/templates/stamp

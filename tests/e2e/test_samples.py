@@ -76,6 +76,30 @@ class QuickStart(unittest.TestCase):
         self.assertEqual(site.imap_client("alice").noop()[0], "OK")
 
 
+class Install(unittest.TestCase):
+    def test_install(self):
+        """What the documentation names is where it says; and it can be taken away again."""
+        top = tempfile.mkdtemp(prefix="postern-install-")
+        self.addCleanup(shutil.rmtree, top)
+        make = lambda target: subprocess.run(["make", "-s", "-C", BUILD, target, f"DESTDIR={top}", "prefix=/usr"], check=True, stdout=subprocess.DEVNULL,
+                                             stderr=subprocess.PIPE, timeout=300, env={name: value for name, value in os.environ.items() if "MAKE" not in name})
+        files = lambda: {os.path.relpath(os.path.join(at, name), top) for at, _, names in os.walk(top) for name in names}
+        make("install")
+        installed = files()
+        for path in ("sbin/posternd", "bin/posternctl", "lib/systemd/system/posternd.service", "lib/sysusers.d/postern.conf", "share/man/man8/posternd.8",
+                     "share/man/man8/posternctl.8", "share/man/man5/postern-schema.5", "share/bash-completion/completions/posternctl", "share/postern/dovecot.conf",
+                     "share/postern/phpldapadmin/config.php", "share/postern/phpldapadmin/README.md", "share/postern/phpldapadmin/creation/posternInternetAgent.xml",
+                     "share/postern/schema/postern-openldap.ldif", "share/postern/schema/acl-openldap.ldif", "share/postern/schema/aci-389ds.ldif",
+                     *(f"share/postern/sample/{name}" for name in os.listdir(SAMPLES) if name != "organisation.ldif")):
+            self.assertIn(f"usr/{path}", installed)
+        with open(os.path.join(top, "usr/lib/systemd/system/posternd.service")) as file:
+            user = re.search("(?m)^User=(.*)$", file.read()).group(1)
+        with open(os.path.join(top, "usr/lib/sysusers.d/postern.conf")) as file:
+            self.assertRegex(file.read(), f"(?m)^u {user} ")
+        make("uninstall")
+        self.assertEqual(files(), set())
+
+
 class InASite(unittest.TestCase):
     """Into the quick start's directory, while posternd runs."""
 
