@@ -53,6 +53,7 @@ struct config {
     struct objects objects;
     char *base;
     bool from_cache;
+    bool whole;                    /* the objects go together: no reading of everything is under way or due after a rename */
     bool must_publish;             /* even if no object changed: first time, or the base became known */
     bool lost;
     struct fault why;              /* the reason logged last */
@@ -127,10 +128,11 @@ static void log_overridden_edits(const struct snapshot *before, const struct sna
 static void build_and_publish(struct config *c)
 {
     pthread_mutex_lock(&c->mutex);
-    if (!c->objects.changed && !c->must_publish) {
+    if (!c->whole || (!c->objects.changed && !c->must_publish)) {
         pthread_mutex_unlock(&c->mutex);
         return;
     }
+    struct status *status = c->status;
     struct build_options options = { c->agent_dn, c->agent_ndn, c->base, c->from_cache, c->overlay };
     struct snapshot *snapshot = build_snapshot(&c->objects, &options);
     c->objects.changed = false;
@@ -147,8 +149,8 @@ static void build_and_publish(struct config *c)
     log_overridden_edits(before, snapshot);
     if (c->changed != NULL)
         c->changed(c->context);
-    if (c->status != NULL)
-        status_changed(c->status);
+    if (status != NULL)
+        status_changed(status);
     snapshot_unref(&before);
     snapshot_unref(&snapshot);
 }
@@ -165,14 +167,10 @@ void config_set_found(enum found_by by, const struct config_fault *faults, size_
     struct config *c = config;
     if (!found_set(by, faults, count) || c == NULL)
         return;
-    pthread_mutex_lock(&publishing);
-    if (snapshot_current_serial() != 0) {   /* else the first one will have it */
-        pthread_mutex_lock(&c->mutex);
-        c->must_publish = true;
-        pthread_mutex_unlock(&c->mutex);
-        build_and_publish(c);
-    }
-    pthread_mutex_unlock(&publishing);
+    pthread_mutex_lock(&c->mutex);
+    c->must_publish = true;   /* now, or when the objects are whole */
+    pthread_mutex_unlock(&c->mutex);
+    publish(c);
 }
 
 static void on_refresh_begin(void *context, const char *base, enum directory_vendor vendor)
@@ -180,6 +178,7 @@ static void on_refresh_begin(void *context, const char *base, enum directory_ven
     struct config *c = context;
     pthread_mutex_lock(&c->mutex);
     c->objects.bounds.vendor = vendor;
+    c->whole = false;
     objects_refresh_begin(&c->objects);
     if (c->base == NULL || strcmp(c->base, base) != 0) {
         mem_free(&c->base);
@@ -194,6 +193,7 @@ static bool on_entry(void *context, struct directory_entry *entry)
     struct config *c = context;
     pthread_mutex_lock(&c->mutex);
     bool renamed = objects_put(&c->objects, entry);
+    c->whole = c->whole && !renamed;
     pthread_mutex_unlock(&c->mutex);
     return renamed;
 }
@@ -211,6 +211,8 @@ static void on_refresh_end(void *context)
     struct config *c = context;
     pthread_mutex_lock(&c->mutex);
     objects_refresh_end(&c->objects);
+    c->whole = true;
+    pthread_cond_signal(&c->kept);
     if (c->from_cache) {
         c->from_cache = false;
         c->must_publish = true;
@@ -274,11 +276,13 @@ static void *run_keeper(void *context)
     uint64_t pause = 0;
     pthread_mutex_lock(&c->mutex);
     while (!c->stopping || c->dirty) {
-        while (!c->dirty && !c->stopping)
+        while (!(c->dirty && c->whole) && !c->stopping)
             pthread_cond_wait(&c->kept, &c->mutex);
-        if (!c->dirty)
+        if (!c->dirty || !c->whole)
             break;
         wait_for_more(c, pause > KEEP_AFTER_MS ? pause : KEEP_AFTER_MS);
+        if (!c->whole)
+            continue;
         c->dirty = false;
         pthread_mutex_unlock(&c->mutex);
         uint64_t began = clock_monotonic_ms();
@@ -305,7 +309,7 @@ static void read_kept_state(struct config *c)
             log_warning("config", "the last good state on disk is not used: %s", fault.text);
         return;
     }
-    c->from_cache = true;
+    c->from_cache = c->whole = true;
     publish(c);
 }
 
@@ -384,7 +388,11 @@ static void start_threads(struct config *c)
     attribute_names = objects_watched_attributes();
     struct directory_watch_options watch = { &c->directory, c->agent_dn, objects_watched_filter, attribute_names };
     CHECK(pthread_create(&c->keeper, NULL, run_keeper, c) == 0);
-    c->status = status_start(&c->directory, c->agent_dn);
+    struct status *status = status_start(&c->directory, c->agent_dn);
+    pthread_mutex_lock(&c->mutex);   /* others may publish what they have found */
+    c->status = status;
+    c->must_publish = true;
+    pthread_mutex_unlock(&c->mutex);
     c->watch = directory_watch_start(&watch, &events, c);
     users_start(&c->directory, c->agent_dn, c->look_ups, c->users_changed, c->context);
 }
@@ -412,7 +420,6 @@ int config_start(const struct config_options *options, void (*changed)(void *con
     keys_start(c->look_ups, c->state_dir);
     config = c;
     read_kept_state(c);
-    c->must_publish = true;
     start_threads(c);
     return 0;
 }

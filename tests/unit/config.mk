@@ -19,6 +19,12 @@ tests_unit_test_publication_SOURCES = tests/unit/test_publication.c
 tests_unit_test_publication_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_publication_LDADD = $(tests_unit_test_config_LDADD)
 
+check_PROGRAMS += tests/unit/test_moments
+TESTS += tests/unit/test_moments
+tests_unit_test_moments_SOURCES = tests/unit/test_moments.c tests/unit/fake_directory.c tests/unit/fake_directory.h
+tests_unit_test_moments_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_moments_LDADD = $(tests_unit_test_config_LDADD)
+
 check_PROGRAMS += tests/unit/test_remembered
 TESTS += tests/unit/test_remembered
 tests_unit_test_remembered_SOURCES = tests/unit/test_remembered.c
