@@ -28,6 +28,32 @@ static void append_byte(struct buf *out, char c)
     }
 }
 
+/* The letters of two UTF-8 bytes that have a pair: Latin, Greek, Cyrillic. */
+static uint32_t lower_letter(uint32_t c)
+{
+    if ((c >= 0xC0 && c <= 0xDE && c != 0xD7) || (c >= 0x391 && c <= 0x3A9) || (c >= 0x410 && c <= 0x42F))
+        return c + 0x20;
+    if (c >= 0x400 && c <= 0x40F)
+        return c + 0x50;
+    if ((c >= 0x100 && c <= 0x12F) || (c >= 0x132 && c <= 0x137) || (c >= 0x14A && c <= 0x177))
+        return c | 1;
+    return (c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E) ? c + (c & 1) : c;
+}
+
+/* The character at the beginning; returns how many bytes it has. */
+static size_t append_character(struct buf *out, struct slice rest)
+{
+    unsigned char lead = (unsigned char)rest.data[0], next = rest.len > 1 ? (unsigned char)rest.data[1] : 0;
+    if (lead < 0xC3 || lead > 0xD1 || (next & 0xC0) != 0x80) {
+        append_byte(out, rest.data[0]);
+        return 1;
+    }
+    uint32_t c = lower_letter((uint32_t)(lead & 0x1F) << 6 | (next & 0x3F));
+    buf_append_byte(out, (char)(0xC0 | c >> 6));
+    buf_append_byte(out, (char)(0x80 | (c & 0x3F)));
+    return 2;
+}
+
 /* Blanks at the ends are dropped and runs of them folded to one, as caseIgnoreMatch does (RFC 4518, section 2.6.1). */
 static void append_value(struct buf *out, struct slice value)
 {
@@ -35,9 +61,26 @@ static void append_value(struct buf *out, struct slice value)
         value = slice_from(value, 1);
     while (value.len > 0 && value.data[value.len - 1] == ' ')
         value.len--;
-    for (size_t i = 0; i < value.len; i++)
-        if (value.data[i] != ' ' || value.data[i - 1] != ' ')
-            append_byte(out, value.data[i]);
+    for (size_t i = 0; i < value.len;)
+        if (value.data[i] == ' ' && value.data[i - 1] == ' ')
+            i++;
+        else
+            i += append_character(out, slice_from(value, i));
+}
+
+/* What an attribute type is called in short, its other names and its number (RFC 4519; RFC 4514, section 2.3, lets it be written by any). */
+static struct slice short_type(struct slice type)
+{
+    static const char *const names[][3] = {
+        { "cn", "commonName", "2.5.4.3" }, { "sn", "surname", "2.5.4.4" }, { "c", "countryName", "2.5.4.6" }, { "l", "localityName", "2.5.4.7" },
+        { "st", "stateOrProvinceName", "2.5.4.8" }, { "street", "streetAddress", "2.5.4.9" }, { "o", "organizationName", "2.5.4.10" },
+        { "ou", "organizationalUnitName", "2.5.4.11" }, { "uid", "userid", "0.9.2342.19200300.100.1.1" },
+        { "dc", "domainComponent", "0.9.2342.19200300.100.1.25" }, { "mail", "rfc822Mailbox", "0.9.2342.19200300.100.1.3" },
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (slice_is_nocase(type, names[i][1]) || slice_is(type, names[i][2]))
+            return slice_from_string(names[i][0]);
+    return type;
 }
 
 static int compare_texts(const void *a, const void *b)
@@ -49,7 +92,7 @@ static char *part_text(const LDAPAVA *part)
 {
     struct buf out;
     buf_init(&out, DN_MAX * 4);
-    append_value(&out, slice_make(part->la_attr.bv_val, part->la_attr.bv_len));
+    append_value(&out, short_type(slice_make(part->la_attr.bv_val, part->la_attr.bv_len)));
     buf_append_byte(&out, '=');
     append_value(&out, slice_make(part->la_value.bv_val, part->la_value.bv_len));
     char *text = slice_to_string(buf_slice(&out));

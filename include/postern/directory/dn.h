@@ -5,8 +5,8 @@
 #include "postern/base/buf.h"
 #include "postern/base/slice.h"
 
-/* A new text, freed with mem_free: ASCII letters in lower case, blanks folded, the parts of a multi-valued RDN in order, everything special
- * in hexadecimal form, so that each comma separates two RDNs. NULL if it is not a DN (RFC 4514) or longer than 4,096 octets. */
+/* A new text, freed with mem_free: letters in lower case, blanks folded, attributes by their short names, the parts of a multi-valued RDN in order,
+ * everything special in hexadecimal form, so that each comma separates two RDNs. NULL if it is not a DN (RFC 4514) or longer than 4,096 octets. */
 char *dn_normalise(struct slice dn);
 /* On normal forms: whether `dn` is `base` or below it. The empty base holds everything. */
 bool dn_is_within(const char *dn, const char *base);
