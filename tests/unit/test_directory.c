@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "postern/base/clock.h"
@@ -97,6 +98,41 @@ static struct directory_entry *make_entry(const char *dn, const char *name, cons
     directory_entry_reserve(entry, 1);
     directory_entry_set(entry, 0, slice_from_string(name), values, second != NULL ? 2 : 1);
     return entry;
+}
+
+/* Members m0 to m(COUNT-1), without the first `taken` ones, and others in their place. */
+static struct directory_entry *make_members(size_t taken)
+{
+    enum { COUNT = 60000 };
+    static char names[2 * COUNT][12];
+    static struct slice values[COUNT];
+    struct directory_entry *entry = directory_entry_new(slice_from_string("cn=a"), NULL);
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(names[i + taken], sizeof(names[0]), "m%zu", i + taken);
+        values[i] = slice_from_string(names[i + taken]);
+    }
+    directory_entry_reserve(entry, 1);
+    directory_entry_set(entry, 0, slice_from_string("posternMember"), values, COUNT);
+    return entry;
+}
+
+/* One of very many members taken away and another added: the whole configuration waits for it. */
+static void test_many_values(void)
+{
+    struct directory_entry *before = make_members(0), *same = make_members(0), *after = make_members(1);
+    struct slice first = same->attributes[0].values[0];
+    size_t last = same->attributes[0].count - 1;
+    memmove(&same->attributes[0].values[0], &same->attributes[0].values[1], last * sizeof(first));
+    same->attributes[0].values[last] = first;
+    clock_t began = clock();
+    CU_ASSERT_FALSE(directory_entry_is_equal(after, before));
+    CU_ASSERT_FALSE(directory_entry_is_equal(before, after));
+    CU_ASSERT(directory_entry_is_equal(same, before));
+    CU_ASSERT(directory_entry_is_equal(before, same));
+    CU_ASSERT((clock() - began) / (double)CLOCKS_PER_SEC < 1);   /* of the processor; a walk for each value takes twenty or more */
+    directory_entry_free(&before);
+    directory_entry_free(&same);
+    directory_entry_free(&after);
 }
 
 static void test_entries(void)
@@ -485,7 +521,7 @@ static const struct unit_test tests[] = {
     { "sync request", test_sync_request }, { "sync state", test_sync_state }, { "sync info", test_sync_info }, { "mute", test_mute },
     { "refused", test_refused }, { "write", test_write }, { "environment", test_environment },
     { "bell request", test_bell_request }, { "csn", test_csn }, { "choice", test_choice }, { "mute first", test_mute_first },
-    { "compare", test_compare },
+    { "compare", test_compare }, { "many values", test_many_values },
 };
 
 UNIT_MAIN("directory", tests)
