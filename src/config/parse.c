@@ -10,7 +10,6 @@
 #include "postern/directory/dn.h"
 
 #define TEXT_MAX 4096
-#define COMPLAINTS_MAX 32
 
 struct parser {
     struct arena *arena;

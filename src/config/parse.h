@@ -9,6 +9,8 @@
 #include "postern/directory/directory.h"
 #include "postern/directory/entry.h"
 
+enum { COMPLAINTS_MAX = 32 };   /* of one object; more are not told */
+
 struct complaint {
     const char *attribute;     /* or NULL */
     const char *reason;

@@ -12,8 +12,13 @@
 #include "postern/net/https.h"
 #include "server.h"
 
+/* Each of ten thousand values may be wrong: nobody reads ten thousand complaints. */
 static void add_complaint(struct version *v, const char *attribute, const char *reason)
 {
+    size_t count = 0;
+    for (const struct complaint *c = v->complaints; c != NULL; c = c->next)
+        if (++count == COMPLAINTS_MAX)
+            return;
     struct complaint *c = ARENA_NEW(&v->arena, struct complaint);
     c->attribute = attribute;
     c->reason = reason;

@@ -175,6 +175,28 @@ static void test_validation(void)
     CU_ASSERT_PTR_NULL(version_new(entry_of("cn=it,dc=x", 1, "objectClass: person"), &bounds));
 }
 
+/* However many values are wrong, the faults can be read. */
+static void test_many_complaints(void)
+{
+    enum { MEMBERS = 5000 };
+    struct slice class = SLICE_LITERAL("posternClassOfService"), values[MEMBERS];
+    static char names[MEMBERS][24];
+    struct directory_entry *entry = directory_entry_new(slice_from_string("cn=it,dc=x"), "00000000-0000-0000-0000-000000000001");
+    for (size_t i = 0; i < MEMBERS; i++) {
+        snprintf(names[i], sizeof(names[i]), "u%zu@a.org", i);
+        values[i] = slice_from_string(names[i]);
+    }
+    directory_entry_reserve(entry, 2);
+    directory_entry_set(entry, 0, slice_from_string("objectClass"), &class, 1);
+    directory_entry_set(entry, 1, slice_from_string("posternMember"), values, MEMBERS);
+    struct version *v = version_new(entry, &bounds);
+    size_t count = 0;
+    for (const struct complaint *complaint = v->complaints; complaint != NULL; complaint = complaint->next)
+        count++;
+    CU_ASSERT_EQUAL(count, COMPLAINTS_MAX);
+    version_unref(&v);
+}
+
 /* Every number of every table, just outside and at both ends of its range. */
 static void test_ranges(void)
 {
@@ -739,7 +761,7 @@ static void test_tables(void)
 }
 
 static const struct unit_test tests[] = {
-    { "validation", test_validation }, { "ranges", test_ranges }, { "time", test_time }, { "template", test_template },
+    { "validation", test_validation }, { "many complaints", test_many_complaints }, { "ranges", test_ranges }, { "time", test_time }, { "template", test_template },
     { "snapshot", test_snapshot }, { "refusal", test_refusal }, { "sweep", test_sweep }, { "login method", test_login_method }, { "links", test_links }, { "access modes", test_access_modes }, { "agents of an office", test_agents_of_an_office },
     { "pointers", test_pointers }, { "users", test_users }, { "rights", test_rights }, { "cache", test_cache },
     { "cache hostile", test_cache_hostile }, { "cache file", test_cache_file }, { "publication", test_publication }, { "tables", test_tables },
