@@ -9,14 +9,14 @@ _posternctl() {
         fi
         case $word in
         --control | --uuid | --user | --dn | --uri | --bind-dn | --password-file | --ca-file | --agent-dn | --mail-root | --allow-port | \
-            --ldif | --as-user | --user-password-file) skip=yes ;;
+            --cert-file | --key-file | --keytab | --ldif | --as-user | --user-password-file) skip=yes ;;
         -*) ;;
         *) command=${command:+$command }$word ;;
         esac
     done
     COMPREPLY=()
     case $previous in
-    --control | --password-file | --ca-file | --ldif | --user-password-file)
+    --control | --password-file | --ca-file | --cert-file | --key-file | --keytab | --ldif | --user-password-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return ;;
     --mail-root)
@@ -36,7 +36,7 @@ _posternctl() {
     schema) words+=' openldap upgrade 389ds' ;;
     'schema upgrade') words+=' --dn' ;;
     check) words+=' --uri --agent-dn --bind-dn --password-file --external --start-tls --ca-file --mail-root --allow-port --ldif --as-user
-        --user-password-file --no-users' ;;
+        --user-password-file --no-users --cert-file --key-file --gssapi --keytab --verbose' ;;
     esac
     mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$current")
 }

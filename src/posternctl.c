@@ -26,9 +26,10 @@ static const char usage_text[] =
     "                                      running gateway is asked whose path it is\n"
     "  schema openldap|upgrade|389ds       prints the schema for that kind of directory (--dn DN: its entry, for upgrade)\n"
     "  check --uri URI --agent-dn DN       every fault of a directory, as the gateway would see it; needs no gateway\n"
-    "      --bind-dn DN [--password-file FILE] | --external   whose rights are used; --start-tls, --ca-file FILE\n"
-    "      --mail-root DIR, --allow-port N                    as posternd has them\n"
-    "      --ldif FILE                                        what this edit would change; nothing is written\n"
+    "      --bind-dn DN [--password-file FILE] | --external | --gssapi   whose rights are used\n"
+    "      --start-tls, --ca-file FILE, --cert-file FILE, --key-file FILE, --keytab FILE, --mail-root DIR,\n"
+    "      --allow-port N                                     as posternd has them\n"
+    "      --ldif FILE [--verbose]                            what this edit would change; nothing is written\n"
     "      --as-user DN [--user-password-file FILE]           what this user may write and should not\n"
     "      --no-users                                         objects only\n"
     "  version                             say the version\n"
@@ -101,8 +102,12 @@ static int check(const struct arguments *a)
     struct check_options options = a->check;
     if (options.directory.uri_count == 0 || options.agent_dn == NULL)
         return usage("check", "needs --uri and --agent-dn");
-    if (options.directory.external && options.directory.bind_dn != NULL)
-        return usage("check", "--external goes without --bind-dn");
+    if (options.directory.external + options.directory.gssapi + (options.directory.bind_dn != NULL) > 1)
+        return usage("check", "--bind-dn, --external and --gssapi exclude each other");
+    if (options.directory.keytab != NULL && !options.directory.gssapi)
+        return usage("check", "--keytab needs --gssapi");
+    if ((options.directory.cert_file != NULL) != (options.directory.key_file != NULL))
+        return usage("check", "--cert-file and --key-file go together");
     if (options.directory.password_file != NULL && options.directory.bind_dn == NULL)
         return usage("check", "--password-file needs --bind-dn");
     if (options.port_count == 0) {
@@ -143,7 +148,7 @@ static int run(struct arguments *a, char **words, int count)
 
 enum { OPTION_CONTROL = 256, OPTION_UUID, OPTION_USER, OPTION_HELP, OPTION_VERSION, OPTION_ALL, OPTION_JSON, OPTION_DN, OPTION_URI, OPTION_BIND_DN,
        OPTION_PASSWORD_FILE, OPTION_EXTERNAL, OPTION_START_TLS, OPTION_CA_FILE, OPTION_AGENT_DN, OPTION_MAIL_ROOT, OPTION_ALLOW_PORT, OPTION_LDIF,
-       OPTION_AS_USER, OPTION_USER_PASSWORD_FILE, OPTION_NO_USERS };
+       OPTION_AS_USER, OPTION_USER_PASSWORD_FILE, OPTION_NO_USERS, OPTION_CERT_FILE, OPTION_KEY_FILE, OPTION_GSSAPI, OPTION_KEYTAB, OPTION_VERBOSE };
 
 static const struct option longs[] = {
     { "control", required_argument, NULL, OPTION_CONTROL }, { "uuid", required_argument, NULL, OPTION_UUID },
@@ -156,6 +161,9 @@ static const struct option longs[] = {
     { "mail-root", required_argument, NULL, OPTION_MAIL_ROOT }, { "allow-port", required_argument, NULL, OPTION_ALLOW_PORT },
     { "ldif", required_argument, NULL, OPTION_LDIF }, { "as-user", required_argument, NULL, OPTION_AS_USER },
     { "user-password-file", required_argument, NULL, OPTION_USER_PASSWORD_FILE }, { "no-users", no_argument, NULL, OPTION_NO_USERS },
+    { "cert-file", required_argument, NULL, OPTION_CERT_FILE }, { "key-file", required_argument, NULL, OPTION_KEY_FILE },
+    { "gssapi", no_argument, NULL, OPTION_GSSAPI }, { "keytab", required_argument, NULL, OPTION_KEYTAB },
+    { "verbose", no_argument, NULL, OPTION_VERBOSE },
     { NULL, 0, NULL, 0 },
 };
 
@@ -184,6 +192,11 @@ static bool take_check(struct check_options *check, int code, char *value)
     case OPTION_AS_USER: check->as_user = value; return true;
     case OPTION_USER_PASSWORD_FILE: check->user_password_file = value; return true;
     case OPTION_NO_USERS: return check->no_users = true;
+    case OPTION_CERT_FILE: check->directory.cert_file = value; return true;
+    case OPTION_KEY_FILE: check->directory.key_file = value; return true;
+    case OPTION_GSSAPI: return check->directory.gssapi = true;
+    case OPTION_KEYTAB: check->directory.keytab = value; return true;
+    case OPTION_VERBOSE: return check->verbose = true;
     default: return false;
     }
 }

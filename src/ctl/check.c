@@ -10,6 +10,7 @@
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "postern/directory/reader.h"
+#include "postern/store/account.h"
 
 enum { FAULTS_MOST = 100000, PROBES_MOST = 2000, READ_SIZE = 64 * 1024 };
 
@@ -72,8 +73,8 @@ static int read_objects(struct check *c)
     mem_free(&attributes);
     if (rc == 0)
         return 0;
-    bool nobody = c->options->directory.bind_dn == NULL && !c->options->directory.external;
-    return ctl_complain(nobody ? "the objects cannot be read without a login (--bind-dn, --external)" : "the objects cannot be read", fault.text);
+    bool nobody = c->options->directory.bind_dn == NULL && !c->options->directory.external && !c->options->directory.gssapi;
+    return ctl_complain(nobody ? "the objects cannot be read without a login (--bind-dn, --external, --gssapi)" : "the objects cannot be read", fault.text);
 }
 
 static void take_one(void *context, struct directory_entry *entry)
@@ -235,7 +236,8 @@ static int check_rights(struct check *c)
     struct directory_reader *reader = NULL;
     struct protected_attribute p;
     options->directory = (struct directory_options){ .uris = own.uris, .uri_count = own.uri_count, .bind_dn = options->as_user,
-                                                     .start_tls = own.start_tls, .ca_file = own.ca_file };
+                                                     .start_tls = own.start_tls, .ca_file = own.ca_file,
+                                                     .cert_file = own.cert_file, .key_file = own.key_file };
     int code = open_reader(c, options->user_password_file, options->as_user, &reader);
     size_t probes = 0;
     for (size_t n = 0; code == 0 && config_check_protected(n, &p); n++) {
@@ -262,6 +264,19 @@ static void take_snapshot_faults(struct check *c, unsigned which, const struct s
         add_fault(&c->faults[which], snapshot->faults[i].dn, snapshot->faults[i].attribute, snapshot->faults[i].reason);
 }
 
+/* Where the mail is not on this machine, or this user may not look, nothing is known of paths; nor is the UUID of a post office that is not there yet. */
+static void take_path_faults(struct check *c, unsigned which, const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->post_office_count && access(c->options->mail_root, X_OK) == 0; i++) {
+        const struct post_office *office = snapshot->post_offices[i];
+        struct fault fault;
+        if (office->path == NULL || edit_is_made(office->uuid) || postoffice_check(office->path, slice_from_string(office->uuid), false, &fault) == 0)
+            continue;
+        if (fault.error != EACCES && fault.error != EPERM)
+            add_fault(&c->faults[which], office->path_from != NULL ? office->path_from : office->dn, "posternPath", fault.text);
+    }
+}
+
 static int run(struct check *c)
 {
     const struct check_options *o = c->options;
@@ -280,8 +295,11 @@ static int run(struct check *c)
     if (code != 0)
         return code;
     take_snapshot_faults(c, 0, c->before);
-    if (c->after != NULL)
+    take_path_faults(c, 0, c->before);
+    if (c->after != NULL) {
         take_snapshot_faults(c, 1, c->after);
+        take_path_faults(c, 1, c->after);
+    }
     if (!o->no_users)
         code = check_users(c);
     if (code == 0 && o->as_user != NULL)
@@ -293,6 +311,8 @@ int ctl_check(const struct ctl *ctl, struct check_options *options)
 {
     struct check c = { .ctl = ctl, .options = options };
     options->directory.uris = options->uris;
+    if (options->directory.keytab != NULL)
+        directory_use_keytab(options->directory.keytab);
     directory_init();
     edit_init(&c.edit, read_one, &c);
     ldif_init(&c.ldif);

@@ -18,6 +18,7 @@ struct check_options {
     const char *as_user;                /* whose rights to write are found out; or NULL */
     const char *user_password_file;     /* NULL: asked for */
     bool no_users;
+    bool verbose;                       /* with ldif: also what stays as it is */
 };
 
 int ctl_check(const struct ctl *ctl, struct check_options *options);

@@ -127,23 +127,32 @@ static void say_ways(struct answer *a, const struct check *c)
     link_rows_free(&after);
 }
 
+static void say_now(struct answer *a, const struct check *c)
+{
+    answer_text(a, "agent", c->options->agent_dn);
+    answer_text(a, "base", c->base);
+    answer_number(a, "objects", c->objects);
+    if (!c->options->no_users)
+        answer_number(a, "users", c->user_count);
+    answer_number(a, "faults now", c->faults[0].count + c->faults[0].more);
+    say_faults(a, "faults", &c->faults[0]);
+}
+
 int check_say(struct check *c)
 {
     struct buf out = { .cap = 0 };
     struct answer a;
     size_t bad = c->faults[0].count;
+    /* People who try an edit want to see what it does, programs everything. */
+    bool whole = c->after == NULL || c->options->verbose || c->ctl->json;
     answer_init(&a, &out, c->ctl->json, true);
-    answer_text(&a, "agent", c->options->agent_dn);
-    answer_text(&a, "base", c->base);
-    answer_number(&a, "objects", c->objects);
-    if (!c->options->no_users)
-        answer_number(&a, "users", c->user_count);
-    answer_number(&a, "faults now", c->faults[0].count + c->faults[0].more);
-    say_faults(&a, "faults", &c->faults[0]);
+    if (whole)
+        say_now(&a, c);
     if (c->after != NULL) {
         answer_object(&a, "edit");
         answer_number(&a, "faults then", c->faults[1].count + c->faults[1].more);
-        say_changes(&a, c);
+        if (whole)
+            say_changes(&a, c);
         say_ways(&a, c);
         bad = say_difference(&a, "new faults", &c->faults[1], &c->faults[0]);
         say_difference(&a, "cured", &c->faults[0], &c->faults[1]);

@@ -45,11 +45,18 @@ static struct edited *remember(struct edit *edit, struct directory_entry *before
     return e;
 }
 
+#define MADE "00000000-0000-0000-0000-"
+
 /* Objects are told apart by their UUIDs. */
 static void make_uuid(struct edit *edit, struct directory_entry *entry)
 {
     if (entry->uuid[0] == '\0')
-        snprintf(entry->uuid, sizeof(entry->uuid), "00000000-0000-0000-0000-%012x", ++edit->made);
+        snprintf(entry->uuid, sizeof(entry->uuid), MADE "%012x", ++edit->made);
+}
+
+bool edit_is_made(const char *uuid)
+{
+    return strncmp(uuid, MADE, strlen(MADE)) == 0;
 }
 
 void edit_add(struct edit *edit, struct directory_entry *entry)

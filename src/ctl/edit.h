@@ -31,6 +31,8 @@ void edit_fini(struct edit *edit);
 void edit_add(struct edit *edit, struct directory_entry *entry);
 /* -1: the directory would refuse the change; the fault says which and why. */
 int edit_apply(struct edit *edit, const struct ldif_record *record, struct fault *fault);
+/* Is it the UUID of an entry that the directory has given none yet? */
+bool edit_is_made(const char *uuid);
 /* Where an entry that is not known by itself will be after the renames of what holds it: a new text, or NULL if it stays. */
 char *edit_renamed(const struct edit *edit, const char *dn);
 

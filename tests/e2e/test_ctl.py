@@ -273,7 +273,10 @@ class Control(unittest.TestCase):
         for words, why in (((), "COMMAND: is missing"), (("acess", "bob"), "acess: there is no such command"), (("access",), "access: something is missing"),
                            (("status", "more"), "more: too much"), (("schema", "x"), "x: not openldap"), (("postoffice", "mark", "/"), "mark: postoffice knows init"),
                            (("check", "--uri", "ldap://x"), "check: needs --uri and --agent-dn"), (("--nonsense",), "unrecognized option '--nonsense'"),
-                           (("check", "--allow-port", "x"), "x: not a port")):
+                           (("check", "--allow-port", "x"), "x: not a port"),
+                           (("check", "--uri", "x", "--agent-dn", "x", "--external", "--gssapi"), "--bind-dn, --external and --gssapi exclude each other"),
+                           (("check", "--uri", "x", "--agent-dn", "x", "--keytab", "x"), "--keytab needs --gssapi"),
+                           (("check", "--uri", "x", "--agent-dn", "x", "--cert-file", "x"), "--cert-file and --key-file go together")):
             code, out, err = self.ctl(*words)
             self.assertEqual((code, out), (2, ""), words)
             self.assertIn(why, err)
@@ -384,6 +387,35 @@ class Control(unittest.TestCase):
             code, report, err = self.check("--ldif", "-", text=wrong)
             self.assertEqual((code, report), (1, None), wrong)
             self.assertIn(words, err)
+
+    def test_check_paths(self):
+        """A path that is not there, or not marked, is a fault before a gateway finds it; one of a post office that is yet to be made is not."""
+        site = self.site
+        link, unmarked = f"cn=Sales link,{site.agent_dn}", os.path.join(site.dir, "mail", "unmarked")
+        os.makedirs(unmarked, exist_ok=True)
+        for path, words in ((unmarked, "is no marked post office"), (f"{site.dir}/mail/nowhere", "cannot be opened"), (f"{site.dir}/mail/research", "is marked as post office")):
+            edit = f"dn: {link}\nchangetype: modify\nreplace: posternPath\nposternPath: {path}\n-\n\n"
+            code, report, err = self.check("--no-users", "--ldif", "-", text=edit)
+            self.assertEqual((code, err), (1, ""))
+            fault, = report["edit"]["new_faults"]
+            self.assertEqual((fault["dn"].lower(), fault["attribute"]), (link.lower(), "posternPath"))
+            self.assertIn(words, fault["reason"])
+        new = f"dn: cn=New,ou=mail,{site.suffix}\nobjectClass: posternPostOffice\ncn: New\nposternPath: {unmarked}\n\n"
+        self.assertEqual(self.check("--no-users", "--ldif", "-", text=new)[0], 0)
+        # in words, only what changes
+        words = ["check", "--uri", site.env["POSTERN_LDAP_URI"], "--agent-dn", site.agent_dn, "--mail-root", os.path.join(site.dir, "mail"), "--no-users", "--ldif", "-",
+                 "--bind-dn", site.env["POSTERN_ADMIN_DN"], "--password-file", os.path.join(site.dir, "credentials", "admin.pw")]
+        code, out, err = self.ctl(*words, text=edit)
+        self.assertEqual((code, err), (1, ""))
+        for text in ("new faults", "is marked as post office", "post offices", f"{site.dir}/mail/research"):
+            self.assertIn(text, out)
+        self.assertNotIn("objects", out)
+        self.assertNotIn("changes", out)
+        code, whole, err = self.ctl(*words, "--verbose", text=edit)
+        self.assertIn("objects", whole)
+        self.assertIn("changes", whole)
+        code, out, err = self.ctl(*words, text=f"dn: {site.agent_dn}\nchangetype: modify\nreplace: posternPop3Threads\nposternPop3Threads: 22\n-\n\n")
+        self.assertEqual((code, out.split(), err), (0, ["edit", "faults", "then", "0"], ""))
 
     def test_check_rights(self):
         site = self.site

@@ -12,7 +12,7 @@ import time
 
 import directory
 import watch
-from directory import SUFFIX, PASSWORD, Ns389, Slapd, free_port, poll, run
+from directory import BUILD, SUFFIX, PASSWORD, Ns389, Slapd, free_port, poll, run
 from watch import AGENT, GATEWAY, MAIL, ADMINS, Driver, add, check, checks, modify, prepare
 
 PEOPLE = f"ou=people,{SUFFIX}"
@@ -415,6 +415,8 @@ olcAuthzRegexp: {{0}}cn=gateway,o=test {GATEWAY}
             server.stop()
             server.start()
             effect(server, d, f"{name}: after a restart")
+            if "external" in words:
+                posternctl_check(name, uri, words, ASAN_OPTIONS="detect_leaks=0")
             check(f"{name}: end", d.end() == 0, d.said()[-3000:])
         for i, (name, uri, words) in enumerate(bad):
             os.mkdir(server.path(f"state-bad-{i}"))
@@ -471,6 +473,15 @@ dns_canonicalize_hostname = false
         self.process.wait()
 
 
+def posternctl_check(name, uri, words, good=True, **env):
+    """posternctl check with the same credentials as the gateway."""
+    options = [word if word != "-" else None for word in words]
+    options = [f"--{word}" if i % 2 == 0 else word for i, word in enumerate(options)]
+    done = subprocess.run([os.path.join(BUILD, "posternctl"), "--json", "check", "--uri", uri, "--agent-dn", AGENT, "--no-users", "--mail-root", "/srv/mail",
+                           *filter(None, options)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, env={**os.environ, **env})
+    check(f"{name}: posternctl check", ('"objects":' in done.stdout) == good, done.stdout)
+
+
 def test_gssapi():
     server = Slapd()
     kdc = None
@@ -501,6 +512,8 @@ olcAuthzRegexp: {{0}}uid=gateway,.*cn=gssapi,cn=auth {GATEWAY}
         server.start()
         effect(server, d, "GSSAPI: after kill -9")
         check("GSSAPI: end", d.end() == 0, d.said()[-3000:])
+        posternctl_check("GSSAPI with a keytab", uri, ("gssapi", "-", "keytab", server.path("gateway.keytab")), **kdc.env)
+        posternctl_check("GSSAPI without tickets", uri, ("gssapi", "-"), False, **{**kdc.env, "KRB5CCNAME": server.path("nothing")})
         run("kinit", "-k", "-t", server.path("gateway.keytab"), "-c", server.path("tickets"), "gateway", env=kdc.env)
         os.mkdir(server.path("state-tickets"))
         d = Driver(server, server.path("state-tickets"), "gssapi", "-", uris=uri, env={**kdc.env, "KRB5CCNAME": server.path("tickets")})
