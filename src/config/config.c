@@ -56,6 +56,7 @@ struct config {
     bool whole;                    /* the objects go together: no reading of everything is under way or due after a rename */
     bool must_publish;             /* even if no object changed: first time, or the base became known */
     bool lost;
+    unsigned server;               /* that was read last */
     struct fault why;              /* the reason logged last */
     pthread_t keeper;
     pthread_cond_t kept;
@@ -206,7 +207,7 @@ static void on_gone(void *context, const char *uuid)
     pthread_mutex_unlock(&c->mutex);
 }
 
-static void on_refresh_end(void *context)
+static void on_refresh_end(void *context, unsigned server)
 {
     struct config *c = context;
     pthread_mutex_lock(&c->mutex);
@@ -217,13 +218,14 @@ static void on_refresh_end(void *context)
         c->from_cache = false;
         c->must_publish = true;
     }
-    bool again = c->lost;
+    bool again = c->lost, another = c->server != server;
     c->lost = false;
+    c->server = server;
     pthread_mutex_unlock(&c->mutex);
-    if (again) {
+    if (again)
         log_normal("config", "the directory is back");
+    if (again || another)
         status_reconnected(c->status);
-    }
 }
 
 static void on_commit(void *context)

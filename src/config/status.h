@@ -29,7 +29,7 @@ struct status *status_start(const struct directory_options *options, const char 
 void status_stop(struct status **status);
 /* A snapshot was published. */
 void status_changed(struct status *status);
-/* The directory was away and is back: what it refused is tried again. */
+/* The directory was away and is back, or another server is used: what was refused is tried again. */
 void status_reconnected(struct status *status);
 
 #endif

@@ -121,15 +121,15 @@ static void refresh_done(struct directory_watch *w)
     w->established = true;
     w->refreshed_ms = clock_monotonic_ms();
     w->cost_ms = w->refreshed_ms - w->searched_ms;
-    w->events.refresh_end(w->context);
-    /* At once: the notices that have waited for it may begin with another rename. */
-    w->batch++;
-    following_commit(w);
-    following_drop_former(w);
     if (following_has_others(w)) {
         choice_set_current(w->options.directory->choice, w->connection.at);
         probe_look(w->probe, w->connection.at);
     }
+    w->events.refresh_end(w->context, w->connection.at);
+    /* At once: the notices that have waited for it may begin with another rename. */
+    w->batch++;
+    following_commit(w);
+    following_drop_former(w);
     pthread_mutex_lock(&w->mutex);
     w->state.refresh_ms = w->cost_ms;
     w->state.refreshes++;

@@ -72,10 +72,10 @@ static bool answer(struct fake_directory *d, Sockbuf *socket)
         read = answer_search(d, socket, in, out, id);
     else if (good && tag == LDAP_REQ_BIND)
         fake_put_result(out, id, LDAP_RES_BIND, 0);
-    else if (good && tag == LDAP_REQ_MODIFY)
-        fake_put_result(out, id, LDAP_RES_MODIFY, LDAP_INSUFFICIENT_ACCESS);
-    else if (good && tag == LDAP_REQ_ADD)
-        fake_put_result(out, id, LDAP_RES_ADD, LDAP_INSUFFICIENT_ACCESS);
+    else if (good && (tag == LDAP_REQ_MODIFY || tag == LDAP_REQ_ADD || tag == LDAP_REQ_DELETE)) {
+        fake_put_result(out, id, tag == LDAP_REQ_MODIFY ? LDAP_RES_MODIFY : tag == LDAP_REQ_ADD ? LDAP_RES_ADD : LDAP_RES_DELETE, d->write_result);
+        atomic_fetch_add(&d->writes, 1);
+    }
     ber_get_option(out, LBER_OPT_BER_BYTES_TO_WRITE, &said);
     if (good && said > 0)
         good = ber_flush2(socket, out, LBER_FLUSH_FREE_NEVER) == 0;

@@ -18,6 +18,8 @@ struct fake_directory {
     /* Set by the test: puts the answer to the search, of which `number` came before. */
     void (*read)(struct fake_directory *d, BerElement *out, int id, unsigned number);
     const char *_Atomic csn;         /* NULL: it has none */
+    int write_result;                /* what it answers to who writes */
+    atomic_uint writes;
     char uri[64];
     atomic_uint csns_asked;
     atomic_uint reads;

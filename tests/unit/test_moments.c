@@ -87,7 +87,8 @@ static bool is_heard(void)
 
 struct site {
     struct fake_directory fake;
-    char *uris[1];
+    char *earlier;             /* another URI before it, or NULL */
+    char *uris[2];
     struct directory_options directory;
     char state_dir[64];
 };
@@ -99,8 +100,11 @@ static void begin(struct site *site)
     CU_ASSERT_FATAL(mkdtemp(site->state_dir) != NULL);
     fake_directory_init(&site->fake);
     fake_directory_start(&site->fake);
-    site->uris[0] = site->fake.uri;
-    site->directory = (struct directory_options){ .uris = site->uris, .uri_count = 1 };
+    size_t count = 0;
+    if (site->earlier != NULL)
+        site->uris[count++] = site->earlier;
+    site->uris[count++] = site->fake.uri;
+    site->directory = (struct directory_options){ .uris = site->uris, .uri_count = count };
     struct config_options options = { .directory = &site->directory, .agent_dn = AGENT, .state_dir = site->state_dir,
                                       .allowed_ports = { 25, 110, 143, 465, 587, 993, 995 }, .allowed_port_count = 7 };
     CU_ASSERT_FATAL(config_start(&options, NULL, NULL, &fault) == 0);
@@ -124,7 +128,7 @@ static void say_refreshed(struct site *site)
 
 static void test_within_a_reading(void)
 {
-    struct site site = { .fake.read = stop_half_way };
+    struct site site = { .fake = { .read = stop_half_way, .write_result = LDAP_INSUFFICIENT_ACCESS } };
     begin(&site);
     CU_ASSERT(comes_to(7, NULL));
     find("before");
@@ -143,7 +147,7 @@ static void test_within_a_reading(void)
 /* What lies under the agent has no new name yet. */
 static void test_after_a_rename(void)
 {
-    struct site site = { .fake.read = rename_agent };
+    struct site site = { .fake = { .read = rename_agent, .write_result = LDAP_INSUFFICIENT_ACCESS } };
     begin(&site);
     CU_ASSERT(comes_to(7, NULL));
     CU_ASSERT(fake_reaches(&site.fake.reads, 2));
@@ -156,8 +160,32 @@ static void test_after_a_rename(void)
     end(&site);
 }
 
+static void tell_agent(struct fake_directory *d, BerElement *out, int id, unsigned number)
+{
+    (void)d, (void)number;
+    put_agent(out, id, AGENT, "7");
+    fake_put_refreshed(out, id);
+}
+
+/* A replica that refuses the status entry was used for a while: what it refused is written as soon as the first server is used again. */
+static void test_status_after_a_return(void)
+{
+    static const char csn[] = "20260101000000.000000Z#000000#001#000000";
+    struct site site = { .fake = { .read = tell_agent, .csn = csn, .write_result = LDAP_REFERRAL } };
+    struct fake_directory first = { .read = tell_agent, .csn = csn };
+    fake_directory_init(&first);
+    site.earlier = first.uri;
+    begin(&site);
+    CU_ASSERT(fake_reaches(&site.fake.writes, 1));
+    fake_directory_start(&first);
+    CU_ASSERT(fake_reaches(&first.writes, 1));
+    end(&site);
+    fake_directory_stop(&first);
+}
+
 static const struct unit_test tests[] = {
     { "found within a reading", test_within_a_reading }, { "found after a rename", test_after_a_rename },
+    { "the status after a return", test_status_after_a_return },
 };
 
 int main(int argc, char **argv)

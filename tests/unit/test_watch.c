@@ -79,9 +79,9 @@ static void on_gone(void *context, const char *uuid)
     (void)context, (void)uuid;
 }
 
-static void on_refresh_end(void *context)
+static void on_refresh_end(void *context, unsigned server)
 {
-    (void)context;
+    (void)context, (void)server;
 }
 
 static void on_commit(void *context)

@@ -20,8 +20,8 @@ struct directory_watch_events {
      * below it get no notice of their own, everything is to be read again. */
     bool (*entry)(void *context, struct directory_entry *entry);
     void (*gone)(void *context, const char *uuid);
-    /* Every object has been told since refresh_begin: the others are gone. */
-    void (*refresh_end)(void *context);
+    /* Every object has been told since refresh_begin: the others are gone. server: which of the URIs it is, by now the one that is used. */
+    void (*refresh_end)(void *context, unsigned server);
     /* Nothing more is waiting, or enough has come: publish. Not called between refresh_begin and refresh_end, nor before that when `entry` has said
      * true. */
     void (*commit)(void *context);
