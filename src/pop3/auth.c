@@ -7,9 +7,6 @@
 
 enum { FAILED_LOGINS_MAX = 5 };
 
-static const char n_never[] = "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n";
-/* POA and path are compared after a login (RFC 3206: SYS/TEMP can be tried again without anybody's help). */
-static const char n_not_yet[] = "-ERR [SYS/TEMP] Login option n cannot be used now: this mailbox is behind a post office agent.\r\n";
 static const char clear_refused[] = "-ERR [SYS/PERM] Login is not allowed on an unencrypted connection.\r\n";
 
 void auth_forget(struct conversation *c)
@@ -153,33 +150,15 @@ void auth_handle_stls(struct session *session, struct slice argument)
     session_start_tls(session);
 }
 
-/* Where the mailbox may be opened directly, too, that is done for the option n. False: the client asked for what cannot be. A class of service does
- * not ask. */
-static bool choose_way(struct session *session, struct pop3_options *options, bool asked)
-{
-    if (session->remote == NULL || !options->plain)
-        return true;
-    if (session_may_go_directly(session)) {
-        if (options->view == 0)
-            session_drop_remote(session);
-        return true;
-    }
-    options->plain = false;
-    return !asked;
-}
-
-static void begin_opening(struct session *session, struct pop3_options *options)
+/* Where the mailbox may be opened directly, too, that is done for the option n: over a POA each message comes whole. A view asks the POA first. */
+static void begin_opening(struct session *session, const struct pop3_options *options)
 {
     struct conversation *c = session->state;
-    bool asked = options->plain;
-    pop3_options_apply(options, &session->user->pop3);
-    if (!choose_way(session, options, asked)) {
-        buf_append_text(&session->out, session->remote->direct_too ? n_not_yet : n_never);
-        conversation_end(c, CLOSE_LOGOUT);
-        return;
-    }
     c->drop.options = *options;
+    pop3_options_apply(&c->drop.options, &session->user->pop3);
     c->activity = ACTIVITY_OPENING;
+    if (session->remote != NULL && c->drop.options.plain && c->drop.options.view == 0 && session_may_go_directly(session))
+        session_drop_remote(session);
     if (session->remote != NULL)
         remote_begin(session);
 }

@@ -21,6 +21,7 @@ enum pop3_activity {
     ACTIVITY_LOGIN,        /* session_login is under way */
     ACTIVITY_OPENING,      /* the maildrop is being opened, in steps */
     ACTIVITY_RECORD,       /* before OPENING goes on, or in the midst of UPDATING, over a POA: the record of a view, in a step */
+    ACTIVITY_MEASURING,    /* the end of opening over a POA, with the option n: the sizes are looked for */
     ACTIVITY_LISTING,      /* LIST or UIDL goes on */
     ACTIVITY_FINDING,      /* RETR or TOP opens its message, in a step: the lock may be held */
     ACTIVITY_RETRIEVING,   /* RETR or TOP goes on, in steps */

@@ -1,4 +1,4 @@
-/* Finds and decodes the first text part of a message for the login option n. Called by retrieve.c in steps. It must never hold a body in
+/* Finds and decodes the first text part of a message for the login option n. Called by retrieve.c in steps, and by remote_plain.c. It must never hold a body in
  * memory: headers are capped by mime, bodies pass in pieces. */
 #include "plain.h"
 
@@ -67,51 +67,52 @@ static void copy_header(struct plain *plain, struct slice header)
     buf_append_byte(&plain->header, '\n');
 }
 
-static int read_header(int fd, uint64_t size, struct plain *plain, struct fault *fault)
+struct plain *plain_of(const struct part *message, struct slice beginning)
 {
-    size_t want = size < HEADER_BYTES_MAX ? (size_t)size : HEADER_BYTES_MAX;
-    struct buf header = { 0 };
-    ssize_t got;
-    do
-        got = pread(fd, buf_reserve(&header, want + 1), want, 0);
-    while (got < 0 && errno == EINTR);
-    if (got >= 0)
-        copy_header(plain, (struct slice){ header.data, (size_t)got });
-    buf_fini(&header);
-    return got < 0 ? fault_set_errno(fault, errno, "reading a message") : 0;
-}
-
-static void take_part(struct plain *plain, const struct part *part)
-{
+    struct plain *plain = MEM_NEW(struct plain);
+    const struct part *part = find_text(message);
+    uint64_t size = message->header.stored;
+    copy_header(plain, slice_part(beginning, 0, size < beginning.len ? (size_t)size : beginning.len));
     plain->charset = charset_new(part != NULL ? content_parameter(&part->content, "charset") : SLICE_NONE);
     if (plain->charset == NULL)
         plain->charset = charset_new(SLICE_LITERAL("UTF-8"));
     if (part == NULL) {
         buf_append_text(&plain->header, no_text);
-        return;
+        return plain;
     }
     plain->offset = part->offset + part->header.stored;
     plain->length = part->body.stored;
     plain->decoder.encoding = transfer_encoding_of(part->content.encoding);
+    return plain;
+}
+
+static int read_beginning(int fd, uint64_t size, struct buf *beginning, struct fault *fault)
+{
+    size_t want = size < HEADER_BYTES_MAX ? (size_t)size : HEADER_BYTES_MAX;
+    ssize_t got;
+    do
+        got = pread(fd, buf_reserve(beginning, want + 1), want, 0);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return fault_set_errno(fault, errno, "reading a message");
+    buf_extend(beginning, (size_t)got);
+    return 0;
 }
 
 int plain_new(int fd, char *scratch, size_t scratch_size, struct plain **out, struct fault *fault)
 {
     struct arena arena;
+    struct buf beginning = { 0 };
     arena_init(&arena);
     struct structure *structure = structure_new(&arena);
     int result = read_structure(fd, scratch, scratch_size, structure, fault);
     const struct part *message = structure_finish(structure);
-    struct plain *plain = MEM_NEW(struct plain);
     if (result == 0)
-        result = read_header(fd, message->header.stored, plain, fault);
-    if (result == 0)
-        take_part(plain, find_text(message));
+        result = read_beginning(fd, message->header.stored, &beginning, fault);
+    *out = result == 0 ? plain_of(message, buf_slice(&beginning)) : NULL;
+    buf_fini(&beginning);
     structure_free(&structure);
     arena_clear(&arena);
-    if (result < 0)
-        plain_free(&plain);
-    *out = plain;
     return result;
 }
 

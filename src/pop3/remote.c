@@ -31,6 +31,9 @@ void remote_free(struct remote_drop **link)
     remote_reader_fini(&(*link)->reader);
     uidset_fini(&(*link)->uids);
     buf_fini(&(*link)->held);
+    buf_fini(&(*link)->sink);
+    remote_plain_free(&(*link)->reading);
+    mem_free(&(*link)->octets);
     buf_fini(&(*link)->view_text);
     view_record_fini(&(*link)->view);
     mem_free(link);
@@ -147,6 +150,24 @@ static void refuse_opening(struct session *session)
     conversation_end(c, CLOSE_STALLED);
 }
 
+void remote_opened(struct session *session)
+{
+    struct conversation *c = session->state;
+    maildrop_undelete_all(&c->drop);
+    c->state = POP3_TRANSACTION;
+    c->activity = ACTIVITY_NONE;
+    buf_append_text(&session->out, "+OK Logged in.\r\n");
+}
+
+/* With the option n the agent's sizes are not those of what is sent. */
+static void begin_measuring(struct conversation *c)
+{
+    c->activity = ACTIVITY_MEASURING;
+    c->link->octets = MEM_NEW_ARRAY(uint64_t, c->drop.count);
+    for (uint32_t i = 0; i < c->drop.count; i++)
+        c->link->octets[i] = c->drop.entries[i].size;
+}
+
 static void finish_opening(struct session *session)
 {
     struct conversation *c = session->state;
@@ -154,9 +175,10 @@ static void finish_opening(struct session *session)
     if (c->drop.options.view != 0)
         remote_view_filter(session);
     maildrop_finish_opening(&c->drop);
-    c->state = POP3_TRANSACTION;
-    c->activity = ACTIVITY_NONE;
-    buf_append_text(&session->out, "+OK Logged in.\r\n");
+    if (c->drop.options.plain && !c->drop.options.small_sizes && c->drop.count != 0)
+        begin_measuring(c);
+    else
+        remote_opened(session);
 }
 
 /* An empty mailbox may not know the UIDs 1:*. */
@@ -355,7 +377,7 @@ static void read_news(struct session *session)
 
 static bool is_waiting(const struct conversation *c)
 {
-    return c->state != POP3_OVER && (c->activity == ACTIVITY_OPENING || c->activity == ACTIVITY_FINDING ||
+    return c->state != POP3_OVER && (c->activity == ACTIVITY_OPENING || c->activity == ACTIVITY_MEASURING || c->activity == ACTIVITY_FINDING ||
                                      c->activity == ACTIVITY_RETRIEVING || c->activity == ACTIVITY_UPDATING);
 }
 
@@ -368,14 +390,18 @@ static void go_direct(struct session *session)
         remote_view_read(session, &drop.known);
     session_drop_remote(session);
     remote_free(&c->link);
+    retrieve_end(&c->retrieval);
+    ahead_fini(&c->ahead);
+    c->ahead = (struct ahead){ 0 };
     maildrop_close(&c->drop);
     c->drop = drop;
+    c->activity = ACTIVITY_OPENING;
 }
 
 static void lose(struct session *session)
 {
     struct conversation *c = session->state;
-    if (c->activity == ACTIVITY_OPENING && session_may_go_directly(session) && !session->remote->end_wanted) {
+    if ((c->activity == ACTIVITY_OPENING || c->activity == ACTIVITY_MEASURING) && session_may_go_directly(session) && !session->remote->end_wanted) {
         log_verbose("pop3", "session %llu: the post office agent is lost: going on directly", (unsigned long long)c->id);
         go_direct(session);
         return;
@@ -434,6 +460,10 @@ static void begin(struct session *session)
     struct conversation *c = session->state;
     if (c->activity == ACTIVITY_FINDING && !c->link->requested)
         remote_body_request(session);
+    else if (c->activity == ACTIVITY_MEASURING && !c->link->requested)
+        remote_body_measure(session);
+    else if (c->activity == ACTIVITY_RETRIEVING || c->activity == ACTIVITY_MEASURING)
+        remote_body_continue(session);
     if (c->activity != ACTIVITY_UPDATING || (c->link->stage != STAGE_BEGIN && !c->link->stepped))
         return;
     remote_body_give_up(c);
@@ -446,9 +476,11 @@ static void begin(struct session *session)
 bool remote_run(struct session *session)
 {
     struct conversation *c = session->state;
-    begin(session);
-    read_news(session);
-    begin(session);
+    do {
+        begin(session);
+        read_news(session);
+        begin(session);
+    } while (c->activity == ACTIVITY_MEASURING && c->link->held.len != 0 && !remote_body_is_held(c));
     end_pause(session);
     bool lost = c->state != POP3_OVER && (c->link->broken || session->remote->eof || (is_waiting(c) && is_silent(session)));
     if (lost && c->activity != ACTIVITY_LISTING)

@@ -5,6 +5,7 @@
 
 #include "postern/session/session.h"
 #include "postern/store/uidset.h"
+#include "remote_plain.h"
 #include "remote_reader.h"
 #include "views.h"
 
@@ -50,8 +51,16 @@ struct remote_drop {
     bool alone;               /* by a command of its own; */
     bool answered;            /* its answer has begun, */
     bool came;                /* and the command under way has brought some of it: */
-    uint64_t from;            /* of TOP: from this octet on, */
-    uint64_t got;             /* and that many */
+    bool in_parts;            /* in parts: from this octet on, */
+    uint64_t from;
+    uint64_t left;            /* as many as there are, at most that many, */
+    uint64_t got;             /* and that many have come of the last one */
+    struct remote_plain *reading;    /* option n: what it is and where its text lies is not known yet; then */
+    struct slice text;        /* of it, as it lies there: what is still to be sent */
+    struct buf sink;          /* what is measured and not sent, */
+    uint64_t measured;        /* and its octets, */
+    uint32_t measure_at;      /* of this entry */
+    uint64_t *octets;         /* option n: of each entry, as the POA has it */
     bool uid_first;           /* the POA says which message it is before the message */
     uint64_t asked;           /* octets of the messages that were asked for and have not begun */
     uint32_t ahead_end;       /* the entry behind the last one that was asked for ahead */
@@ -99,6 +108,12 @@ void remote_body_write(struct session *session, struct slice piece);
 void remote_body_end(struct session *session, const struct fetched *fetched);
 /* and the answer to BODY or AHEAD. */
 void remote_body_take(struct session *session, const struct remote_command *command, bool ok);
+/* Goes on with what is in memory, and asks for the next part; */
+void remote_body_continue(struct session *session);
+/* with the option n: looks for the size of the next message, and opens when all are known. */
+void remote_body_measure(struct session *session);
+/* The list is whole: the client is let in. */
+void remote_opened(struct session *session);
 /* Whatever is under way will pass unseen. */
 void remote_body_give_up(struct conversation *c);
 /* The option v, in remote_view.c: asks for the record, */

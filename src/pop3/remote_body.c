@@ -1,23 +1,32 @@
-/* RETR and TOP over a Post Office Agent. A client that retrieves one message after the other finds the next ones under way: several are asked for by one
+/* RETR and TOP over a Post Office Agent. With the option n a message is read whole, and then its text is sent; without, it is sent as it comes. A client that retrieves one message after the other finds the next ones under way: several are asked for by one
  * command, and each ends at the end of its own response. Called by remote.c. It must never give the client a text that it did not ask for, nor say that
  * one is whole that is not; and what the client has not asked for stays with the network: nothing is read on while a text waits for it. */
 #include <stddef.h>
 
 #include "conversation.h"
+#include "plain.h"
 #include "postern/base/clock.h"
 
 enum {
-    TOP_OCTETS = 65536,            /* asked for at once */
+    PART_OCTETS = 65536,           /* asked for at once, of a message in parts */
+    WRITE_OCTETS = 16384,          /* of a text in memory, before looking whether the client keeps up */
     AHEAD_OCTETS = 256 * 1024,     /* under way and not wanted yet: that many, or one larger message */
     AHEAD_AT_ONCE = 100,           /* messages of one command: its line stays short */
 };
 
 /* --- what is under way -------------------------------------------------------------------------------------------------------------- */
 
+static uint32_t index_of(const struct conversation *c, const struct entry *entry)
+{
+    return (uint32_t)(entry - c->drop.entries);
+}
+
 /* With the option s nobody has asked for sizes: each may be a large one. */
 static uint64_t octets_of(const struct conversation *c, const struct entry *entry)
 {
-    return c->drop.options.small_sizes ? AHEAD_OCTETS : entry->size;
+    if (c->drop.options.small_sizes)
+        return AHEAD_OCTETS;
+    return c->link->octets != NULL ? c->link->octets[index_of(c, entry)] : entry->size;
 }
 
 static void add_asked(struct conversation *c, struct entry *entry)
@@ -50,9 +59,9 @@ void remote_body_give_up(struct conversation *c)
     link->ahead_end = 0;
 }
 
-static uint32_t index_of(const struct conversation *c, const struct entry *entry)
+static uint64_t part_octets(const struct remote_drop *link)
 {
-    return (uint32_t)(entry - c->drop.entries);
+    return link->left < PART_OCTETS ? link->left : PART_OCTETS;
 }
 
 static void ask_alone(struct session *session)
@@ -64,8 +73,8 @@ static void ask_alone(struct session *session)
     add_asked(c, c->wanted);
     c->link->alone = true;
     buf_printf(out, "UID FETCH %u (UID BODY.PEEK[]", c->wanted->uid);
-    if (c->wanted_top)
-        buf_printf(out, "<%llu.%d>", (unsigned long long)c->link->from, TOP_OCTETS);
+    if (c->link->in_parts)
+        buf_printf(out, "<%llu.%llu>", (unsigned long long)c->link->from, (unsigned long long)part_octets(c->link));
     buf_append_text(out, ")\r\n");
 }
 
@@ -94,7 +103,7 @@ static void ask_ahead(struct session *session)
     struct conversation *c = session->state;
     struct remote_drop *link = c->link;
     struct uidset uids = { 0 };
-    if (!c->ahead.wanted || c->wanted_top || !link->uid_first || link->count == REMOTE_COMMANDS || link->asked > AHEAD_OCTETS / 2)
+    if (!c->ahead.wanted || c->wanted_top || link->in_parts || !link->uid_first || link->count == REMOTE_COMMANDS || link->asked > AHEAD_OCTETS / 2)
         return;
     uint32_t first = link->ahead_end > c->ahead.next ? link->ahead_end : c->ahead.next;
     link->ahead_end = choose_ahead(c, first, &uids);
@@ -112,15 +121,16 @@ void remote_body_request(struct session *session)
 {
     struct conversation *c = session->state;
     struct remote_drop *link = c->link;
-    bool is_there = !c->wanted_top && (c->wanted->flags & ENTRY_ASKED);
+    bool whole = !c->wanted_top || c->drop.options.plain, is_there = whole && (c->wanted->flags & ENTRY_ASKED);
     if (!is_there && link->count != 0) {
         remote_body_give_up(c);
         return;
     }
     link->requested = true;
-    link->answered = link->came = false;
-    link->from = link->got = 0;
-    link->alone = false;
+    link->answered = link->came = link->alone = false;
+    link->in_parts = !whole;
+    link->from = link->got = link->measured = 0;
+    link->left = UINT64_MAX;
     link->news_ms = clock_monotonic_ms();
     if (!is_there)
         ask_alone(session);
@@ -130,11 +140,32 @@ void remote_body_request(struct session *session)
 
 /* --- texts ---------------------------------------------------------------------------------------------------------------------------- */
 
+static bool is_measuring(const struct conversation *c)
+{
+    return c->activity == ACTIVITY_MEASURING;
+}
+
+/* Or the end (NULL data). */
+static void write_text(struct session *session, struct slice stored)
+{
+    struct conversation *c = session->state;
+    struct remote_drop *link = c->link;
+    struct buf *out = is_measuring(c) ? &link->sink : &session->out;
+    retrieve_write(&c->retrieval, stored, out);
+    if (stored.data == NULL)
+        wire_end(&c->retrieval.wire, out);
+    link->measured += link->sink.len;
+    buf_clear(&link->sink);
+}
+
 void remote_body_write(struct session *session, struct slice piece)
 {
     struct conversation *c = session->state;
     c->link->got += piece.len;
-    wire_write(&c->retrieval.wire, piece, &session->out);
+    if (c->link->reading != NULL)
+        remote_plain_feed(c->link->reading, piece);
+    else if (piece.len != 0)
+        write_text(session, piece);
 }
 
 static void write_quoted(struct session *session, struct slice quoted)
@@ -149,11 +180,14 @@ static void write_quoted(struct session *session, struct slice quoted)
 static void begin_answer(struct session *session)
 {
     struct conversation *c = session->state;
+    bool measuring = is_measuring(c);
     c->link->answered = true;
-    c->activity = ACTIVITY_RETRIEVING;
-    c->retrieval = (struct retrieval){ .entry = c->wanted };
+    c->retrieval = (struct retrieval){ .entry = c->wanted, .wire = { .is_measured = measuring } };
     if (c->wanted_top)
         retrieve_only_top(&c->retrieval, c->wanted_lines);
+    if (measuring)
+        return;
+    c->activity = ACTIVITY_RETRIEVING;
     command_answer_retrieval(session);
 }
 
@@ -204,7 +238,9 @@ bool remote_body_begin(struct session *session, const struct fetched *fetched)
     remove_asked(c, owner);
     link->came = link->in_message = true;
     link->in_body = fetched->body_is_literal;
-    if (!link->answered)
+    if (!link->answered && c->drop.options.plain)
+        link->reading = remote_plain_new();
+    else if (!link->answered)
         begin_answer(session);
     ask_ahead(session);
     write_quoted(session, fetched->body);
@@ -219,20 +255,103 @@ bool remote_body_is_held(const struct conversation *c)
 
 /* --- ends ----------------------------------------------------------------------------------------------------------------------------- */
 
-static void refuse_message(struct session *session, const char *reply)
+/* What cannot be measured has no octets, as directly. */
+static void finish(struct session *session)
 {
     struct conversation *c = session->state;
-    buf_append_text(&session->out, reply);
+    struct remote_drop *link = c->link;
+    link->requested = false;
+    if (!is_measuring(c)) {
+        conversation_finish_retrieval(c);
+        return;
+    }
+    retrieve_end(&c->retrieval);
+    c->wanted->size = link->measured;
+    link->measure_at++;
+}
+
+static void refuse_message(struct session *session, bool ok)
+{
+    struct conversation *c = session->state;
+    if (is_measuring(c)) {
+        finish(session);
+        return;
+    }
+    if (!ok)
+        counter_add(c->counters, COUNTER_STORE_RETRIEVAL_ERROR, 1);
+    buf_append_text(&session->out, ok ? "-ERR The message was removed by somebody else.\r\n"
+                                      : "-ERR [SYS/TEMP] The message cannot be read at the moment.\r\n");
     c->activity = ACTIVITY_NONE;
     c->link->requested = false;
 }
 
-static void finish(struct session *session)
+/* What of it is to be sent is known now; if it is not in memory, it is asked for in parts. */
+static void end_reading(struct session *session)
 {
     struct conversation *c = session->state;
-    wire_end(&c->retrieval.wire, &session->out);
-    conversation_finish_retrieval(c);
-    c->link->requested = false;
+    struct remote_drop *link = c->link;
+    struct plain *plain = remote_plain_finish(link->reading);
+    begin_answer(session);
+    c->retrieval.plain = plain;
+    if (remote_plain_has(link->reading, plain, &link->text))
+        return;
+    remote_plain_free(&link->reading);
+    link->in_parts = true;
+    link->alone = link->came = false;
+    link->from = plain->offset;
+    link->left = plain->length;
+    link->got = 0;
+}
+
+static void end_text(struct session *session)
+{
+    if (((struct conversation *)session->state)->link->reading != NULL) {
+        end_reading(session);
+        remote_body_continue(session);
+    } else {
+        write_text(session, SLICE_NONE);
+        finish(session);
+    }
+}
+
+void remote_body_continue(struct session *session)
+{
+    struct conversation *c = session->state;
+    struct remote_drop *link = c->link;
+    if (!link->answered || !link->requested)
+        return;
+    if (link->reading == NULL) {
+        bool waits = link->in_parts && !link->alone;
+        if (waits && link->count != 0)
+            remote_body_give_up(c);
+        else if (waits)
+            ask_alone(session);
+        return;
+    }
+    while (link->text.len != 0 && !c->retrieval.wire.full && session_out_has_room(session)) {
+        size_t len = link->text.len < WRITE_OCTETS ? link->text.len : WRITE_OCTETS;
+        write_text(session, slice_part(link->text, 0, len));
+        link->text = slice_from(link->text, len);
+    }
+    if (link->text.len != 0 && !c->retrieval.wire.full)
+        return;
+    link->text = SLICE_NONE;
+    remote_plain_free(&link->reading);
+    end_text(session);
+}
+
+void remote_body_measure(struct session *session)
+{
+    struct conversation *c = session->state;
+    if (c->link->measure_at < c->drop.count) {
+        c->wanted = &c->drop.entries[c->link->measure_at];
+        c->wanted_top = false;
+        remote_body_request(session);
+        return;
+    }
+    c->ahead = (struct ahead){ 0 };
+    c->link->ahead_end = 0;
+    remote_opened(session);
 }
 
 void remote_body_end(struct session *session, const struct fetched *fetched)
@@ -245,28 +364,44 @@ void remote_body_end(struct session *session, const struct fetched *fetched)
     if (!fetched->has_uid || fetched->uid != c->wanted->uid)
         link->broken = true;
     else if (!link->alone)
-        finish(session);
+        end_text(session);
 }
 
-/* Asked for alone: the agent's verdict is waited for. */
+/* More of a message in parts: not behind its end, nor behind what is wanted of it. False: that was all. */
+static bool ask_more(struct session *session)
+{
+    const struct conversation *c = session->state;
+    struct remote_drop *link = c->link;
+    if (!link->in_parts || link->got < part_octets(link) || link->got == link->left || c->retrieval.wire.full)
+        return false;
+    link->from += link->got;
+    link->left -= link->got;
+    link->got = 0;
+    link->came = false;
+    ask_alone(session);
+    return true;
+}
+
+/* A part is as long as it was asked for; one of TOP may be the last. */
+static bool is_possible(const struct conversation *c)
+{
+    const struct remote_drop *link = c->link;
+    uint64_t asked = part_octets(link);
+    return !link->in_parts || link->got == asked || (link->got < asked && (c->retrieval.plain == NULL || c->retrieval.wire.full));
+}
+
+/* Asked for alone: the agent's verdict is waited for. In the midst of the reply only closing is honest. */
 static void end_alone(struct session *session, bool ok)
 {
     struct conversation *c = session->state;
     struct remote_drop *link = c->link;
-    if (!link->answered) {
-        if (!ok)
-            counter_add(c->counters, COUNTER_STORE_RETRIEVAL_ERROR, 1);
-        refuse_message(session, ok ? "-ERR The message was removed by somebody else.\r\n"
-                                   : "-ERR [SYS/TEMP] The message cannot be read at the moment.\r\n");
-    } else if (!ok || !link->came) {
-        link->broken = true;    /* in the midst of the reply only closing is honest */
-    } else if (c->wanted_top && !c->retrieval.wire.full && link->got == TOP_OCTETS) {
-        link->from += TOP_OCTETS;
-        link->got = 0;
-        link->came = false;
-        ask_alone(session);
-    } else {
-        finish(session);
+    if (!link->answered && (!ok || !link->came)) {
+        remote_plain_free(&link->reading);
+        refuse_message(session, ok);
+    } else if (!ok || !link->came || !is_possible(c)) {
+        link->broken = true;
+    } else if (!ask_more(session)) {
+        end_text(session);
     }
 }
 

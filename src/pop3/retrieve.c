@@ -57,14 +57,15 @@ static int read_piece(struct retrieval *retrieval, char *scratch, size_t *len_ou
     return 0;
 }
 
-/* What is sent for a piece of the file, or for its end (NULL data). */
-static void write_piece(struct retrieval *retrieval, struct slice piece, struct buf *out)
+void retrieve_write(struct retrieval *retrieval, struct slice piece, struct buf *out)
 {
     struct plain *plain = retrieval->plain;
     if (plain == NULL) {
         wire_write(&retrieval->wire, piece, out);
         return;
     }
+    wire_write(&retrieval->wire, buf_slice(&plain->header), out);
+    buf_clear(&plain->header);
     buf_clear(&retrieval->text);
     if (piece.data != NULL)
         plain_decode(plain, piece, &retrieval->text);
@@ -75,19 +76,15 @@ static void write_piece(struct retrieval *retrieval, struct slice piece, struct 
 
 enum retrieve_result retrieve_continue(struct retrieval *retrieval, char *scratch, struct buf *out, struct fault *fault)
 {
-    if (retrieval->plain != NULL) {
-        wire_write(&retrieval->wire, buf_slice(&retrieval->plain->header), out);
-        buf_clear(&retrieval->plain->header);
-    }
     while (retrieval->left != 0 && !retrieval->wire.full) {
         size_t len = 0;
         if (out->len >= SESSION_OUT_CHUNK)
             return RETRIEVE_FULL;
         if (read_piece(retrieval, scratch, &len, fault) < 0)
             return RETRIEVE_BROKEN;
-        write_piece(retrieval, (struct slice){ scratch, len }, out);
+        retrieve_write(retrieval, (struct slice){ scratch, len }, out);
     }
-    write_piece(retrieval, SLICE_NONE, out);
+    retrieve_write(retrieval, SLICE_NONE, out);
     wire_end(&retrieval->wire, out);
     return RETRIEVE_DONE;
 }

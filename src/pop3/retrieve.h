@@ -14,7 +14,7 @@ struct retrieval {
     int fd;
     uint64_t left;         /* stored bytes to be read */
     struct wire wire;
-    struct plain *plain;   /* login option n; or NULL */
+    struct plain *plain;   /* login option n; or NULL: its header comes first */
     struct buf text;       /* of plain: a decoded piece */
 };
 
@@ -32,6 +32,8 @@ int retrieve_begin(struct retrieval *retrieval, struct maildrop *drop, struct en
 void retrieve_only_top(struct retrieval *retrieval, uint64_t body_lines);
 /* [T] */
 enum retrieve_result retrieve_continue(struct retrieval *retrieval, char *scratch, struct buf *out, struct fault *fault);
+/* What is sent for a piece of the stored message, or of the part that the option n sends, or for its end (NULL data). */
+void retrieve_write(struct retrieval *retrieval, struct slice piece, struct buf *out);
 /* Closes the file; harmless when none is open (a zeroed retrieval has none: fd 0 is never a message). */
 void retrieve_end(struct retrieval *retrieval);
 /* [T] The octets that RETR will send, found by sending them nowhere. */

@@ -28,7 +28,7 @@ protocol imap {
 }
 """
 WAYS = ("direct", "far", "both", "fallback")
-OPTIONS = ("", ":m", ":s", ":l=3", ":t=2", ":t=2l=1", ":d", ":p", ":pl=2", ":v=1", ":v=31dl=4s")
+OPTIONS = ("", ":m", ":n", ":s", ":l=3", ":t=2", ":t=2l=1", ":d", ":p", ":pl=2", ":v=1", ":v=31dl=4s")
 # text in the way of dots, line ends and 8 bits; the first two are old
 SAMPLES = [b"Subject: 0\r\n\r\n.\r\n..\r\n.x\r\n", b"Subject: 1\r\n\r\n", b"Subject: 2\r\n\r\n\r\n\r\n", b"Subject: 3\r\n\r\n" + b"x" * 70000 + b"\r\n",
            b"Subject: 4\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\ngr\xc3\xbcn\r\n", b"Subject: 5\r\n\r\nlast\r\n"]
@@ -138,8 +138,8 @@ class Link(unittest.TestCase):
         client.pass_("secret")
         return client
 
-    def everything(self):
-        client = self.login("alice")
+    def everything(self, options=""):
+        client = self.login("alice", options)
         uids, sizes = client.uidl()[1], client.list()[1]
         texts = [client.retr(number + 1)[1] for number in range(len(uids))]
         tops = [client.top(number + 1, 3)[1] for number in range(len(uids))]
@@ -173,6 +173,10 @@ class Link(unittest.TestCase):
                 self.assertEqual(far_top, self.without_added_fields(near_top))
             self.assertEqual(int(far_size.split()[1]), sum(len(line) + 2 for line in far))
         self.assertGreater(same, MESSAGES // 2)
+        far_plain = self.everything(":n")
+        self.set_mode("direct")
+        for near, far in zip(self.everything(":n"), far_plain):
+            self.assertEqual(far, near)
 
     def test_quit(self):
         self.set_mode("clientServer")

@@ -17,6 +17,10 @@ static const char *const clients[] = {
     "USER joe:v=1d\r\nPASS secret\r\nUIDL\r\nRETR 1\r\nRETR 3\r\nDELE 2\r\nQUIT\r\n",
     "USER joe:pt=9\r\nPASS secret\r\nLIST\r\nRETR 1\r\nQUIT\r\n",
     "USER joe:sl=2\r\nPASS secret\r\nTOP 2 0\r\nRETR 1\r\nDELE 2\r\nRSET\r\nDELE 1\r\nQUIT\r\n",
+    "USER joe:n\r\nPASS secret\r\nLIST\r\nRETR 1\r\nRETR 2\r\nRETR 3\r\nQUIT\r\n",
+    "USER joe:nv=1\r\nPASS secret\r\nUIDL\r\nTOP 1 1\r\nRETR 3\r\nDELE 2\r\nQUIT\r\n",
+    "USER joe:npt=9\r\nPASS secret\r\nLIST\r\nRETR 1\r\nQUIT\r\n",
+    "USER joe:nsl=2\r\nPASS secret\r\nTOP 2 0\r\nRETR 1\r\nRETR 2\r\nQUIT\r\n",
 };
 
 /* As many octets as come at once: to the end of a line, or `piece`. */
@@ -99,8 +103,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     log_set_level(LOG_ERROR);
     struct buf whole = { 0 }, cut = { 0 };
-    size_t piece = data[0] & 15;
-    converse(clients[(data[0] >> 4) & 3], data[0] & 0x40, data[0] & 0x80, data + 1, size - 1, piece);
+    size_t piece = data[0] & 7;
+    converse(clients[((data[0] >> 4) & 3) + ((data[0] & 8) ? 4 : 0)], data[0] & 0x40, data[0] & 0x80, data + 1, size - 1, piece);
     read_all(data + 1, size - 1, size, &whole);
     read_all(data + 1, size - 1, piece, &cut);
     CHECK(slice_is_equal(buf_slice(&whole), buf_slice(&cut)));

@@ -81,6 +81,14 @@ void poa_end(void)
     buf_fini(&speech);
 }
 
+void poa_talk(const struct row *row)
+{
+    do {
+        poa_answer(row);
+        poa_say(speech.len);
+    } while (remote.out.len != 0 && !fake.closed);
+}
+
 /* The POA's octets come in pieces: `first`, and then `piece` at a time. Returns how many it said. */
 static size_t converse(const struct row *row, size_t first, size_t piece)
 {

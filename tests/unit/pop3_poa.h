@@ -55,6 +55,8 @@ void poa_begin(const char *capability);
 void poa_end(void);
 /* Answers what it was asked. */
 void poa_answer(const struct row *row);
+/* As long as it is asked anything; each answer arrives whole. */
+void poa_talk(const struct row *row);
 /* The next octets of what it says arrive. */
 void poa_say(size_t len);
 /* One whole conversation: first so many octets, then `piece` at a time. False, and says so: not what the row wants. */

@@ -53,8 +53,6 @@ static const struct row rows[] = {
       { { "UID FETCH 1:* (UID FLAGS RFC822.SIZE INTERNALDATE)",
           "* 1 FETCH (UID 5 FLAGS () RFC822.SIZE 1 INTERNALDATE \"17-Jul-2020 02:44:25 -0700\")\r\n"
           "* 2 FETCH (UID 7 FLAGS () RFC822.SIZE 1 INTERNALDATE \" 7-Jul-2999 02:44:25 +0000\")\r\n~ OK\r\n" } } },
-    { "option n", "UIDPLUS", LOGIN_AS("joe:n"),
-      ASKED "-ERR [SYS/PERM] Login option n cannot be used: this mailbox is behind a post office agent.\r\n", { { 0 } } },
     { "option v, in quotes", "METADATA", LOGIN_AS("joe:v=31") "UIDL\r\nRETR 1\r\nDELE 2\r\nQUIT\r\n",
       LOGGED "+OK\r\n1 000000056b03e470\r\n.\r\n+OK 29 octets\r\n" ONE_SENT "-ERR There is no such message.\r\n" BYE,
       { { GET(31), "* METADATA \"INBOX\" (" VIEW(31) " \"1 V1795417200 7,9\")\r\n~ OK\r\n" },
@@ -316,7 +314,7 @@ static void test_views_of_both_ways(void)
         poa_say(speech.len);
         remote.eof = ways[i].eof;
         fake_run();
-const char *gg = fake_sent(); fprintf(stderr, "GG %s\n", gg);
+        CU_ASSERT_STRING_EQUAL(fake_sent(), ways[i].out);
         CU_ASSERT(fake.session.fallback && fake.session.remote == NULL && next_rule == 1);
         fake_feed_text("RETR 1\r\nQUIT\r\n");
         CU_ASSERT(fake.closed && fake.reason == CLOSE_LOGOUT);
@@ -371,42 +369,27 @@ static void test_long_record_is_sent(void)
     poa_end();
 }
 
-static void test_options_that_need_the_direct_way(void)
-{
-    poa_begin("UIDPLUS");
-    remote.direct_too = true;
-    fake_feed_text(LOGIN_AS("joe:v=1") "STAT\r\n");
-    CU_ASSERT_STRING_EQUAL(fake_sent(), LOGGED "+OK 3 77\r\n");
-    poa_end();
-    poa_begin("UIDPLUS");
-    fake.user.pop3.plain = true;    /* a class of service that says so does not keep anybody out */
-    fake_feed_text(LOGIN);
-    poa_answer(&poa_plain_row);
-    poa_say(speech.len);
-    CU_ASSERT_STRING_EQUAL(fake_sent(), LOGGED);
-    poa_end();
-}
-
 /* Where a path is, too, but POA and path were not found to show the same mailboxes, it is as if there was none. */
 static void test_options_and_not_compared(void)
 {
-    static const struct { struct row row; bool plain_class; } uncompared[] = {
-        { { "option v", "METADATA", LOGIN_AS("joe:v=1"), LOGGED, { { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 5\")\r\n~ OK\r\n" } } }, false },
-        { { "option v, class n", "METADATA", LOGIN_AS("joe:v=1"), LOGGED, { { GET(1), "* METADATA INBOX (" VIEW(1) " NIL)\r\n~ OK\r\n" } } }, true },
-        { { "option n", "UIDPLUS", LOGIN_AS("joe:n"),
-            ASKED "-ERR [SYS/TEMP] Login option n cannot be used now: this mailbox is behind a post office agent.\r\n", { { 0 } } }, false },
-        { { "class n", "UIDPLUS", LOGIN, LOGGED, { { 0 } } }, true },
+    static const struct row rules[] = {
+        { "option v", "METADATA", LOGIN_AS("joe:v=1"), LOGGED, { { GET(1), "* METADATA INBOX (" VIEW(1) " \"1 V1795417200 5\")\r\n~ OK\r\n" } } },
+        { "option n", "UIDPLUS", LOGIN_AS("joe:n"), LOGGED, { { 0 } } },
     };
-    for (size_t i = 0; i < COUNT(uncompared); i++) {
-        const struct row *row = &uncompared[i].row;
-        poa_begin(row->capability);
+    static const char *const direct[] = { LOGIN_AS("joe:v=1"), LOGIN_AS("joe:n") };
+    for (size_t i = 0; i < COUNT(rules); i++) {
+        poa_begin(rules[i].capability);
         remote.direct_too = fake.uncompared = true;
-        fake.user.pop3.plain = uncompared[i].plain_class;
-        fake_feed_text(row->in);
-        poa_answer(row);
-        poa_say(speech.len);
-        CU_ASSERT_STRING_EQUAL(fake_sent(), row->out);
-        CU_ASSERT(!fake.session.fallback && (next_rule == RULES || row->rules[next_rule].command == NULL));
+        fake_feed_text(rules[i].in);
+        poa_talk(&rules[i]);
+        CU_ASSERT_STRING_EQUAL(fake_sent(), rules[i].out);
+        CU_ASSERT(!fake.session.fallback && (next_rule == RULES || rules[i].rules[next_rule].command == NULL));
+        poa_end();
+        poa_begin("UIDPLUS");
+        remote.direct_too = true;
+        fake_feed_text(direct[i]);
+        CU_ASSERT_STRING_EQUAL(fake_sent(), LOGGED);
+        CU_ASSERT(fake.session.fallback && remote.out.len == 0);
         poa_end();
     }
 }
@@ -444,7 +427,6 @@ static const struct unit_test tests[] = {
     { "too many messages", test_too_many_messages },
     { "lost, and directly on", test_lost_and_direct }, { "lost and not compared", test_lost_and_not_compared },
     { "views in the state directory", test_views }, { "a long record is sent", test_long_record_is_sent },
-    { "options that need the direct way", test_options_that_need_the_direct_way },
     { "options, POA and path not compared", test_options_and_not_compared },
     { "endings", test_endings },
 };
