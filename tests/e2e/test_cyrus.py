@@ -19,7 +19,7 @@ class CyrusAgent(unittest.TestCase):
         place = os.path.join(cls.site.dir, "cyrus")
         os.mkdir(place)
         password = cls.site.env["POSTERN_PASSWORD"]
-        users = ["alice", "pop", "mail", "act", "wrong"]
+        users = ["alice", "pop", "turn", "mail", "act", "wrong"]
         tls = os.path.join(cls.site.dir, "tls")
         for name, more in (("cyrus", ["-addext", "subjectAltName=DNS:localhost"]), ("gate", [])):
             subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", f"{tls}/{name}.key",
@@ -151,6 +151,30 @@ class CyrusAgent(unittest.TestCase):
         client.select(readonly=True)
         self.assertEqual(client.uid("SEARCH", "ALL")[1][0].split(), [b"2", b"3"])
         client.logout()
+
+    def test_pop3_in_turn(self):
+        """Messages that are asked for ahead of the client, plain texts, and a view."""
+        client, html = self.site.imap_client("turn"), b"MIME-Version: 1.0\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n"
+        for number in range(30):
+            client.append("INBOX", None, None, b"Subject: %d\r\n" % number + (html if number % 2 else b"\r\n.dot\r\n" * (number + 1)))
+        client.select()
+        self.assertRegex(client.uid("FETCH", "2", "(UID BODY.PEEK[])")[1][0][0], rb"\(.*UID 2 .*BODY\[\] \{")    # else nothing is asked for ahead
+        client.logout()
+        for options in ("", ":n", ":s", ":ns"):
+            pop = self.site.pop3_client("turn" + options)
+            sizes = [int(line.split()[1]) for line in pop.list()[1]]
+            for number in [*range(30), *range(29, 20, -1), *range(10, 15), 3, 4, 29]:
+                lines = pop.retr(number + 1)[1]
+                self.assertEqual(lines[0], b"Subject: %d" % number)
+                self.assertEqual(lines[-1], b".dot" if number % 2 == 0 else b"hello" if "n" in options else b"aGVsbG8=", (options, number))
+                self.assertEqual(sizes[number], 1024 if "s" in options else sum(len(line) + 2 for line in lines))
+            pop.quit()
+        for left in (30, 20, 10):
+            pop = self.site.pop3_client("turn:v=3")
+            self.assertEqual(pop.stat()[0], left)
+            for number in range(10):
+                pop.retr(number + 1)
+            pop.quit()
 
     def test_killed(self):
         s, reader, _ = self.login("alice")
