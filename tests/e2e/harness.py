@@ -113,6 +113,16 @@ class Site:
         with open(os.path.join(self.dir, "slapd", "slapd.pid")) as file:
             return int(file.read())
 
+    def kill_slapd(self):
+        pid = self.slapd_pid()
+        kill(pid)
+        poll(lambda: not os.path.exists(f"/proc/{pid}/exe"), what="the end of slapd")
+        os.remove(os.path.join(self.dir, "slapd", "slapd.pid"))
+
+    def start_slapd(self):
+        subprocess.run(["/usr/sbin/slapd", "-h", self.env["POSTERN_LDAP_URI"], "-F", os.path.join(self.dir, "slapd", "config"), "-n", "slapd"], check=True)
+        poll(lambda: self.ldap("ldapsearch", "-s", "base", "-b", "", "1.1", check=False).returncode == 0, what="an answer of slapd")
+
     # --- the directory
     def ldap(self, tool, *arguments, text=None, check=True):
         command = [tool, "-x", "-H", self.env["POSTERN_LDAP_URI"], "-D", self.env["POSTERN_ADMIN_DN"], "-y",

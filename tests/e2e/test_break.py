@@ -3,7 +3,6 @@
 state, with the settings' defaults; another post office is used meanwhile, and its latencies are printed."""
 import base64
 import os
-import re
 import socket
 import ssl
 import struct
@@ -13,7 +12,7 @@ import time
 import unittest
 
 from dovecot import Dovecot, become_nobody, is_missing
-from harness import Site, main, poll, uid_map
+from harness import Site, main, poll
 
 SERVED = 9       # seconds within which the first login while a POA hangs is served: 2 by default, on a machine that does nothing else; a session ends after 10
 AT_ONCE = 0.8    # for those after it; a machine that is busy for a moment is asked again

@@ -103,7 +103,7 @@ class Live(unittest.TestCase):
         site = self.site
         imap = site.imap_client("alice")
         imap.select()
-        kill(site.slapd_pid(), signal.SIGKILL)
+        site.kill_slapd()
         self.assertEqual(imap.noop()[0], "OK")
         self.assertEqual(imap.append("INBOX", None, None, b"Subject: x\r\n\r\nx\r\n")[0], "OK")
         with self.assertRaises(imaplib.IMAP4.error) as caught:
@@ -123,15 +123,8 @@ class Live(unittest.TestCase):
         with self.assertRaises(imaplib.IMAP4.error) as caught:
             site.imap_client("bob")
         self.assertIn("[UNAVAILABLE]", str(caught.exception))
-        os.remove(os.path.join(site.dir, "slapd", "slapd.pid"))
-        self.start_slapd()
+        site.start_slapd()
         poll(self.bob_gets_in, what="bob's login after the directory came back")
-
-    def start_slapd(self):
-        site = self.site
-        subprocess.run(["/usr/sbin/slapd", "-h", site.env["POSTERN_LDAP_URI"], "-F", os.path.join(site.dir, "slapd", "config"),
-                        "-n", "slapd"], check=True)
-        poll(lambda: os.path.exists(os.path.join(site.dir, "slapd", "slapd.pid")), what="slapd's start")
 
     def test_agent_crash_keeps_the_ports(self):
         site = self.site
@@ -545,15 +538,6 @@ class Starts(unittest.TestCase):
         self.site.pid = process.pid
         return process
 
-    def stop_slapd(self):
-        pid = self.site.slapd_pid()
-        kill(pid, signal.SIGKILL)
-        poll(lambda: not os.path.exists(f"/proc/{pid}/exe"), what="the end of slapd")
-        os.remove(os.path.join(self.site.dir, "slapd", "slapd.pid"))
-
-    def start_slapd(self):
-        Live.start_slapd(self)
-
     def login_works(self):
         try:
             self.site.imap_client("alice").logout()
@@ -662,7 +646,7 @@ class Starts(unittest.TestCase):
     def test_start_without_directory(self):
         site = self.site
         self.stop_posternd()
-        self.stop_slapd()
+        site.kill_slapd()
         state = os.path.join(site.dir, "state", "configuration")
         for damage in (None, b"", b"PSTNCFG1 garbage", "cut", "flip", "other agent"):
             with self.subTest(damage=damage):
@@ -693,7 +677,7 @@ class Starts(unittest.TestCase):
         self.process.wait(30)
         os.remove(state)
         self.start_posternd()
-        self.start_slapd()
+        site.start_slapd()
         poll(self.login_works, what="the first configuration")
         poll(lambda: os.path.exists(state), what="the last good state")
         self.assertEqual(os.stat(state).st_mode & 0o777, 0o600)

@@ -143,13 +143,11 @@ class Lockouts(unittest.TestCase):
         """A directory that does not answer locks nobody; nor is a lock forgotten when the agent crashes."""
         site = self.site
         self.set(posternIntruderAttempts="2")
-        kill(site.slapd_pid())
+        site.kill_slapd()
         for _ in range(4):
             self.assertIn("UNAVAILABLE", self.login("alice", "wrong"))
         self.assertEqual(self.locked(), set())
-        os.remove(os.path.join(site.dir, "slapd", "slapd.pid"))
-        subprocess.run(["/usr/sbin/slapd", "-h", site.env["POSTERN_LDAP_URI"], "-F", os.path.join(site.dir, "slapd", "config"), "-n", "slapd"],
-                       check=True)
+        site.start_slapd()
         poll(lambda: self.login("alice") is None, what="the directory")
         self.miss("bob", 2)
         old = site.agent_pid()

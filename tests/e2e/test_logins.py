@@ -7,7 +7,6 @@ import hmac
 import imaplib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess

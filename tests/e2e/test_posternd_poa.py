@@ -205,10 +205,7 @@ class PosterndPoa(unittest.TestCase):
     def test_without_directory(self):
         """It starts with the last good state, and takes nobody and nothing that it cannot verify."""
         poll(lambda: os.path.exists(os.path.join(self.agent.state, "configuration")), what="the state on disk")
-        pid, pid_file = self.site.slapd_pid(), os.path.join(self.site.dir, "slapd", "slapd.pid")
-        os.kill(pid, signal.SIGKILL)
-        poll(lambda: not os.path.exists(f"/proc/{pid}/exe"), what="the end of slapd")
-        os.remove(pid_file)
+        self.site.kill_slapd()
         try:
             self.agent.stop()
             self.agent.start()
@@ -221,8 +218,7 @@ class PosterndPoa(unittest.TestCase):
                 client.docmd("MAIL", "FROM:<>")
                 self.assertEqual(client.docmd("RCPT", "TO:<alice@example.org>")[0], 451)
         finally:
-            subprocess.run(["/usr/sbin/slapd", "-h", self.site.env["POSTERN_LDAP_URI"], "-F", os.path.join(self.site.dir, "slapd", "config"), "-n", "slapd"], check=True)
-            poll(lambda: os.path.exists(pid_file), what="slapd's start")
+            self.site.start_slapd()
         poll(lambda: self.plain("alice", "gateway", self.gateway_password) == "OK", what="a login")
         self.through()
 

@@ -4,7 +4,6 @@ are connected. Prints how long an edit takes to end many sessions."""
 import imaplib
 import poplib
 import re
-import smtplib
 import socket
 import statistics
 import threading

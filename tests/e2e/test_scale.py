@@ -3,7 +3,6 @@
 listens on many loopback addresses (this file with --poas), and the sessions of a healthy POA are watched by another (--probe). Prints sizes, memory and what others
 feel of it. --full: 100 POAs, 1,000 post offices with links, and sessions for all descriptors."""
 import collections
-import os
 import re
 import resource
 import selectors

@@ -108,11 +108,9 @@ class Status(unittest.TestCase):
 
     def restart_slapd(self):
         site = self.site
-        kill(site.slapd_pid())
+        site.kill_slapd()
         poll(lambda: "cannot be followed" in site.log(), what="the loss in the log")
-        subprocess.run(["rm", "-f", f"{site.dir}/slapd/slapd.pid"], check=True)
-        subprocess.run(["/usr/sbin/slapd", "-h", site.env["POSTERN_LDAP_URI"], "-F", f"{site.dir}/slapd/config", "-n", "slapd"], check=True)
-        poll(lambda: site.ldap("ldapsearch", "-s", "base", "-b", site.suffix, check=False).returncode == 0, what="slapd")
+        site.start_slapd()
 
     def test_it_comes_again_after_a_crash_of_the_directory(self):
         poll(self.entry, what="the status entry")
