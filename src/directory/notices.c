@@ -126,15 +126,15 @@ static void refresh_done(struct directory_watch *w)
         probe_look(w->probe, w->connection.at);
     }
     w->events.refresh_end(w->context, w->connection.at);
-    /* At once: the notices that have waited for it may begin with another rename. */
-    w->batch++;
-    following_commit(w);
     following_drop_former(w);
     pthread_mutex_lock(&w->mutex);
     w->state.refresh_ms = w->cost_ms;
     w->state.refreshes++;
     pthread_mutex_unlock(&w->mutex);
     following_set_state(w, w->mode, NULL);
+    /* At once: the notices that have waited for it may begin with another rename. */
+    w->batch++;
+    following_commit(w);
 }
 
 static enum step take_intermediate(struct directory_watch *w, LDAPMessage *message, struct fault *fault)
@@ -166,7 +166,7 @@ static int result_code(struct directory_watch *w, LDAPMessage *message)
     return rc == LDAP_SUCCESS ? code : rc;
 }
 
-/* The server offers it, but not for this part of the directory or not to us. */
+/* The server offers it, but not for this part of the directory, not to us, or not to so many (389-DS has ten to give). */
 static enum step do_without(struct directory_watch *w, int code, struct fault *fault)
 {
     log_warning("directory", "%s: %s is refused: %s", w->options.directory->uris[w->connection.at], directory_watch_mode_word(w->mode),
@@ -189,7 +189,8 @@ static enum step take_result(struct directory_watch *w, LDAPMessage *message, st
         w->again = true;
         return STEP_DONE;
     }
-    if (sync && w->refreshing && (code == LDAP_UNAVAILABLE_CRITICAL_EXTENSION || code == LDAP_INSUFFICIENT_ACCESS))
+    if (sync && w->refreshing &&
+        (code == LDAP_UNAVAILABLE_CRITICAL_EXTENSION || code == LDAP_INSUFFICIENT_ACCESS || code == LDAP_UNWILLING_TO_PERFORM))
         return do_without(w, code, fault);
     /* Among others a size limit: what came until then is not the whole, and nothing is taken for gone. */
     connection_fault(&(struct connection){ .ld = NULL }, code,

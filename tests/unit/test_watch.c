@@ -41,6 +41,17 @@ static void rename_object(struct fake_directory *d, BerElement *out, int id, uns
         fake_put_refreshed(out, id);
 }
 
+/* Content synchronisation is refused with that code; without it everything is told. */
+static _Atomic int refusal;
+
+static void refuse(struct fake_directory *d, BerElement *out, int id, unsigned number)
+{
+    (void)d;
+    if (number > 0)
+        fake_put_object(out, id, "cn=a,dc=x", 1, SYNC_ADD, "posternInternetAgent", "entryUUID", "00000000-0000-0000-0000-000000000001");
+    fake_put_result(out, id, LDAP_RES_SEARCH_RESULT, number == 0 ? atomic_load(&refusal) : 0);
+}
+
 /* --- who is told ------------------------------------------------------------------------------------------------------------------- */
 
 struct receiver {
@@ -146,6 +157,29 @@ static void test_rename(void)
     CU_ASSERT_STRING_EQUAL(r.name, "cn=b,dc=x");
 }
 
+/* Who refuses content synchronisation is asked without it. 389-DS has ten of them to give, and 53 for the eleventh. */
+static void test_refusal(void)
+{
+    static const int codes[] = { LDAP_UNAVAILABLE_CRITICAL_EXTENSION, LDAP_INSUFFICIENT_ACCESS, LDAP_UNWILLING_TO_PERFORM };
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        struct fake_directory s = { .read = refuse };
+        struct receiver r = { .renamed = false };
+        struct directory_watch_state state;
+        atomic_store(&refusal, codes[i]);
+        fake_directory_init(&s);
+        fake_directory_start(&s);
+        char *uris[] = { s.uri };
+        struct directory_options options = { .uris = uris, .uri_count = 1 };
+        struct directory_watch *watch = start(&options, &r);
+        CU_ASSERT(fake_reaches(&r.commits, 1));
+        directory_watch_state(watch, &state);
+        CU_ASSERT_EQUAL(state.mode, WATCH_POLL);
+        directory_watch_stop(&watch);
+        CU_ASSERT_EQUAL(r.losses, 0);
+        fake_directory_stop(&s);
+    }
+}
+
 /* A provider that is being filled anew has no contextCSN until it has everything: it is not returned to, however long that takes. */
 static void test_return(void)
 {
@@ -171,7 +205,8 @@ static void test_return(void)
 }
 
 static const struct unit_test tests[] = {
-    { "a change before the end", test_change_before_the_end }, { "a new name", test_rename }, { "return to an earlier server", test_return },
+    { "a change before the end", test_change_before_the_end }, { "a new name", test_rename },
+    { "refusal", test_refusal }, { "return to an earlier server", test_return },
 };
 
 int main(int argc, char **argv)
