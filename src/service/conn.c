@@ -238,7 +238,12 @@ void conn_close(struct conn *conn, enum close_reason reason)
     else if (c->state != CONN_OPEN)
         return;
     else if (c->under_way && reason != CLOSE_STALLED) {
-        /* A step that has begun is answered: it may have stored mail. */
+        /* A step that has begun is answered: it may have stored mail. By SMTP all recipients have theirs first: ended between them, the client would
+         * send it to the others twice. */
+        if (c->room->service == SERVICE_SMTP && c->action == CONN_STEP) {
+            c->at_rest = reason;
+            return;
+        }
         c->close_wanted = true;
         c->reason = reason;
     } else if (!reach_end(c, reason))

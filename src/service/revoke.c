@@ -93,11 +93,7 @@ static void end_session(struct conn *c, enum close_reason reason, const char *ca
 {
     log_normal("login", "%s session %llu of %s from %s ends: %s: %s", service_word(c->room->service), (unsigned long long)c->session.id,
                c->session.user->id, c->session.peer, close_reason_word(reason), cause);
-    /* A message that is being stored has all its recipients first: ended between them, the client would send it to the others twice. */
-    if (c->room->service == SERVICE_SMTP && c->action == CONN_STEP)
-        c->at_rest = reason;
-    else
-        conn_close(c, reason);
+    conn_close(c, reason);
 }
 
 void revoke_settle(struct conn *conn)
@@ -122,7 +118,6 @@ static void apply(struct conn *c, const struct refresh *r)
     }
     user_unref(&c->fresh);
     c->fresh = user_ref(r->fresh);
-    c->at_rest = CLOSE_CLIENT;
     if (!c->session.busy)
         revoke_settle(c);
 }
