@@ -482,7 +482,9 @@ bool remote_run(struct session *session)
         begin(session);
     } while (c->activity == ACTIVITY_MEASURING && c->link->held.len != 0 && !remote_body_is_held(c));
     end_pause(session);
-    bool lost = c->state != POP3_OVER && (c->link->broken || session->remote->eof || (is_waiting(c) && is_silent(session)));
+    /* Messages that came before the end of a POA are worth asking for. */
+    bool ended = session->remote->eof && !remote_body_is_held(c);
+    bool lost = c->state != POP3_OVER && (c->link->broken || ended || (is_waiting(c) && is_silent(session)));
     if (lost && c->activity != ACTIVITY_LISTING)
         lose(session);
     else if (c->link->only_view && c->link->count == 0)

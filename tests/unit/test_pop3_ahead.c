@@ -5,9 +5,28 @@
 #include <string.h>
 
 #include "pop3_poa.h"
+#include "postern/base/clock.h"
 #include "postern/store/uidset.h"
 
 enum { WINDOW = 256 * 1024 };    /* octets that may be under way and not wanted yet */
+
+/* Time stands still but where a test moves it. */
+static uint64_t now_ms = 1000;
+
+uint64_t clock_monotonic_ms(void)
+{
+    return now_ms;
+}
+
+uint64_t clock_monotonic_us(void)
+{
+    return now_ms * 1000;
+}
+
+struct timespec clock_wall(void)
+{
+    return (struct timespec){ .tv_sec = 1800000000 };
+}
 
 static const struct row rows[] = {
     { "retrieved in turn", "UIDPLUS", LOGIN "RETR 1\r\nRETR 2\r\nRETR 3\r\nQUIT\r\n",
@@ -119,6 +138,79 @@ static void test_backpressure(void)
     poa_end();
 }
 
+/* A POA that dies of one message, say, does not take those with it that came before. */
+static void test_last_words(void)
+{
+    poa_log_in();
+    fake_feed_text("RETR 1\r\n");
+    poa_answer(&poa_plain_row);
+    poa_say(speech.len);
+    buf_append_text(&speech, AHEAD_7 "* 3 FETCH (UID 9 BODY[] {24}\r\nSub");
+    poa_say(speech.len);
+    remote.eof = true;
+    fake_run();
+    CU_ASSERT_STRING_EQUAL(fake_sent(), ONE_GOT);
+    fake_feed_text("DELE 1\r\nRETR 2\r\nNOOP\r\n");
+    CU_ASSERT_STRING_EQUAL(fake_sent(), "+OK Deleted.\r\n" TWO_GOT "+OK\r\n");
+    fake_feed_text("RETR 3\r\n");
+    CU_ASSERT(fake.closed && fake.reason == CLOSE_POA_LOST);
+    CU_ASSERT_STRING_EQUAL(fake_sent(), "+OK 24 octets\r\nSub");
+    poa_end();
+}
+
+/* A client that pauses for long finds nothing under way: what the POA has sent has passed, and only its end is waited for. */
+static void test_pause(void)
+{
+    poa_log_in();
+    fake_feed_text("RETR 1\r\n");
+    for (int i = 0; i < 2; i++) {
+        poa_answer(&poa_plain_row);
+        poa_say(speech.len);
+    }
+    CU_ASSERT_STRING_EQUAL(fake_sent(), ONE_GOT);
+    now_ms += 59 * 1000;
+    fake_feed_text("NOOP\r\n");
+    CU_ASSERT(remote.in.len != 0);
+    now_ms += 1000;
+    fake_run();
+    CU_ASSERT(remote.in.len == 0 && remote.out.len == 0 && !fake.closed);
+    fake_feed_text("RETR 2\r\n");
+    CU_ASSERT(slice_is(buf_slice(&remote.out), "p5 " FETCH(7) "\r\n"));
+    poa_answer(&poa_plain_row);
+    poa_say(speech.len);
+    CU_ASSERT_STRING_EQUAL(fake_sent(), "+OK\r\n" TWO_GOT);
+    poa_end();
+}
+
+/* A POA that says nothing while the client waits is lost; but not because the client itself did not read. */
+static void test_silence(void)
+{
+    poa_log_in();
+    now_ms += 1000 * 1000;
+    fake_feed_text("RETR 1\r\n");
+    fake_run();
+    CU_ASSERT(!fake.closed);
+    buf_clear(&remote.out);
+    buf_append_text(&speech, "* 1 FETCH (UID 5 BODY[] {29}\r\n" ONE);
+    poa_say(40);
+    now_ms += 65 * 1000;
+    poa_say(5);
+    now_ms += 59 * 1000;
+    fake_run();
+    CU_ASSERT(!fake.closed);
+    now_ms += 2 * 1000;
+    fake_run();
+    CU_ASSERT(!fake.closed);
+    now_ms += 9 * 1000;
+    fake_run();
+    CU_ASSERT(!fake.closed);
+    now_ms += 2 * 1000;
+    fake_run();
+    CU_ASSERT(fake.closed && fake.reason == CLOSE_POA_LOST);
+    CU_ASSERT_STRING_EQUAL(fake_sent(), "+OK 29 octets\r\nSubject: one\r\n");
+    poa_end();
+}
+
 /* --- many messages ------------------------------------------------------------------------------------------------------------------ */
 
 /* A POA with messages of these octets, UIDs 1 to count. */
@@ -218,6 +310,9 @@ static const struct unit_test tests[] = {
     { "conversations", test_rows },
     { "a big TOP", test_big_top },
     { "backpressure", test_backpressure },
+    { "last words", test_last_words },
+    { "a pause", test_pause },
+    { "silence", test_silence },
     { "many messages ahead", test_many_ahead },
 };
 
