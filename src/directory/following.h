@@ -36,6 +36,8 @@ struct directory_watch {
     bool again;                /* a full refresh is due */
     bool renamed;              /* and before it nothing is published: the objects below what was renamed stand under the old name */
     unsigned batch;            /* notices since the last commit */
+    unsigned named, nameless;  /* objects of this reading, with and without UUID */
+    unsigned nameless_before;  /* of the one before */
     uint64_t searched_ms;      /* when the search was sent */
     uint64_t refreshed_ms;     /* when the last refresh ended */
     uint64_t cost_ms;          /* what it took */

@@ -60,7 +60,7 @@ int following_send(struct directory_watch *w, struct fault *fault)
     w->refreshing = true;
     w->again = w->renamed = false;
     w->doubt_ms = 0;
-    w->batch = 0;
+    w->batch = w->named = w->nameless = 0;
     w->heard_ms = w->searched_ms = clock_monotonic_ms();
     w->events.refresh_begin(w->context, w->server.base, w->server.vendor);
     return 0;
@@ -92,8 +92,10 @@ static void take_entry(struct directory_watch *w, LDAPMessage *message)
         ldap_controls_free(controls);
     }
     w->batch++;
+    w->nameless += entry->uuid[0] == '\0';
+    w->named += entry->uuid[0] != '\0';
     if (entry->uuid[0] == '\0') {
-        log_warning("directory", "%s: no UUID: it is left out", entry->dn);
+        log_write(w->refreshing ? LOG_VERBOSE : LOG_WARNING, "directory", "%s: no UUID: it is left out", entry->dn);
         directory_entry_free(&entry);
     } else if (state == SYNC_DELETE) {
         w->events.gone(w->context, entry->uuid);
@@ -113,10 +115,18 @@ void following_drop_former(struct directory_watch *w)
     server_fini(&w->former_server);
 }
 
-static void refresh_done(struct directory_watch *w)
+/* Where only the UUIDs may not be read, the objects are not gone. */
+static enum step refresh_done(struct directory_watch *w, struct fault *fault)
 {
     if (!w->refreshing)
-        return;
+        return STEP_DONE;
+    if (w->nameless > 0 && w->named == 0) {
+        fault_set(fault, FAULT_DENIED, 0, "watching: no object has a UUID (the gateway must be allowed to read entryUUID)");
+        return STEP_BROKEN;
+    }
+    if (w->nameless != w->nameless_before)
+        log_warning("directory", "%u objects without UUID are left out", w->nameless);
+    w->nameless_before = w->nameless;
     w->refreshing = false;
     w->established = true;
     w->refreshed_ms = clock_monotonic_ms();
@@ -135,6 +145,7 @@ static void refresh_done(struct directory_watch *w)
     /* At once: the notices that have waited for it may begin with another rename. */
     w->batch++;
     following_commit(w);
+    return STEP_DONE;
 }
 
 static enum step take_intermediate(struct directory_watch *w, LDAPMessage *message, struct fault *fault)
@@ -151,8 +162,8 @@ static enum step take_intermediate(struct directory_watch *w, LDAPMessage *messa
         return STEP_BROKEN;
     }
     if (info == SYNC_INFO_REFRESHED)
-        refresh_done(w);
-    else if (info == SYNC_INFO_ID_SET && !w->refreshing)
+        return refresh_done(w, fault);
+    if (info == SYNC_INFO_ID_SET && !w->refreshing)
         w->again = true;
     else if (info == SYNC_INFO_COOKIE && !w->refreshing && w->doubt_ms == 0)
         w->doubt_ms = clock_monotonic_ms();
@@ -181,10 +192,8 @@ static enum step take_result(struct directory_watch *w, LDAPMessage *message, st
 {
     int code = result_code(w, message);
     bool sync = w->mode == WATCH_SYNC;
-    if (!sync && code == LDAP_SUCCESS) {
-        refresh_done(w);
-        return STEP_DONE;
-    }
+    if (!sync && code == LDAP_SUCCESS)
+        return refresh_done(w, fault);
     if (sync && !w->refreshing && (code == LDAP_SUCCESS || code == LDAP_SYNC_REFRESH_REQUIRED)) {
         w->again = true;
         return STEP_DONE;

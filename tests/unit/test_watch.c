@@ -52,6 +52,15 @@ static void refuse(struct fake_directory *d, BerElement *out, int id, unsigned n
     fake_put_result(out, id, LDAP_RES_SEARCH_RESULT, number == 0 ? atomic_load(&refusal) : 0);
 }
 
+/* The same, but the UUID may not be read. */
+static void hide_uuids(struct fake_directory *d, BerElement *out, int id, unsigned number)
+{
+    (void)d;
+    if (number > 0)
+        fake_put_object(out, id, "cn=a,dc=x", 1, SYNC_ADD, "posternInternetAgent", "cn", "a");
+    fake_put_result(out, id, LDAP_RES_SEARCH_RESULT, number == 0 ? LDAP_UNAVAILABLE_CRITICAL_EXTENSION : 0);
+}
+
 /* --- who is told ------------------------------------------------------------------------------------------------------------------- */
 
 struct receiver {
@@ -180,6 +189,22 @@ static void test_refusal(void)
     }
 }
 
+/* Objects whose UUIDs may not be read are not gone. */
+static void test_hidden_uuids(void)
+{
+    struct fake_directory s = { .read = hide_uuids };
+    struct receiver r = { .renamed = false };
+    fake_directory_init(&s);
+    fake_directory_start(&s);
+    char *uris[] = { s.uri };
+    struct directory_options options = { .uris = uris, .uri_count = 1 };
+    struct directory_watch *watch = start(&options, &r);
+    CU_ASSERT(fake_reaches(&r.losses, 1));
+    directory_watch_stop(&watch);
+    CU_ASSERT_EQUAL(r.commits, 0);
+    fake_directory_stop(&s);
+}
+
 /* A provider that is being filled anew has no contextCSN until it has everything: it is not returned to, however long that takes. */
 static void test_return(void)
 {
@@ -206,7 +231,7 @@ static void test_return(void)
 
 static const struct unit_test tests[] = {
     { "a change before the end", test_change_before_the_end }, { "a new name", test_rename },
-    { "refusal", test_refusal }, { "return to an earlier server", test_return },
+    { "refusal", test_refusal }, { "hidden UUIDs", test_hidden_uuids }, { "return to an earlier server", test_return },
 };
 
 int main(int argc, char **argv)
