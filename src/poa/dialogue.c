@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "postern/net/endpoint.h"
+#include "postern/net/proxy_header.h"
 #include "postern/sasl/sasl.h"
 
 enum { LINES_MAX = 64, LITERAL_MAX = 65536, INITIAL_MAX = 1800, TEXT_SHOWN = 120 };
@@ -42,34 +42,11 @@ enum dialogue_phase dialogue_phase(const struct dialogue *d)
     return d->state == STATE_GREETING ? PHASE_GREETING : d->state < STATE_CONTINUE ? PHASE_PREPARING : PHASE_LOGIN;
 }
 
-/* --- PROXY protocol, version 2, section 2.2 ------------------------------------------------------------------------------------ */
-
-static void append_port(struct buf *out, uint16_t port)
-{
-    buf_append_byte(out, (char)(port >> 8));
-    buf_append_byte(out, (char)(port & 255));
-}
-
 void dialogue_begin(struct dialogue *d, struct buf *out)
 {
-    struct endpoint from, to;
     const struct dialogue_who *w = d->who;
-    if (!d->agent->proxy_header)
-        return;
-    buf_append(out, slice_make("\r\n\r\n\0\r\nQUIT\n", 12));
-    bool told = !d->probe && w->client != NULL && w->local != NULL && endpoint_parse(slice_from_string(w->client), w->client_port, &from) &&
-                endpoint_parse(slice_from_string(w->local), w->local_port, &to) && from.any.sa_family == to.any.sa_family;
-    if (!told) {
-        buf_append(out, slice_make("\x20\0\0\0", 4));   /* LOCAL: nobody's connection */
-        return;
-    }
-    bool six = from.any.sa_family == AF_INET6;
-    buf_append(out, slice_make(six ? "\x21\x21\0\x24" : "\x21\x11\0\x0c", 4));
-    const void *addresses[] = { six ? (const void *)&from.v6.sin6_addr : &from.v4.sin_addr, six ? (const void *)&to.v6.sin6_addr : &to.v4.sin_addr };
-    buf_append(out, slice_make(addresses[0], six ? 16 : 4));
-    buf_append(out, slice_make(addresses[1], six ? 16 : 4));
-    append_port(out, w->client_port);
-    append_port(out, w->local_port);
+    if (d->agent->proxy_header)
+        proxy_header_write(out, d->probe ? NULL : w->client, w->client_port, w->local, w->local_port);
 }
 
 /* --- what the POA says of itself ------------------------------------------------------------------------------------------------- */

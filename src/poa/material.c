@@ -25,7 +25,7 @@ struct kept {
     bool verify;
     bool read;                   /* at least once, well or not */
     bool ready;
-    struct material material;
+    struct poa_keys material;
     struct fault fault;
     bool seen;
 };
@@ -33,13 +33,6 @@ struct kept {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;   /* the map, and what of a kept is used by logins */
 static struct map all;                                     /* key to struct kept */
 static const struct poa_options *options;
-
-void material_fini(struct material *material)
-{
-    tls_client_unref(&material->tls);
-    mem_free(&material->name);
-    secret_free(&material->secret);
-}
 
 static void key_of(const struct post_office_agent *agent, struct buf *key)
 {
@@ -49,11 +42,11 @@ static void key_of(const struct post_office_agent *agent, struct buf *key)
         buf_printf(key, "\n%s", parts[i] != NULL ? parts[i] : "");
 }
 
-enum material_state material_get(const struct post_office_agent *agent, struct material *out, struct fault *fault)
+enum material_state material_get(const struct post_office_agent *agent, struct poa_keys *out, struct fault *fault)
 {
     struct buf key = { .cap = 0 };
     enum material_state state = MATERIAL_UNKNOWN;
-    *out = (struct material){ NULL, NULL, NULL };
+    *out = (struct poa_keys){ NULL, NULL, NULL };
     if (agent->tls == POA_TLS_DISABLED && agent->credentials == NULL)
         return MATERIAL_READY;
     key_of(agent, &key);
@@ -73,21 +66,23 @@ enum material_state material_get(const struct post_office_agent *agent, struct m
     return state;
 }
 
-int poa_tls(const struct post_office_agent *agent, struct tls_client **out, struct fault *fault)
+int poa_keys_get(const struct post_office_agent *agent, struct poa_keys *out, struct fault *fault)
 {
-    struct material material;
-    *out = NULL;
-    switch (material_get(agent, &material, fault)) {
+    switch (material_get(agent, out, fault)) {
     case MATERIAL_UNKNOWN:
         return fault_set(fault, FAULT_BUSY, 0, "the CA file or the credentials are not read yet");
     case MATERIAL_BROKEN:
         return -1;
     default:
-        if (material.tls != NULL)
-            *out = tls_client_ref(material.tls);
-        material_fini(&material);
         return 0;
     }
+}
+
+void poa_keys_fini(struct poa_keys *keys)
+{
+    tls_client_unref(&keys->tls);
+    mem_free(&keys->name);
+    secret_free(&keys->secret);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------------ */
@@ -120,7 +115,7 @@ static void kept_free(struct kept *k)
 {
     for (size_t i = 0; i < FILES; i++)
         mem_free(&k->files[i]);
-    material_fini(&k->material);
+    poa_keys_fini(&k->material);
     mem_free(&k);
 }
 
@@ -153,7 +148,7 @@ static bool take_line(struct slice *rest, char **out)
 }
 
 /* The name on the first line, the password on the second. */
-static int read_credentials(const char *path, struct material *out, struct fault *fault)
+static int read_credentials(const char *path, struct poa_keys *out, struct fault *fault)
 {
     char bytes[CREDENTIALS_MAX];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -172,14 +167,14 @@ static int read_credentials(const char *path, struct material *out, struct fault
 
 static void read_files(struct kept *k)
 {
-    struct material next = { NULL, NULL, NULL };
+    struct poa_keys next = { NULL, NULL, NULL };
     struct fault fault = { .class = FAULT_NONE };
     int rc = k->tls_wanted ? tls_client_new(k->files[0], k->verify, k->files[1], k->files[2], &next.tls, &fault) : 0;
     if (rc == 0 && k->files[3] != NULL)
         rc = read_credentials(k->files[3], &next, &fault);
     pthread_mutex_lock(&lock);
     if (rc == 0) {
-        struct material old = k->material;
+        struct poa_keys old = k->material;
         k->material = next;
         next = old;
         k->ready = true;
@@ -187,7 +182,7 @@ static void read_files(struct kept *k)
     k->fault = fault;
     k->read = true;
     pthread_mutex_unlock(&lock);
-    material_fini(&next);
+    poa_keys_fini(&next);
     if (rc < 0)
         log_error("poa", "what it takes to log in at a POA cannot be read: %s%s", fault.text, k->ready ? "; what was read before stays in use" : "");
 }

@@ -31,7 +31,7 @@ struct poa_opening {
     uint64_t tag;                          /* of the login that was sent */
     bool accepted;                         /* the host has accepted it lately */
     bool hurried;                          /* the answer is not waited for as long as for a slow refusal */
-    struct material material;
+    struct poa_keys material;
     struct connector *connector;
     struct stream stream;
     struct buf in, out;
@@ -87,7 +87,7 @@ static void close_host(struct poa_opening *o)
     buf_wipe(&o->out);
     buf_fini(&o->in);
     dialogue_fini(&o->dialogue);
-    material_fini(&o->material);
+    poa_keys_fini(&o->material);
     loop_timer_cancel(&o->limit);
     loop_timer_cancel(&o->again);
     loop_timer_cancel(&o->doubt);

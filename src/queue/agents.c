@@ -7,6 +7,7 @@
 
 #include "gate.h"
 #include "give.h"
+#include "introduce.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "postern/poa/poa.h"
@@ -14,10 +15,10 @@
 enum { END_MS = 60000, FILES_AGAIN_MS = 10 };
 
 /* The files of the first delivery after a start may not be read yet: that is done by another thread. */
-static int get_tls(const struct agents_job *job, const struct post_office_agent *agent, struct tls_client **out, struct fault *fault)
+static int get_keys(const struct agents_job *job, const struct post_office_agent *agent, struct poa_keys *out, struct fault *fault)
 {
     uint64_t until = clock_monotonic_ms() + agent->timeout_ms;
-    while (poa_tls(agent, out, fault) < 0) {
+    while (poa_keys_get(agent, out, fault) < 0) {
         if (fault->class != FAULT_BUSY || clock_monotonic_ms() >= until || atomic_load(job->stopping))
             return -1;
         poll(NULL, 0, FILES_AGAIN_MS);
@@ -25,23 +26,22 @@ static int get_tls(const struct agents_job *job, const struct post_office_agent 
     return 0;
 }
 
-static bool open_talk(const struct agents_job *job, const struct post_office_agent *agent, struct talk *talk)
+static int prepare_peer(const struct agents_job *job, const struct post_office_agent *agent, struct talk_peer *peer, struct poa_keys *keys, struct fault *fault)
 {
     static const enum talk_tls modes[] = {
         [POA_TLS_DISABLED] = TALK_TLS_NONE, [POA_TLS_ENABLED] = TALK_TLS_OFFERED, [POA_TLS_REQUIRED] = TALK_TLS_REQUIRED, [POA_TLS_IMPLICIT] = TALK_TLS_IMPLICIT,
     };
-    struct fault fault;
-    struct talk_peer peer = {
+    *peer = (struct talk_peer){
         .host = agent->host, .port = agent->lmtp_port, .helo = job->helo, .lmtp = true, .tls = modes[agent->tls],
         .connect_ms = agent->timeout_ms, .greeting_ms = agent->timeout_ms, .reply_ms = agent->login_timeout_ms, .end_ms = END_MS,
+        .client = &job->envelope->client, .session = job->envelope->id, .proxy_header = agent->proxy_header, .external = agent->login == POA_LOGIN_EXTERNAL,
     };
-    if (get_tls(job, agent, &peer.tls_client, &fault) < 0) {
-        talk_lose(talk, fault.text);
-        return false;
-    }
-    bool open = talk_open(talk, &peer, job->stopping);
-    tls_client_unref(&peer.tls_client);
-    return open;
+    if (get_keys(job, agent, keys, fault) < 0)
+        return -1;
+    peer->tls_client = keys->tls;
+    peer->name = keys->name;
+    peer->secret = keys->secret;
+    return 0;
 }
 
 /* Those that wait and may go another way come first; how many. */
@@ -73,17 +73,29 @@ static void converse(struct agents_job *job, size_t count, const struct post_off
     struct give_job give_job = {
         .envelope = job->envelope, .message = job->message, .recipients = job->recipients, .count = count, .before_end = job->before_end, .answered = job->answered, .context = job->context,
     };
-    bool kept = talk->client != NULL;
-    if (kept)
-        give(talk, &give_job);
-    if (kept && give_job.unheard)
-        talk_close(talk);   /* it was closed while it was free: that says nothing */
-    if (kept && !give_job.unheard)
-        return;
-    if (open_talk(job, agent, talk))
-        give(talk, &give_job);
-    else
+    struct talk_peer peer;
+    struct poa_keys keys = { .tls = NULL };
+    struct fault fault;
+    if (prepare_peer(job, agent, &peer, &keys, &fault) < 0) {
+        talk_lose(talk, fault.text);
         defer(job, count, talk);
+        return;
+    }
+    bool kept = talk->client != NULL, spoke = kept && introduce_again(talk, &peer);
+    if (spoke)
+        give(talk, &give_job);
+    if (kept && (!spoke || give_job.unheard))
+        talk_close(talk);   /* it was closed while it was free, or speaks for others: that says nothing */
+    if (!spoke || give_job.unheard) {
+        if (talk_open(talk, &peer, job->stopping))
+            give(talk, &give_job);
+        else
+            defer(job, count, talk);
+    }
+    if (talk->refused)
+        log_error("queue", "post office %s: LMTP at %s port %u: the credentials of the gateway are refused: %d %s", job->office->name, agent->host, agent->lmtp_port, talk->reply.code,
+                  talk->reply.text);
+    poa_keys_fini(&keys);
 }
 
 /* Why, if it was a failed access; else NULL. */

@@ -5,8 +5,17 @@
 #include "postern/base/memory.h"
 #include "spool.h"
 
+static void free_client(struct queue_client *client)
+{
+    const char *const texts[] = { client->address, client->local, client->helo, client->protocol, client->login };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        mem_release((char *)(uintptr_t)texts[i]);
+    *client = (struct queue_client){ .address = NULL };
+}
+
 void queue_envelope_fini(struct envelope *envelope)
 {
+    free_client(&envelope->client);
     for (size_t i = 0; i < envelope->count; i++)
         mem_free(&envelope->recipients[i].address);
     for (size_t i = 0; i < envelope->told_count; i++)
@@ -37,6 +46,27 @@ bool queue_envelope_add(struct envelope *envelope, struct slice address)
     return true;
 }
 
+static char *copy_clean(const char *text)
+{
+    struct slice s = slice_from_string(text);
+    return s.len != 0 && is_clean(s) ? slice_to_string(s) : NULL;
+}
+
+void queue_envelope_set_client(struct envelope *envelope, const struct queue_client *client)
+{
+    free_client(&envelope->client);
+    envelope->client = (struct queue_client){
+        .address = copy_clean(client->address), .port = client->port, .local = copy_clean(client->local), .helo = copy_clean(client->helo),
+        .protocol = copy_clean(client->protocol), .login = copy_clean(client->login),
+    };
+}
+
+static void write_text(struct buf *out, const char *word, const char *text)
+{
+    if (text != NULL)
+        buf_printf(out, "%s %s\n", word, text);
+}
+
 void queue_envelope_tell(struct envelope *notice, const char *address)
 {
     notice->told = mem_resize(notice->told, (notice->told_count + 1) * sizeof(notice->told[0]));
@@ -48,6 +78,11 @@ void queue_envelope_write(const struct envelope *envelope, struct buf *out)
     buf_printf(out, "postern-queue 1\nsender %s\narrived %lld\nattempts %llu\nnext %lld\nbody %s\n", envelope->sender,
                (long long)envelope->arrived, (unsigned long long)envelope->attempts, (long long)envelope->next,
                envelope->eight_bit ? "8bit" : "7bit");
+    if (envelope->client.address != NULL)
+        buf_printf(out, "client %s %u %s\n", envelope->client.address, envelope->client.port, envelope->client.local != NULL ? envelope->client.local : "");
+    write_text(out, "helo", envelope->client.helo);
+    write_text(out, "protocol", envelope->client.protocol);
+    write_text(out, "login", envelope->client.login);
     if (envelope->of[0] != '\0')
         buf_printf(out, "of %s\n", envelope->of);
     for (size_t i = 0; i < envelope->told_count; i++)
@@ -74,6 +109,26 @@ static bool parse_time(struct slice value, time_t *out)
     return true;
 }
 
+static bool parse_client(struct slice value, struct queue_client *out)
+{
+    struct slice address, port;
+    uint64_t number;
+    if (out->address != NULL || !is_clean(value) || !slice_split(&value, ' ', &address) || !slice_split(&value, ' ', &port) || !slice_to_number(port, 65535, &number))
+        return false;
+    out->address = slice_to_string(address);
+    out->port = (uint16_t)number;
+    out->local = value.len != 0 ? slice_to_string(value) : NULL;
+    return true;
+}
+
+static bool parse_text(struct slice value, const char **out)
+{
+    if (*out != NULL || !is_clean(value))
+        return false;
+    *out = slice_to_string(value);
+    return true;
+}
+
 static bool parse_line(struct slice word, struct slice value, struct envelope *out)
 {
     if (slice_is(word, "sender") && out->sender == NULL && is_clean(value)) {
@@ -92,6 +147,10 @@ static bool parse_line(struct slice word, struct slice value, struct envelope *o
         out->eight_bit = slice_is(value, "8bit");
         return true;
     }
+    if (slice_is(word, "client"))
+        return parse_client(value, &out->client);
+    if (slice_is(word, "helo") || slice_is(word, "protocol") || slice_is(word, "login"))
+        return parse_text(value, slice_is(word, "helo") ? &out->client.helo : slice_is(word, "login") ? &out->client.login : &out->client.protocol);
     if (slice_is(word, "of") && value.len < SPOOL_ID_MAX && is_clean(value) && slice_find(value, '/') < 0) {
         snprintf(out->of, sizeof(out->of), "%.*s", SLICE_ARG(value));
         return true;

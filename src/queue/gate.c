@@ -34,8 +34,8 @@ static size_t away;          /* those with a back-off */
 static struct gate *gate_of(const struct post_office_agent *agent)
 {
     struct buf key = { .cap = 0 };
-    buf_printf(&key, "%s %u %d %s %s", agent->host, agent->lmtp_port, (int)agent->tls, agent->ca_file != NULL ? agent->ca_file : "",
-               agent->certificate != NULL ? agent->certificate : "");
+    buf_printf(&key, "%s %u %d %s %s %d %d %s", agent->host, agent->lmtp_port, (int)agent->tls, agent->ca_file != NULL ? agent->ca_file : "",
+               agent->certificate != NULL ? agent->certificate : "", (int)agent->login, agent->proxy_header, agent->credentials != NULL ? agent->credentials : "");
     struct gate *gate = map_get(&gates, buf_slice(&key));
     if (gate == NULL) {
         gate = MEM_NEW(struct gate);

@@ -202,9 +202,9 @@ static uint64_t hash_ways(const struct snapshot *snapshot)
         hash = mix(mix(hash, office->uuid), office->path);
         for (size_t j = 0; j < office->agent_count; j++) {
             const struct post_office_agent *agent = &office->agents[j];
-            snprintf(numbers, sizeof(numbers), "%u %d", agent->lmtp_port, (int)agent->tls);
+            snprintf(numbers, sizeof(numbers), "%u %d %d %d", agent->lmtp_port, (int)agent->tls, (int)agent->login, agent->proxy_header);
             hash = mix(mix(mix(hash, agent->host), agent->ca_file), agent->certificate);
-            hash = mix(mix(hash, agent->key), numbers);
+            hash = mix(mix(mix(hash, agent->key), agent->credentials), numbers);
         }
     }
     return hash;
@@ -371,6 +371,11 @@ int queue_message_open(struct slice sender, const struct slice *recipients, size
         fault_set(fault, FAULT_UNREACHABLE, 0, "the queue does not run");
     queue_message_free(out);
     return -1;
+}
+
+void queue_message_set_client(struct queue_message *message, const struct queue_client *client)
+{
+    queue_envelope_set_client(&message->envelope, client);
 }
 
 void queue_message_add(struct queue_message *message, struct slice recipient)

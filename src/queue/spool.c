@@ -253,6 +253,7 @@ static void write_failed(const struct envelope *envelope, struct buf *out)
     failed.recipients = NULL;
     failed.count = failed.size = 0;
     failed.told = NULL;
+    failed.client = (struct queue_client){ .address = NULL };
     failed.told_count = 0;
     failed.of[0] = '\0';
     for (size_t i = 0; i < envelope->count; i++)

@@ -8,6 +8,7 @@
 
 #include "postern/base/buf.h"
 #include "postern/base/fault.h"
+#include "postern/queue/queue.h"
 
 enum { SPOOL_ID_MAX = 32, ENVELOPE_MAX = 64 * 1024 * 1024 };
 
@@ -35,6 +36,7 @@ struct envelope {
     char id[SPOOL_ID_MAX];
     char *sender;         /* empty: the null path */
     bool eight_bit;
+    struct queue_client client;   /* its texts are owned */
     time_t arrived, next;
     uint64_t attempts;
     time_t given;         /* while it is read: of the unknown recipients that follow */
@@ -56,6 +58,8 @@ int spool_recover(struct spool *spool, void (*visit)(const char *id, void *conte
 void queue_envelope_fini(struct envelope *envelope);
 /* False: the address holds control characters or is empty. */
 bool queue_envelope_add(struct envelope *envelope, struct slice address);
+/* What cannot stand in an envelope is left out. */
+void queue_envelope_set_client(struct envelope *envelope, const struct queue_client *client);
 /* Of a notice: whom it tells of. */
 void queue_envelope_tell(struct envelope *notice, const char *address);
 /* Text form, and back: FAULT_CORRUPT if it is not whole. */

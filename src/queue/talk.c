@@ -1,6 +1,6 @@
 /* The client's side of SMTP and LMTP. Every answer is read in its turn; what is not understood ends the conversation, so that mail waits and is never lost. Called
  * by the queue's threads. */
-#include "talk.h"
+#include "introduce.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -64,11 +64,13 @@ static void note_extension(struct talk *t, struct slice text)
     t->size = t->size || slice_is_nocase(text, "SIZE") || slice_starts_with_nocase(text, "SIZE ");
     t->pipelining = t->pipelining || slice_is_nocase(text, "PIPELINING");
     t->chunking = t->chunking || slice_is_nocase(text, "CHUNKING");
+    introduce_note_extension(t, text);
 }
 
 static void forget_extensions(struct talk *t)
 {
-    t->starttls = t->eight_bit_mime = t->size = t->pipelining = t->chunking = false;
+    t->starttls = t->eight_bit_mime = t->size = t->pipelining = t->chunking = t->auth_plain = t->auth_external = false;
+    t->xclient = 0;
 }
 
 /* RFC 5321 4.2.1. The code; 0 if the connection is lost. */
@@ -165,12 +167,12 @@ static bool connect_host(struct talk *t, const struct talk_peer *peer)
         talk_lose(t, fault.text);
         return false;
     }
-    if (peer->tls == TALK_TLS_IMPLICIT && !start_tls(t, peer))
+    if (!introduce_connection(t, peer) || (peer->tls == TALK_TLS_IMPLICIT && !start_tls(t, peer)))
         return false;
     return read_reply(t, peer->greeting_ms, false, false) == 220;
 }
 
-static bool greet(struct talk *t, const struct talk_peer *peer)
+bool talk_greet(struct talk *t, const struct talk_peer *peer)
 {
     forget_extensions(t);
     talk_put(t, peer->lmtp ? "LHLO %s" : "EHLO %s", peer->helo);
@@ -190,13 +192,13 @@ static bool turn_to_tls(struct talk *t, const struct talk_peer *peer)
     if (talk_hear(t) != 220)
         return peer->tls == TALK_TLS_OPPORTUNE && t->client != NULL;
     if (start_tls(t, peer))
-        return greet(t, peer);
-    return peer->tls == TALK_TLS_OPPORTUNE && connect_host(t, peer) && greet(t, peer);
+        return talk_greet(t, peer);
+    return peer->tls == TALK_TLS_OPPORTUNE && connect_host(t, peer) && talk_greet(t, peer);
 }
 
 static bool open_conversation(struct talk *t, const struct talk_peer *peer)
 {
-    if (!connect_host(t, peer) || !greet(t, peer))
+    if (!connect_host(t, peer) || !talk_greet(t, peer))
         return false;
     bool up = peer->tls == TALK_TLS_IMPLICIT;
     if (!up && peer->tls == TALK_TLS_REQUIRED && !t->starttls) {
@@ -214,7 +216,7 @@ bool talk_open(struct talk *t, const struct talk_peer *peer, const atomic_bool *
     t->lmtp = peer->lmtp;
     t->reply_ms = peer->reply_ms;
     t->end_ms = peer->end_ms;
-    return open_conversation(t, peer);
+    return open_conversation(t, peer) && (!peer->lmtp || introduce(t, peer));
 }
 
 void talk_close(struct talk *t)
@@ -225,4 +227,5 @@ void talk_close(struct talk *t)
     client_free(&t->client);
     buf_fini(&t->line);
     buf_fini(&t->out);
+    buf_fini(&t->told);
 }

@@ -7,6 +7,7 @@
 
 #include "postern/base/buf.h"
 #include "postern/net/client.h"
+#include "postern/queue/queue.h"
 
 enum talk_tls {
     TALK_TLS_NONE,
@@ -25,6 +26,12 @@ struct talk_peer {
     struct tls_client *tls_client;              /* borrowed; unless TLS is NONE */
     unsigned connect_ms, greeting_ms, reply_ms; /* reply: of each command */
     unsigned end_ms;                            /* after the end of the data */
+    /* Of an agent; NULL, or false: nothing of the kind. */
+    const struct queue_client *client;          /* whose message it is */
+    const char *session;                        /* the message's ID, for its log */
+    bool proxy_header;
+    bool external;                              /* logged in by certificate */
+    const char *name, *secret;                  /* the gateway's own */
 };
 
 struct talk_reply {
@@ -41,11 +48,18 @@ struct talk {
     unsigned reply_ms, end_ms;
     const atomic_bool *stopping;      /* ends waiting for the peer early */
     bool silent;                      /* lost, because the peer said nothing for as long as it may */
-    bool lmtp, starttls, eight_bit_mime, size, pipelining, chunking;
+    bool lmtp, starttls, eight_bit_mime, size, pipelining, chunking, auth_plain, auth_external;
+    unsigned xclient;                 /* attributes that it takes: introduce.c */
+    struct buf told;                  /* the client that the peer was told; empty: none */
+    bool deaf;                        /* it offers XCLIENT, and refuses it */
+    bool logged_in;
+    bool refused;                     /* the gateway's credentials were */
 };
 
 /* False: no mail can be given; reply says why. */
 bool talk_open(struct talk *talk, const struct talk_peer *peer, const atomic_bool *stopping);
+/* LHLO or EHLO: what was offered before is forgotten. */
+bool talk_greet(struct talk *talk, const struct talk_peer *peer);
 /* With QUIT, if it is still up. */
 void talk_close(struct talk *talk);
 /* A command that is sent with the next reply or bytes that are wanted. */

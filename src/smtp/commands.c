@@ -44,8 +44,7 @@ static uint64_t size_limit(const struct session *session)
     return own != 0 && own < limit ? own : limit;
 }
 
-/* A name that can stand in a Received field without harm (RFC 5321 4.1.1.1, 4.4). */
-static bool is_helo_name(struct slice name)
+bool smtp_command_is_helo_name(struct slice name)
 {
     if (name.len == 0 || name.len > SMTP_NAME_MAX)
         return false;
@@ -61,11 +60,13 @@ static bool greet(struct session *session, struct slice name, bool extended)
 {
     struct smtp *st = session->state;
     name = slice_trim(name);
-    if (!is_helo_name(name)) {
+    if (!smtp_command_is_helo_name(name)) {
         smtp_error(session, "501 5.5.4 Your host name or address literal, please");
         return false;
     }
     transaction_reset(&st->transaction);   /* RFC 5321 4.1.4 */
+    if (st->told_helo[0] != '\0')
+        name = slice_from_string(st->told_helo);
     snprintf(st->helo, sizeof(st->helo), "%.*s", SLICE_ARG(name));
     st->extended = extended;
     smtp_command_set_host(session);
@@ -97,6 +98,8 @@ static void run_ehlo(struct session *session, struct slice arguments)
         smtp_reply(session, "250-AUTH %.*s", SLICE_ARG(buf_slice(&mechanisms)));
         buf_fini(&mechanisms);
     }
+    if (smtp_is_lmtp(session) && lmtp_may_speak_for_others(session))
+        smtp_reply(session, "250-XCLIENT ADDR PORT NAME HELO PROTO LOGIN SESSION");
     smtp_reply(session, "250 ENHANCEDSTATUSCODES");
 }
 
@@ -276,6 +279,7 @@ static void run_starttls(struct session *session, struct slice arguments)
         transaction_reset(&st->transaction);
         st->helo[0] = '\0';
         st->extended = false;
+        lmtp_forget_client(session);
         session_start_tls(session);
     }
 }
@@ -294,6 +298,7 @@ static const struct command commands[] = {
     { "EXPN", 0, run_expn },
     { "HELP", 0, run_help },
     { "STARTTLS", GREETED | NO_ARGUMENT, run_starttls },
+    { "XCLIENT", GREETED | LMTP_ONLY, lmtp_xclient_run },
     { "AUTH", GREETED | ENCRYPTED | SECRET | SMTP_ONLY, smtp_auth_run },
 };
 

@@ -48,11 +48,17 @@ static int copy_content(struct transaction *t, copy_write *write_bytes, void *to
     return t->copied >= t->spooled;
 }
 
-static int open_outgoing(struct transaction *t, struct fault *fault)
+static int open_outgoing(const struct session *session, struct transaction *t, struct fault *fault)
 {
+    const struct smtp *st = session->state;
+    struct queue_client client = {
+        .address = session->peer, .port = session->peer_port, .local = session->local, .helo = st->helo, .protocol = trace_protocol(session),
+        .login = session->user != NULL ? session->user->id : NULL,
+    };
     t->copied = 0;
     if (queue_message_open(mail_path_text(&t->sender), NULL, 0, t->eight_bit, &t->outgoing, fault) < 0)
         return -1;
+    queue_message_set_client(t->outgoing, &client);
     return queue_message_write(t->outgoing, buf_slice(&t->trace), fault);
 }
 
@@ -63,7 +69,7 @@ static enum step_result fill_outgoing(struct session *session)
     struct transaction *t = &st->transaction;
     struct fault fault;
     int done = -1;
-    if (t->outgoing != NULL || open_outgoing(t, &fault) == 0)
+    if (t->outgoing != NULL || open_outgoing(session, t, &fault) == 0)
         done = copy_content(t, write_queue, t->outgoing, &fault);
     t->outgoing_whole = done > 0;
     t->step_failed = done < 0;

@@ -234,6 +234,12 @@ static void smtp_run(struct session *session)
         buf_shrink(&session->in);
 }
 
+void smtp_welcome(struct session *session)
+{
+    const struct smtp *st = session->state;
+    smtp_reply(session, "220 %s %s%s", st->host, smtp_is_lmtp(session) ? "LMTP" : "ESMTP", session->snapshot->agent.smtp_hide_version ? "" : " Postern");
+}
+
 static void smtp_init(struct session *session)
 {
     struct smtp *st = MEM_NEW(struct smtp);
@@ -252,7 +258,7 @@ static void smtp_init(struct session *session)
         smtp_reply(session, "554 5.7.1 %s takes no mail from your address", st->host);
         return;
     }
-    smtp_reply(session, "220 %s %s%s", st->host, smtp_is_lmtp(session) ? "LMTP" : "ESMTP", session->snapshot->agent.smtp_hide_version ? "" : " Postern");
+    smtp_welcome(session);
 }
 
 static struct slice smtp_farewell(const struct session *session, enum close_reason reason)

@@ -83,6 +83,9 @@ struct smtp {
     bool unwelcome;                /* nobody takes mail from this client: it may only QUIT (RFC 5321 3.1) */
     char helo[SMTP_NAME_MAX + 1];  /* empty: not greeted */
     char host[SMTP_NAME_MAX + 1];  /* our name */
+    char gateway[48];              /* the address of an LMTP client that speaks for others, which session->peer is then; empty: it does not */
+    uint16_t gateway_port;
+    char told_helo[SMTP_NAME_MAX + 1];   /* what they have called themselves */
     struct buf line;
     struct exchange exchange;
     unsigned errors, refused, failed_logins;
@@ -95,6 +98,8 @@ struct smtp {
 void smtp_reply(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A reply that counts as an error of the client; too many close the session. */
 void smtp_error(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The greeting. */
+void smtp_welcome(struct session *session);
 bool smtp_is_submission(const struct session *session);
 void transaction_reset(struct transaction *transaction);
 /* A step that wants its outcome. */
@@ -108,6 +113,8 @@ struct mail_party smtp_sender(const struct session *session, const struct mail_p
 /* commands.c: one command line, without its CRLF. */
 void smtp_command_run(struct session *session, struct slice line);
 void smtp_command_set_host(struct session *session);
+/* A name that can stand in a Received field without harm (RFC 5321 4.1.1.1, 4.4). */
+bool smtp_command_is_helo_name(struct slice name);
 /* True if the line may carry a password: it is wiped and may be as long as RFC 4954 section 4 wants. */
 bool smtp_command_is_secret(struct slice line);
 
@@ -125,6 +132,11 @@ void smtp_auth_line(struct session *session, struct slice line);
 bool smtp_is_lmtp(const struct session *session);
 /* False: no mail is taken from this host. */
 bool lmtp_is_welcome(const struct session *session);
+/* Whether it may say who it speaks for, and does: XCLIENT, as Postfix documents it. */
+bool lmtp_may_speak_for_others(const struct session *session);
+void lmtp_xclient_run(struct session *session, struct slice arguments);
+/* It speaks for itself again. */
+void lmtp_forget_client(struct session *session);
 /* The same answer for the whole message: under LMTP as often as there are recipients. */
 void smtp_answer_data(struct session *session, const char *text);
 /* The client may have given up waiting by now, and give the message again. Any thread. */
@@ -132,7 +144,8 @@ bool lmtp_is_too_late(const struct session *session);
 /* By each recipient's state (RFC 2033 section 4.2). */
 void lmtp_answer_each(struct session *session);
 
-/* trace.c: fills return_path and trace. */
+/* trace.c: the protocol's name, and what fills return_path and trace. */
+const char *trace_protocol(const struct session *session);
 void trace_write(struct session *session);
 /* "Mon, 2 Jan 2006 15:04:05 +0000" (RFC 5322 3.3). */
 void trace_write_date(struct buf *out, time_t when);

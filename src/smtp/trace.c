@@ -14,11 +14,17 @@ void trace_write_date(struct buf *out, time_t when)
                tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
+const char *trace_protocol(const struct session *session)
+{
+    const struct smtp *st = session->state;
+    return smtp_is_lmtp(session) ? "LMTP" : st->extended ? "ESMTP" : "SMTP";
+}
+
 /* RFC 3848; HELO knows no extensions. */
 static void write_protocol(struct buf *out, const struct session *session)
 {
     const struct smtp *st = session->state;
-    buf_append_text(out, smtp_is_lmtp(session) ? "LMTP" : st->extended ? "ESMTP" : "SMTP");
+    buf_append_text(out, trace_protocol(session));
     if (st->extended && session->tls)
         buf_append_byte(out, 'S');
     if (st->extended && session->user != NULL)

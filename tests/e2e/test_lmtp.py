@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Delivery to a post office through a real Dovecot's LMTP, with a gate in between that cuts, swallows replies and ends the gateway's agent at the worst moment; with TLS.
 Wanted each time: one copy of each message, no more and no less."""
+import base64
 import os
 import re
 import smtplib
@@ -102,10 +103,10 @@ class Gate:
 
 
 class Small:
-    """A server that takes everything, in plain commands. context: TLS from the first byte."""
+    """A server that takes everything, in plain commands. context: TLS from the first byte. login: what AUTH PLAIN has to bring first."""
 
-    def __init__(self, context=None):
-        self.context, self.seen = context, []
+    def __init__(self, context=None, login=None):
+        self.context, self.login, self.seen = context, login, []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -126,13 +127,19 @@ class Small:
     def serve(self, s):
         with s, s.makefile("rb") as reader:
             s.sendall(b"220 small LMTP\r\n")
-            data = False
+            data, known = False, self.login is None
             for line in reader:
                 if data and line != b".\r\n":
                     continue
-                data = line == b"DATA\r\n"
+                data = known and line == b"DATA\r\n"
                 self.seen.append(line)
-                s.sendall(b"354 go\r\n" if data else b"250 ok\r\n")
+                if line.startswith(b"LHLO") and self.login:
+                    s.sendall(b"250-small\r\n250 AUTH CRAM-MD5 PLAIN\r\n")
+                elif line.startswith(b"AUTH PLAIN "):
+                    known = base64.b64decode(line.split()[2]) == self.login
+                    s.sendall(b"235 2.7.0 welcome\r\n" if known else b"535 5.7.8 no\r\n")
+                else:
+                    s.sendall(b"530 5.7.0 who are you?\r\n" if not known else b"354 go\r\n" if data else b"250 ok\r\n")
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -150,7 +157,7 @@ class Lmtp(unittest.TestCase):
         os.mkdir(place)
         cls.certificate("right", "DNS:localhost")
         cls.certificate("other", "DNS:elsewhere")
-        cls.lmtp, cls.lmtps = free_port(), free_port()
+        cls.lmtp, cls.lmtps, cls.lmtp_proxied = free_port(), free_port(), free_port()
         cls.dovecot = Dovecot(place, os.path.join(site.dir, "mail", "sales"),
                               more=lmtp(cls.lmtp, cls.lmtps, os.path.join(site.dir, "tls", "right.pem")))
         with open(os.path.join(place, "masters"), "w") as file:
@@ -162,6 +169,8 @@ class Lmtp(unittest.TestCase):
         with open(cls.dovecot.conf, "w") as file:
             file.write(conf)
             file.write(f"auth_master_user_separator = *\npassdb {{\n driver = passwd-file\n master = yes\n args = {place}/masters\n}}\n")
+            file.write(f"haproxy_trusted_networks = 127.0.0.0/8\nservice lmtp {{\n inet_listener lmtp_proxied {{\n  port = {cls.lmtp_proxied}\n  haproxy = yes\n }}\n}}\n"
+                       'mail_log_prefix = "%s(%u) rip=%r session=%{session}: "\n')
         with open(os.path.join(site.dir, "credentials", "poa"), "w") as file:
             file.write("gate\nopen sesame\n")
         cls.addClassCleanup(cls.dovecot.stop)
@@ -223,7 +232,7 @@ class Lmtp(unittest.TestCase):
         site.modify(self.office, posternAccessMode=mode)
         limit = 30_000_000 + next(self.numbers)
         site.modify(self.agent, **{"posternHost": "127.0.0.1", "posternTls": "disabled", "posternTlsCaFile": None, "posternTlsCertificate": None, "posternPoaLogin": None,
-                                   "posternPoaCredentials": None, "posternPoaTimeoutMilliseconds": 20000, **settings, "posternLmtpPort": port})
+                                   "posternPoaCredentials": None, "posternPoaProxyHeader": None, "posternPoaTimeoutMilliseconds": 20000, **settings, "posternLmtpPort": port})
         site.set_agent(posternSmtpMaxMessageSize=limit)
 
         def taken():
@@ -232,10 +241,12 @@ class Lmtp(unittest.TestCase):
                 return client.esmtp_features["size"] == str(limit)
         poll(taken, what="the edit")
 
-    def submit(self, *to, size=0, sender="alice"):
+    def submit(self, *to, size=0, sender="alice", address=None):
+        """address: where the client is."""
         body = b"".join(b"%06d %s\r\n" % (n, b"x" * 70) for n in range(size // 79))
         message = f"From: {sender}@example.org\r\nTo: x\r\nSubject: {self.subject}\r\n\r\n".encode() + body + b".end\r\n"
-        with smtplib.SMTP_SSL("localhost", self.site.submissions, context=self.site.tls(), timeout=30) as client:
+        with smtplib.SMTP_SSL("localhost", self.site.submissions, context=self.site.tls(), timeout=30,
+                              source_address=address and (address, 0)) as client:
             client.login(sender, "secret")
             client.sendmail(f"{sender}@example.org", [f"{user}@example.org" for user in to], message)
 
@@ -393,8 +404,52 @@ class Lmtp(unittest.TestCase):
                 self.set_agent(mode="clientServer", posternHost="localhost", posternTls=tls, posternTlsCaFile="right.crt", posternLmtpPort=port)
                 self.one_copy(True)
 
-    def small(self, context=None):
-        small = Small(context)
+    def test_client_address(self):
+        """Dovecot logs where each message's client was, over one connection."""
+        gate = self.gate()
+        sent = lambda: re.findall(r"queue: (\w+): from <alice@example.org> to <bob@example.org>: sent", self.site.log())
+        for address in ("127.0.0.77", "127.0.0.78", "127.0.0.77"):
+            self.subject = f"message {next(self.numbers)}."
+            before = len(sent())
+            self.submit("bob", address=address)
+            self.one_copy(True)
+            queue_id = poll(lambda: sent()[before:], what="the line of the queue")[0]
+            poll(lambda: re.search(rf"lmtp\(bob\) rip={address} session={queue_id}[:T0-9]*: ", self.dovecot.log()), what=f"{address} in Dovecot's log")
+        self.assertEqual(gate.connections, 1)
+
+    def test_proxy_header(self):
+        self.set_agent(mode="clientServer", posternLmtpPort=self.lmtp_proxied)
+        self.submit("bob", address="127.0.0.79")    # it closes what does not begin with the header
+        poll(lambda: re.search("LMTP at 127.0.0.1 port %d is away" % self.lmtp_proxied, self.site.log()), what="a failed access")
+        self.assertEqual(self.copies(), [])
+        self.set_agent(mode="clientServer", posternLmtpPort=self.lmtp_proxied, posternPoaProxyHeader="TRUE")
+        self.one_copy(True)
+        poll(lambda: "rip=127.0.0.79" in self.dovecot.log(), what="the client's address in Dovecot's log")
+        self.subject += " another."
+        self.submit("bob", address="127.0.0.80")
+        self.one_copy(True)
+        poll(lambda: "rip=127.0.0.80" in self.dovecot.log(), what="the other one's")
+
+    def test_credentials(self):
+        """An agent that wants to know who gives it mail: with wrong ones the mail waits, and is never returned."""
+        small = self.small(login=b"\0gate\0open sesame")
+        for name, secret in (("wrong", "wrong"), ("right", "open sesame")):
+            with open(os.path.join(self.site.dir, "credentials", name), "w") as file:
+                file.write(f"gate\n{secret}\n")
+        settings = {"mode": "clientServer", "posternLmtpPort": small.port}
+        self.set_agent(**settings)
+        self.submit("bob")
+        poll(lambda: "deferred: 530 5.7.0" in self.site.log(), what="a deferral")
+        self.set_agent(**settings, posternPoaLogin="masterUser", posternPoaCredentials="wrong")
+        poll(lambda: "the credentials of the gateway are refused: 535 5.7.8 no" in self.site.log(), what="refused credentials")
+        self.assertEqual(len(self.spool()), 1)
+        self.set_agent(**settings, posternPoaLogin="masterUser", posternPoaCredentials="right")
+        self.finished()
+        self.assertEqual(small.seen[-2:], [b"DATA\r\n", b".\r\n"])
+        self.assertNotIn("<bob@example.org>: failed", self.site.log())
+
+    def small(self, context=None, login=None):
+        small = Small(context, login)
         self.addCleanup(small.close)
         return small
 

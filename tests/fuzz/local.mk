@@ -45,7 +45,7 @@ tests_fuzz_fuzz_sasl_LDADD = $(FUZZ_SASL_LIBS)
 
 tests_fuzz_fuzz_smtp_SOURCES = tests/fuzz/fuzz_smtp.c tests/unit/smtp_fake.h
 tests_fuzz_fuzz_smtp_LDFLAGS = $(FUZZ_FLAGS)
-tests_fuzz_fuzz_smtp_LDADD = src/smtp/libsmtp.a src/session/libsession.a $(FUZZ_SASL_LIBS)
+tests_fuzz_fuzz_smtp_LDADD = src/smtp/libsmtp.a src/session/libsession.a src/net/libnet.a $(FUZZ_SASL_LIBS) $(NET_LIBS)
 
 fuzz-smoke: $(FUZZ_LIST)
 	$(AM_V_GEN)sh $(srcdir)/tests/fuzz/smoke $(srcdir) $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -7,4 +7,4 @@ tests_unit_test_agents_SOURCES = tests/unit/test_agents.c tests/unit/agent_world
 tests_unit_test_second_try_SOURCES = tests/unit/test_second_try.c tests/unit/agent_world.h tests/unit/queue_world.h
 tests_unit_test_second_try_LDADD = $(tests_unit_test_queue_LDADD)
 tests_unit_test_agents_LDADD = $(tests_unit_test_queue_LDADD)
-tests_unit_test_queue_LDADD = src/queue/libqueue.a src/mime/libmime.a src/net/libnet.a src/base/libbase.a $(NET_LIBS) $(UNIT_LIBS)
+tests_unit_test_queue_LDADD = src/queue/libqueue.a src/sasl/libsasl.a src/mime/libmime.a src/net/libnet.a src/base/libbase.a $(NET_LIBS) $(UNIT_LIBS)

@@ -26,6 +26,7 @@ static struct {
     void (*slow)(void);         /* something that happens while a copy is written */
     int queue_open, committed;
     struct buf queued, queued_recipients;
+    char client[256];           /* whose message was queued last */
     int users;
     const char *refused_party;  /* an address, a host or an IP address whose mail nobody takes, and to which nobody sends */
     const char *trusted;        /* an address that mail is taken from by LMTP */
@@ -108,6 +109,13 @@ int queue_message_open(struct slice sender, const struct slice *recipients, size
     *out = MEM_NEW(struct queue_message);
     world.queue_open++;
     return 0;
+}
+
+void queue_message_set_client(struct queue_message *message, const struct queue_client *client)
+{
+    (void)message;
+    snprintf(world.client, sizeof(world.client), "%s %u %s %s %s %s", client->address, client->port, client->local, client->helo, client->protocol,
+             client->login != NULL ? client->login : "-");
 }
 
 void queue_message_add(struct queue_message *message, struct slice recipient)

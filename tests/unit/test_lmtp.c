@@ -189,6 +189,44 @@ static void test_with_queue(void)
     }
 }
 
+/* A gateway that is trusted says for whom it speaks, for one message after the other; nobody else does. */
+static void test_xclient(void)
+{
+    begin_here(LISTENER_LMTP);
+    world.trusted = "192.0.2.1";
+    CU_ASSERT(talk("XCLIENT ADDR=203.0.113.5\r\nLHLO gate.example.com\r\n", "503 250"));
+    CU_ASSERT(says("250-XCLIENT ADDR PORT NAME HELO PROTO LOGIN SESSION\r\n"));
+    CU_ASSERT(talk("XCLIENT ADDR=203.0.113.5 PORT=4567 NAME=[UNAVAILABLE] HELO=pc+2Eexample.org PROTO=ESMTP LOGIN=j+C3+B6 SESSION=1\r\n", "220"));
+    CU_ASSERT_STRING_EQUAL(fake.session.peer, "203.0.113.5");
+    CU_ASSERT_EQUAL(fake.session.peer_port, 4567);
+    CU_ASSERT(talk("MAIL FROM:<>\r\n" ENVELOPE "XCLIENT ADDR=203.0.113.6\r\nRCPT TO:<joe@example.com>\r\nDATA\r\n" MESSAGE, "503 250 250 503 250 354 250"));
+    CU_ASSERT(slice_find_text(buf_slice(&world.mail), SLICE_LITERAL("Received: from pc.example.org ([203.0.113.5])\r\n\tby mx.example.com with LMTP id ")) > 0);
+    CU_ASSERT(talk("XCLIENT ADDR=IPV6:2001:db8::1 HELO=[UNAVAILABLE]\r\n" ENVELOPE "RCPT TO:<joe@example.com>\r\nDATA\r\n" MESSAGE, "220 250 250 250 354 250"));
+    CU_ASSERT(slice_find_text(buf_slice(&world.mail), SLICE_LITERAL("Received: from gate.example.com ([IPv6:2001:db8::1])\r\n")) > 0);
+    static const char *const bad[] = { "ADDR", "ADDR=", "ADDR=x", "ADDR=*", "PORT=65536", "=1", "WHAT=1", "HELO=+1", "LOGIN=+0A", "ADDR=1.2.3.4 PORT" };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char line[100];
+        snprintf(line, sizeof(line), "XCLIENT %s\r\n", bad[i]);
+        CU_ASSERT(talk(line, "501"));
+        CU_ASSERT_STRING_EQUAL(fake.session.peer, "2001:db8::1");
+    }
+    /* It speaks for itself again. */
+    CU_ASSERT(talk("XCLIENT ADDR=[UNAVAILABLE]\r\nLHLO c\r\n", "220 250"));
+    CU_ASSERT_STRING_EQUAL(fake.session.peer, "192.0.2.1");
+    CU_ASSERT(talk("XCLIENT ADDR=203.0.113.5\r\nLHLO c\r\nSTARTTLS\r\n", "220 250 220"));
+    CU_ASSERT_STRING_EQUAL(fake.session.peer, "192.0.2.1");
+    end();
+    here_is_loopback = true;
+    begin(LISTENER_LMTP);
+    CU_ASSERT(talk("LHLO c\r\nXCLIENT ADDR=203.0.113.5\r\n", "250 550"));
+    CU_ASSERT(!says("XCLIENT") && strcmp(fake.session.peer, "192.0.2.1") == 0);
+    here_is_loopback = false;
+    end();
+    begin(LISTENER_PLAIN);
+    CU_ASSERT(talk("EHLO c\r\nXCLIENT ADDR=203.0.113.5\r\n", "250 500"));
+    end();
+}
+
 /* As if the process had been stopped, or its disk, while the copy for the second one was written. */
 static void pass_time(void)
 {
@@ -234,7 +272,7 @@ static void test_tls_required(void)
 static const struct unit_test tests[] = {
     { "delivery", test_delivery }, { "every split", test_every_split }, { "order", test_order }, { "no relay", test_no_relay },
     { "many refused", test_many_refused }, { "who may", test_who_may }, { "answers", test_answers }, { "with queue", test_with_queue },
-    { "tls required", test_tls_required }, { "too late", test_too_late },
+    { "tls required", test_tls_required }, { "too late", test_too_late }, { "xclient", test_xclient },
 };
 
 UNIT_MAIN("lmtp", tests)

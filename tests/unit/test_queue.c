@@ -331,6 +331,18 @@ static void test_relay(void)
     }
 }
 
+static bool until_delivered(int count)
+{
+    for (uint64_t deadline = clock_monotonic_ms() + 10000; clock_monotonic_ms() < deadline; poll(NULL, 0, 2)) {
+        pthread_mutex_lock(&world.lock);
+        bool there = world.delivered >= count;
+        pthread_mutex_unlock(&world.lock);
+        if (there)
+            return true;
+    }
+    return false;
+}
+
 /* One taken, one refused (the sender hears of it), one deferred and tried again only when something changed. */
 static void test_mixed(void)
 {
@@ -340,6 +352,7 @@ static void test_mixed(void)
     CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
     CU_ASSERT_EQUAL(put_message("joe@example.com", to, 3, "Subject: original\r\nX: y\r\n\r\nsecret body\r\n"), 0);
     CU_ASSERT(until_tried());
+    CU_ASSERT(until_delivered(1));
     CU_ASSERT(until_length(1));
     queue_stop();
     CU_ASSERT_EQUAL(world.delivered, 1);

@@ -68,9 +68,15 @@ bool poa_is_away(const struct post_office *post_office, size_t agent, uint64_t s
 void poa_take(struct poa_opening *opening, struct stream *stream, struct buf *in, struct buf *capability, stream_callback *callback,
               void *context);
 
-/* The TLS that connections to the POA other than for IMAP are to use, by its object: CA, own certificate. *out: the caller's; NULL: none. A fault: the files
- * are not read yet, or cannot be. Any thread. */
-int poa_tls(const struct post_office_agent *agent, struct tls_client **out, struct fault *fault);
+/* What connections to the POA other than for IMAP are to use, by its object: CA and own certificate, and the gateway's own credentials; each NULL: none. A fault: the files
+ * are not read yet (BUSY), or cannot be. Any thread. */
+struct poa_keys {
+    struct tls_client *tls;
+    char *name, *secret;
+};
+int poa_keys_get(const struct post_office_agent *agent, struct poa_keys *out, struct fault *fault);
+/* Wipes. A zeroed one is accepted. */
+void poa_keys_fini(struct poa_keys *keys);
 
 /* Is a message in a user's INBOX? */
 struct poa_look {

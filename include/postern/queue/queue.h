@@ -17,6 +17,14 @@ bool queue_stop(void);
 /* The configuration changed: takes the new number of threads and relay host. Any thread. */
 void queue_changed(void);
 
+/* Whose message it is, as its Post Office Agent may want to know; each NULL: not known. */
+struct queue_client {
+    const char *address;     /* in text, without port */
+    uint16_t port;           /* 0: not known */
+    const char *local;       /* our address that it was connected to */
+    const char *helo, *protocol, *login;
+};
+
 struct queue_message;
 /* [T] A message for elsewhere being written to the spool. Recipients here are allowed too: they are looked up when their turn comes. The null
  * sender is empty. recipient_count may be 0 as long as others are added before the commit. */
@@ -24,6 +32,8 @@ int queue_message_open(struct slice sender, const struct slice *recipients, size
                        struct queue_message **out, struct fault *fault);
 /* [T] Bytes as on the wire, lines ending in CRLF. */
 int queue_message_write(struct queue_message *message, struct slice bytes, struct fault *fault);
+/* Copied. */
+void queue_message_set_client(struct queue_message *message, const struct queue_client *client);
 /* Another recipient. */
 void queue_message_add(struct queue_message *message, struct slice recipient);
 /* [T] Flushed to disk; from then on the queue is responsible (RFC 5321 4.2.5). Spent whatever the result. */

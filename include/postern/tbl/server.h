@@ -7,7 +7,7 @@ NUMBER(smtp_receive_threads, "posternSmtpReceiveThreads", 16, 1, 1000, "Number o
 NUMBER(smtp_max_connections, "posternSmtpMaxConnections", 0, 0, 1000000, "Maximum SMTP connections; 0 = as many as descriptors allow.")
 NUMBER(smtp_max_message_size, "posternSmtpMaxMessageSize", 52428800, 1024, 4294967295, "Largest message accepted by SMTP, in octets.")
 DNS(trusted_gateways, "posternTrustedGateway", "Gateway that may log in for any user, with its own password (SASL PLAIN with an authorization identity). It is named by its DN or by the first value of that, and verified by a bind; only from posternTrustedAddress, if there is one.")
-TEXTS(trusted_addresses, "posternTrustedAddress", "IP address or range (10.1.1.*, 10.1.1.10-15, 2001:db8::/64) of gateways: mail by LMTP is taken from there, as from this machine, and the address of the client that they tell (IMAP ID, x-originating-ip) is believed.")
+TEXTS(trusted_addresses, "posternTrustedAddress", "IP address or range (10.1.1.*, 10.1.1.10-15, 2001:db8::/64) of gateways: mail by LMTP is taken from there, as from this machine, and the address of the client that they tell (IMAP ID, x-originating-ip; XCLIENT) is believed.")
 WORD(clear_text_login, "posternClearTextLogin", clear_text_login, CLEAR_TEXT_LOOPBACK, "Login in clear text.")
 NUMBER(login_failure_milliseconds, "posternLoginFailureMilliseconds", 2000, 0, 60000, "Time after which a failed login is answered, whatever the cause.")
 TEXT(host_name, "posternHostName", "Host name announced; default: that of the system.")
