@@ -31,8 +31,10 @@ static bool read_size(struct slice digits, uint64_t *size_out)
 
 bool reader_ends_in_literal(struct slice line, struct slice *before_out, struct literal *literal_out)
 {
+    if (line.len == 0 || line.data[line.len - 1] != '}')
+        return false;
     ptrdiff_t open = slice_find_last(line, '{');
-    if (open < 0 || !slice_ends_with(line, "}"))
+    if (open < 0)
         return false;
     struct slice number = slice_part(line, (size_t)open + 1, line.len - (size_t)open - 2);
     literal_out->unasked = slice_ends_with(number, "+");

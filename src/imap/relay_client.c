@@ -90,8 +90,9 @@ static bool filter_enable(struct relay_scan *scan, struct relay_pass *pass, stru
 
 static const struct row *find_row(struct slice name)
 {
+    char first = name.len > 0 ? ascii_upper(name.data[0]) : '\0';
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (slice_is_equal_nocase(name, rows[i].name))
+        if (rows[i].name.data[0] == first && slice_is_equal_nocase(name, rows[i].name))
             return &rows[i];
     return NULL;
 }
@@ -132,7 +133,7 @@ static void begin_command(struct relay_scan *scan, struct relay_pass *pass, stru
     struct slice rest = line, tag = relay_take_word(&rest), name = relay_take_word(&rest);
     const struct row *row = find_row(name);
     const char *refusal = row != NULL && row->kind == RELAY_REFUSED ? row->text : is_too_large(scan, line) ? too_large : NULL;
-    if (refusal == NULL && relay_is_tag(tag) && slice_is_nocase(name, "ENABLE")) {
+    if (refusal == NULL && slice_is_equal_nocase(name, SLICE_LITERAL("ENABLE")) && relay_is_tag(tag)) {
         size_t before = pass->at;
         if (filter_enable(scan, pass, tag, rest, total))
             refusal = relay_none_enabled;
@@ -152,7 +153,7 @@ static void begin_command(struct relay_scan *scan, struct relay_pass *pass, stru
     pass_line(scan, pass, line, total);
     if (command != NULL && command->kind == RELAY_LOGOUT)
         scan->logging_out = true;
-    if (command != NULL && scan->up == UP_COMMAND && slice_is_nocase(name, "IDLE")) {
+    if (command != NULL && scan->up == UP_COMMAND && slice_is_equal_nocase(name, SLICE_LITERAL("IDLE"))) {
         scan->current = command;
         await(scan, true);
     }

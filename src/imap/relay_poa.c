@@ -36,11 +36,17 @@ void relay_scan_capability(const struct relay_rules *rules, struct slice words, 
 
 /* --- from the POA ---------------------------------------------------------------------------------------------------------- */
 
-/* "OK [CAPABILITY ...] words": the code may stand in every status response (RFC 3501 section 7.1). */
-static void write_status(const struct relay_scan *scan, struct slice line, struct buf *out)
+/* "OK [CAPABILITY ...] words": the code may stand in every status response (RFC 3501 section 7.1). Any other line goes on as it is. */
+static void pass_status(const struct relay_scan *scan, struct relay_pass *pass, struct slice line, size_t total)
 {
     struct slice code = SLICE_LITERAL("[CAPABILITY ");
-    ptrdiff_t from = slice_find_text_nocase(line, code);
+    ptrdiff_t from = slice_find(line, '[') < 0 ? -1 : slice_find_text_nocase(line, code);
+    if (from < 0 && total == line.len + 2) {
+        pass->at += total;
+        return;
+    }
+    struct buf *out = pass->out;
+    relay_leave_out(pass, total);
     size_t words = from < 0 ? line.len : (size_t)from + code.len - 1;
     ptrdiff_t len = slice_find(slice_from(line, words), ']');
     if (len < 0)
@@ -54,7 +60,7 @@ static void write_status(const struct relay_scan *scan, struct slice line, struc
 
 static void command_ended(struct relay_scan *scan, struct relay_command *command, struct slice status)
 {
-    bool ok = slice_is_nocase(status, "OK");
+    bool ok = slice_is_equal_nocase(status, SLICE_LITERAL("OK"));
     if (command->kind == RELAY_SELECT && !slice_is_nocase(status, "BAD"))
         scan->selected = ok;   /* a RELAY_SELECT that fails leaves none selected (RFC 3501 section 6.3.1) */
     else if (command->kind == RELAY_DESELECT && ok)
@@ -69,43 +75,51 @@ static void command_ended(struct relay_scan *scan, struct relay_command *command
     relay_forget(scan, command);
 }
 
+static void write_refusal(const struct relay_command *command, struct slice tag, struct buf *out)
+{
+    if (command->text == relay_none_enabled)
+        buf_append_text(out, "* ENABLED\r\n");
+    if (command->no_tag)
+        buf_append_text(out, "*");
+    else
+        buf_append(out, tag);
+    buf_printf(out, " %s\r\n", command->text);
+}
+
 /* False: this is no answer. */
-static bool take_tagged(struct relay_scan *scan, struct slice line, struct buf *out)
+static bool take_tagged(struct relay_scan *scan, struct relay_pass *pass, struct slice line, size_t total)
 {
     struct slice rest = line, tag = relay_take_word(&rest), status = relay_take_word(&rest);
     struct relay_command *command = relay_find(scan, tag);
-    if (!slice_is_nocase(status, "OK") && !slice_is_nocase(status, "NO") && !slice_is_nocase(status, "BAD"))
+    if (!slice_is_equal_nocase(status, SLICE_LITERAL("OK")) && !slice_is_nocase(status, "NO") && !slice_is_nocase(status, "BAD"))
         return false;
     if (command == NULL || command->kind != RELAY_REFUSED)
-        write_status(scan, line, out);
+        pass_status(scan, pass, line, total);
     else {
-        if (command->text == relay_none_enabled)
-            buf_append_text(out, "* ENABLED\r\n");
-        if (command->no_tag)
-            buf_append_text(out, "*");
-        else
-            buf_append(out, tag);
-        buf_printf(out, " %s\r\n", command->text);
+        relay_leave_out(pass, total);
+        write_refusal(command, tag, pass->out);
     }
     if (command != NULL)
         command_ended(scan, command, status);
     return true;
 }
 
-static void take_untagged(struct relay_scan *scan, struct slice line, struct buf *out)
+static void take_untagged(struct relay_scan *scan, struct relay_pass *pass, struct slice line, size_t total)
 {
     struct slice rest = slice_from(line, 2), word = relay_take_word(&rest);
     if (slice_is_nocase(word, "CAPABILITY")) {
-        buf_append_text(out, "* CAPABILITY");
-        relay_scan_capability(&scan->rules, rest, out);
-        buf_append_text(out, "\r\n");
+        relay_leave_out(pass, total);
+        buf_append_text(pass->out, "* CAPABILITY");
+        relay_scan_capability(&scan->rules, rest, pass->out);
+        buf_append_text(pass->out, "\r\n");
     } else if (slice_is_nocase(word, "BYE") && !scan->logging_out) {
+        relay_leave_out(pass, total);
         scan->bye = true;
     } else {
         /* All that a command without a tag is ever told. */
         if (slice_is_nocase(word, "BAD") && scan->up == UP_AWAIT && scan->current == NULL)
             scan->up = UP_COMMAND;
-        write_status(scan, line, out);
+        pass_status(scan, pass, line, total);
     }
 }
 
@@ -124,7 +138,7 @@ static enum look look_at(struct slice line)
     static const char *const words[] = { "* CAPABILITY", "* OK", "* NO", "* BAD", "* BYE" };
     if (line.data[0] != '*')
         return HELD;
-    if (line.len > 1 && line.data[1] != ' ')
+    if ((line.len > 1 && line.data[1] != ' ') || (line.len > 2 && strchr("CONB", ascii_upper(line.data[2])) == NULL))
         return PASSES;
     struct slice word = line;
     bool whole = false;
@@ -160,12 +174,16 @@ static int take_start(struct relay_scan *scan, struct relay_pass *pass)
     ptrdiff_t end = slice_find(slice_part(rest, 0, HELD_MAX), '\n');
     if (end < 0)
         return rest.len >= HELD_MAX ? -1 : 0;
-    struct slice line = relay_without_end(slice_part(rest, 0, (size_t)end + 1));
-    relay_leave_out(pass, (size_t)end + 1);
-    if (line.len > 0 && line.data[0] == '*')
-        take_untagged(scan, line, pass->out);
-    else if (line.len > 0 && !take_tagged(scan, line, pass->out))
+    size_t total = (size_t)end + 1;
+    struct slice line = relay_without_end(slice_part(rest, 0, total));
+    if (line.len == 0)
+        relay_leave_out(pass, total);
+    else if (line.data[0] == '*')
+        take_untagged(scan, pass, line, total);
+    else if (!take_tagged(scan, pass, line, total)) {
+        relay_leave_out(pass, total);
         return -1;
+    }
     return 1;
 }
 

@@ -5,13 +5,15 @@
 
 #include "postern/base/memory.h"
 
-enum { TAG_MAX = 255, TAIL_ROOM = 32 };
+enum { TAG_MAX = 255, TAIL_ROOM = 32, SPARE_TAG = 16 };
 
 struct slice relay_without_end(struct slice line)
 {
-    if (slice_ends_with(line, "\n"))
+    if (line.len > 0 && line.data[line.len - 1] == '\n')
         line.len--;
-    return slice_ends_with(line, "\r") ? slice_part(line, 0, line.len - 1) : line;
+    if (line.len > 0 && line.data[line.len - 1] == '\r')
+        line.len--;
+    return line;
 }
 
 size_t relay_at_most(uint64_t a, size_t b)
@@ -47,13 +49,17 @@ bool relay_is_tag(struct slice tag)
     return tag.len > 0 && tag.len <= TAG_MAX;
 }
 
+static bool ends_word(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 struct slice relay_take_word(struct slice *rest)
 {
     size_t from = 0, to;
     while (from < rest->len && (rest->data[from] == ' ' || rest->data[from] == '\t'))
         from++;
-    for (to = from; to < rest->len && rest->data[to] != ' ' && rest->data[to] != '\t' && rest->data[to] != '\r' &&
-                    rest->data[to] != '\n'; to++)
+    for (to = from; to < rest->len && !ends_word(rest->data[to]); to++)
         ;
     struct slice word = slice_part(*rest, from, to - from);
     *rest = slice_from(*rest, to);
@@ -65,7 +71,10 @@ struct relay_command *relay_note(struct relay_scan *scan, struct slice tag, enum
     bool valid = relay_is_tag(tag);
     if (!valid)
         tag = SLICE_LITERAL("postern");
-    struct relay_command *command = mem_alloc(sizeof(*command) + tag.len);
+    bool spare = scan->spare != NULL && tag.len <= SPARE_TAG;
+    struct relay_command *command = spare ? scan->spare : mem_alloc(sizeof(*command) + (tag.len > SPARE_TAG ? tag.len : SPARE_TAG));
+    if (spare)
+        scan->spare = NULL;
     command->kind = kind;
     command->text = text;
     command->no_tag = !valid;
@@ -82,7 +91,10 @@ void relay_forget(struct relay_scan *scan, struct relay_command *command)
         scan->current = NULL;
     list_remove(&command->link);
     scan->pending_count--;
-    mem_free(&command);
+    if (scan->spare == NULL && command->tag_len <= SPARE_TAG)
+        scan->spare = command;
+    else
+        mem_free(&command);
 }
 
 struct relay_command *relay_find(struct relay_scan *scan, struct slice tag)
@@ -105,6 +117,7 @@ void relay_scan_fini(struct relay_scan *scan)
 {
     while (!list_is_empty(&scan->pending))
         relay_forget(scan, LIST_ITEM(scan->pending.next, struct relay_command, link));
+    mem_free(&scan->spare);
 }
 
 bool relay_scan_is_between_responses(const struct relay_scan *scan)

@@ -39,6 +39,7 @@ struct relay_scan {
     struct relay_rules rules;
     struct list pending;          /* commands under way, in their order */
     unsigned pending_count;
+    struct relay_command *spare;  /* the last one that ended: the next one's memory; or NULL */
     enum relay_up up;
     enum relay_down down;
     struct relay_command *current;   /* that the bytes of the client belong to; NULL: one without a tag */
