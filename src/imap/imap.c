@@ -259,6 +259,12 @@ static void run(struct session *session)
     }
 }
 
+static bool pass(struct session *session, bool from_client, struct buf *bytes, struct buf *onward)
+{
+    struct imap *imap = session->state;
+    return imap->relay != NULL && imap->phase == PHASE_READ && imap->await == AWAIT_NONE && relay_pass(imap, from_client, bytes, onward);
+}
+
 static void init(struct session *session)
 {
     struct imap *imap = MEM_NEW(struct imap);
@@ -284,5 +290,5 @@ static void fini(struct session *session)
 }
 
 const struct protocol imap_protocol = {
-    .service = SERVICE_IMAP4, .init = init, .run = run, .farewell = imap_farewell, .fini = fini, .uses_remote = true,
+    .service = SERVICE_IMAP4, .init = init, .run = run, .farewell = imap_farewell, .fini = fini, .uses_remote = true, .pass = pass,
 };

@@ -123,24 +123,58 @@ static bool is_deserted(const struct session *session, const struct relay_scan *
 
 /* --- while it lasts ----------------------------------------------------------------------------------------------------------- */
 
+/* For what the client says. */
+static void set_rules(struct imap *imap)
+{
+    imap->relay->scan.rules.append_max = imap_append_limit(imap->session);
+    imap->relay->scan.stop = imap->session->remote->end_wanted;
+}
+
+static void take_from_poa(struct imap *imap, struct buf *in, struct buf *out)
+{
+    if (relay_scan_poa(&imap->relay->scan, in, out) == 0)
+        return;
+    log_warning("imap", "session %llu: what the post office agent says is no IMAP", (unsigned long long)imap->session->id);
+    buf_clear(in);
+    imap->session->remote->eof = true;
+}
+
+static void end_move(struct imap *imap, size_t kept)
+{
+    struct remote *remote = imap->session->remote;
+    struct relay_scan *scan = &imap->relay->scan;
+    remote->bulk = imap->relay->bulk = kept == 0 && !remote->eof ? relay_scan_bulk(scan) : 0;
+    remote->waiting = relay_scan_is_owed(scan);
+}
+
 static void move(struct imap *imap)
 {
     struct session *session = imap->session;
     struct remote *remote = session->remote;
     struct relay_scan *scan = &imap->relay->scan;
     relay_scan_passed(scan, imap->relay->bulk - remote->bulk);
-    scan->rules.append_max = imap_append_limit(session);
-    scan->stop = remote->end_wanted;
-    if (relay_scan_poa(scan, &remote->in, &session->out) < 0) {
-        log_warning("imap", "session %llu: what the post office agent says is no IMAP", (unsigned long long)session->id);
-        buf_clear(&remote->in);
-        remote->eof = true;
-    }
+    set_rules(imap);
+    take_from_poa(imap, &remote->in, &session->out);
     if (!remote->out_full && !remote->eof && !scan->logged_out)
         relay_scan_client(scan, &session->in, &remote->out);
     buf_shrink(&remote->in);
-    remote->bulk = imap->relay->bulk = remote->in.len == 0 && !remote->eof ? relay_scan_bulk(scan) : 0;
-    remote->waiting = relay_scan_is_owed(scan);
+    end_move(imap, remote->in.len);
+}
+
+bool relay_pass(struct imap *imap, bool from_client, struct buf *bytes, struct buf *onward)
+{
+    struct relay *relay = imap->relay;
+    if (relay->reopening || relay->scan.logged_out)
+        return false;
+    relay_scan_passed(&relay->scan, relay->bulk - imap->session->remote->bulk);
+    if (from_client) {
+        session_refresh(imap->session);
+        set_rules(imap);
+        relay_scan_client(&relay->scan, bytes, onward);
+    } else
+        take_from_poa(imap, bytes, onward);
+    end_move(imap, from_client ? 0 : bytes->len);
+    return bytes->len == 0 && !relay->scan.logged_out && !imap->session->remote->eof;
 }
 
 bool relay_run(struct imap *imap)

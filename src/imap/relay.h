@@ -8,6 +8,8 @@
 void relay_begin(struct imap *imap, struct buf *text);
 /* Moves what there is. True: the session goes on directly; imap->relay is NULL then. */
 bool relay_run(struct imap *imap);
+/* The pass of struct protocol. */
+bool relay_pass(struct imap *imap, bool from_client, struct buf *bytes, struct buf *onward);
 /* May the client be sent a response now? */
 bool relay_is_between_responses(const struct relay *relay);
 void relay_free(struct relay **relay);

@@ -111,6 +111,16 @@ static ssize_t read_once(struct stream *s, char *at, size_t most)
     return errno == EAGAIN || errno == EINTR ? -1 : -2;
 }
 
+/* What is kept is copied; what goes on at once to somebody else need not be. */
+static void give_input(struct stream *s, char *bytes, size_t len)
+{
+    struct buf lent = { .data = bytes, .len = len, .size = len };
+    if (s->take != NULL && s->in->len == 0 && s->take(s, &lent, s->context))
+        return;
+    CHECK(buf_append(s->in, buf_slice(&lent)));
+    s->callback(s, STREAM_INPUT, s->context);
+}
+
 /* Reads at most one scratch buffer full: other connections wait, too. */
 static void take_input(struct stream *s)
 {
@@ -130,10 +140,9 @@ static void take_input(struct stream *s)
     s->input_left = n > 0 && s->ssl != NULL && SSL_has_pending(s->ssl) != 0;
     if (got > 0) {
         count(s, COUNTER_BYTES_IN, got);
-        CHECK(buf_append(s->in, slice_make(scratch, got)));
+        give_input(s, scratch, got);
         if (s->ssl != NULL)
             OPENSSL_cleanse(scratch, got);
-        s->callback(s, STREAM_INPUT, s->context);
     }
     if (n == 0 && room > 0 && s->failure == STREAM_NO_FAILURE) {
         s->eof = true;
@@ -281,6 +290,18 @@ void stream_send(struct stream *stream, struct buf *bytes)
         buf_append(&s->out, buf_slice(bytes));
         buf_clear(bytes);
     }
+    update_interest(s, false);
+}
+
+void stream_send_slice(struct stream *stream, struct slice bytes)
+{
+    struct stream *s = stream;
+    size_t done = stream_pending(s) == 0 && !s->handshaking && s->failure == STREAM_NO_FAILURE ? write_some(s, bytes) : 0;
+    if (s->failure != STREAM_NO_FAILURE || done == bytes.len)
+        return;
+    if (stream_pending(s) == 0)
+        s->waiting_since = clock_monotonic_ms();
+    buf_append(&s->out, slice_from(bytes, done));
     update_interest(s, false);
 }
 
@@ -433,6 +454,7 @@ void stream_move(struct stream *to, struct stream *from, struct buf *in, size_t 
     to->in = in;
     to->in_limit = in_limit;
     to->callback = callback;
+    to->take = NULL;
     to->context = context;
     to->input_wanted = false;
     ev_io_modify(watcher(to), 0);   /* a copy of one that is not active: libev need not add the descriptor again */

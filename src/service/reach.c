@@ -115,7 +115,8 @@ static void fail(struct conn *c, enum poa_result result, const struct fault *fau
     reach_free(c);
 }
 
-static void poa_news(struct stream *stream, enum stream_event event, void *context);
+static stream_callback poa_news;
+static stream_taker take_from_client, take_from_poa;
 
 static void poa_answered(void *context, enum poa_result result, const struct fault *fault)
 {
@@ -130,6 +131,8 @@ static void poa_answered(void *context, enum poa_result result, const struct fau
         poa_take(opening, &r->stream, &r->remote.in, &r->remote.capability, poa_news, r);
         r->remote.direct_too = has_both(c->look_up->user->post_office);
         c->session.remote = &r->remote;
+        c->stream.take = take_from_client;
+        r->stream.take = take_from_poa;
     } else
         fail(c, result, fault);
     look_up_finish(c);
@@ -158,6 +161,60 @@ static void poa_news(struct stream *stream, enum stream_event event, void *conte
         remote->out_full = false;
     }
     conn_run(c);
+}
+
+/* Nothing is kept on either side, nothing else is under way, and no time limit has come nearer than the one that the watchdog waits for. */
+static bool is_plain(const struct conn *c, const struct reach *r, uint64_t now)
+{
+    const struct session *s = &c->session;
+    const struct remote *remote = s->remote;
+    if (c->state != CONN_OPEN || remote == NULL || r->stopped || r->passing || remote->end_wanted || remote->eof || remote->out_full)
+        return false;
+    if (s->busy || s->closing || s->eof || s->out_full || c->action != CONN_NO_ACTION || c->close_wanted || c->rerun || c->at_rest != CLOSE_CLIENT)
+        return false;
+    return s->in.len + s->out.len + remote->in.len + remote->out.len + stream_pending(&c->stream) + stream_pending(&r->stream) == 0 &&
+           loop_timer_is_set(&c->watchdog) && c->watchdog_ms <= now + SILENCE_MS;
+}
+
+/* The short way of what comes while nothing else is going on: it is looked at where it was read, and goes on. False: conn_run takes it up from here. */
+static bool pass_on(struct conn *c, bool from_client, struct buf *bytes, uint64_t now)
+{
+    struct reach *r = c->reach;
+    bool (*pass)(struct session *, bool, struct buf *, struct buf *) = c->room->protocol->pass;
+    if (pass == NULL || !is_plain(c, r, now))
+        return false;
+    struct stream *to = from_client ? &r->stream : &c->stream;
+    struct buf onward = { .cap = 0 };
+    const char *lent = bytes->data;
+    bool done = pass(&c->session, from_client, bytes, &onward);
+    if (onward.len > 0) {
+        stream_send_slice(to, buf_slice(&onward));
+        if (!from_client)
+            c->last_byte = onward.data[onward.len - 1];
+    }
+    if (onward.data != lent)
+        buf_fini(&onward);
+    return done && stream_pending(to) == 0 && c->session.remote->bulk < PASS_LEAST;
+}
+
+static bool take_from_client(struct stream *stream, struct buf *bytes, void *context)
+{
+    (void)stream;
+    struct conn *c = context;
+    if (c->reach == NULL)
+        return false;
+    c->input_ms = clock_monotonic_ms();
+    return pass_on(c, true, bytes, c->input_ms);
+}
+
+static bool take_from_poa(struct stream *stream, struct buf *bytes, void *context)
+{
+    (void)stream;
+    struct reach *r = context;
+    r->heard_ms = clock_monotonic_ms();
+    if (bytes->len >= ACTIVITY)
+        r->conn->input_ms = r->heard_ms;
+    return pass_on(r->conn, false, bytes, r->heard_ms);
 }
 
 /* The middle of a large literal goes on inside the kernel. */

@@ -23,6 +23,9 @@ struct pass;
 struct stream;
 /* Must not call stream_fini. Never called from within another function of this header. */
 typedef void stream_callback(struct stream *stream, enum stream_event event, void *context);
+/* Input that comes while none is kept, before it is: bytes is lent for the call, and may be consumed, not grown or freed. True: all is done. False: what is left in bytes
+ * goes to `in`, and INPUT is told. */
+typedef bool stream_taker(struct stream *stream, struct buf *bytes, void *context);
 
 struct stream {
     struct loop *loop;
@@ -30,6 +33,7 @@ struct stream {
     int fd;
     void *ssl;
     stream_callback *callback;
+    stream_taker *take;           /* set by the owner; may be NULL */
     void *context;
     struct buf *in;
     size_t in_limit;              /* no more than this is kept in `in` */
@@ -60,7 +64,9 @@ void stream_want_input(struct stream *stream, bool wanted);
 /* Writes what the kernel takes now and keeps the rest; the bytes are taken over without copying if nothing waits. *bytes is
  * empty afterwards. */
 void stream_send(struct stream *stream, struct buf *bytes);
-/* The same before stream_end_output, which is to be called at once if nothing had to wait: one packet carries both. */
+/* The same with bytes of which a copy is kept if they must wait. */
+void stream_send_slice(struct stream *stream, struct slice bytes);
+/* The same as stream_send before stream_end_output, which is to be called at once if nothing had to wait: one packet carries both. */
 void stream_send_last(struct stream *stream, struct buf *bytes);
 /* Bytes that had to wait. */
 size_t stream_pending(const struct stream *stream);

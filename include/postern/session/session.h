@@ -71,6 +71,9 @@ struct protocol {
      * it must not look at state. Sent only if the output ends at a line's end. */
     struct slice (*farewell)(const struct session *session, enum close_reason reason);
     bool uses_remote;   /* can work with session->remote */
+    /* While session->remote is there and nothing is kept in a buffer of either side; may be NULL. bytes is lent: what the client, or the POA, has just sent. What goes on to
+     * the other side as it is is put into onward, or is onward, with the same memory; what is to be kept is left in bytes. False: run is to be called. */
+    bool (*pass)(struct session *session, bool from_client, struct buf *bytes, struct buf *onward);
     /* Frees session->state (NULL if init was never called). Never while busy. */
     void (*fini)(struct session *session);
 };
