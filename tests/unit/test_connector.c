@@ -127,7 +127,7 @@ static void test_mute(void)
     connector_start(s.loop, "127.0.0.1", endpoint_port(&at), 200, connected, &s);
     loop_run(s.loop);
     CU_ASSERT(s.calls == 1 && s.fd == -1 && s.fault.class == FAULT_TIMEOUT);
-    CU_ASSERT(clock_monotonic_ms() - began >= 190 && clock_monotonic_ms() - began < 3000);
+    CU_ASSERT(clock_monotonic_ms() - began >= 190 && clock_monotonic_ms() - began < 20000);
     end(&s);
     while (count > 0)
         close(held[--count]);

@@ -308,7 +308,7 @@ static void test_mute(void)
         uint64_t start = clock_monotonic_ms();
         CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL("b"), &fault), -1);
         CU_ASSERT(fault.class == FAULT_TIMEOUT || fault.class == FAULT_UNREACHABLE);
-        CU_ASSERT(clock_monotonic_ms() - start < 7000);
+        CU_ASSERT(clock_monotonic_ms() - start < 25000);
         directory_pool_free(&pool);
         close(fd);
     }
@@ -333,7 +333,7 @@ static void test_write(void)
     CU_ASSERT_EQUAL(directory_writer_put(writer, entry, 1, 300, &fault), -1);
     CU_ASSERT(fault.class == FAULT_TIMEOUT || fault.class == FAULT_UNREACHABLE);
     CU_ASSERT_EQUAL(directory_writer_remove(writer, "cn=a,dc=x", 300, &fault), -1);
-    CU_ASSERT(clock_monotonic_ms() - start < 2000);
+    CU_ASSERT(clock_monotonic_ms() - start < 9000);
     uris[0] = gone;
     CU_ASSERT_EQUAL(directory_writer_put(writer, entry, 1, 300, &fault), -1);
     CU_ASSERT_EQUAL(fault.class, FAULT_UNREACHABLE);
@@ -394,7 +394,7 @@ static void test_mute_first(void)
     uint64_t start = clock_monotonic_ms();
     CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL("b"), &fault), -1);
     CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
-    CU_ASSERT(clock_monotonic_ms() - start < 2000);
+    CU_ASSERT(clock_monotonic_ms() - start < 4500);   /* the mute one is not waited for to the end */
     CU_ASSERT_EQUAL(choice_current(options.choice), 1);
     directory_pool_free(&pool);
     pthread_join(thread, NULL);

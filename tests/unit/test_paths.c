@@ -139,7 +139,7 @@ static void test_comes_and_goes(void)
     uint64_t cured = clock_monotonic_ms();
     atomic_store(&states[2], PATH_WELL);
     EVENTUALLY(is_told(""));
-    CU_ASSERT(clock_monotonic_ms() - cured < 1000);
+    CU_ASSERT(clock_monotonic_ms() - cured < 5000);
     CU_ASSERT_EQUAL(atomic_load(&tellings), 2);
     /* Those that are well are left alone for seconds. */
     CU_ASSERT_EQUAL(atomic_load(&looks[0]), 1);
