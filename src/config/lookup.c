@@ -73,6 +73,7 @@ int lookup_entry(struct directory_pool *pool, const char *base, struct slice nam
 
 struct upward {
     struct list_name names[LISTS_MAX + 1];   /* [0, asked): their own lists are known; the rest: to be asked. The first is the user itself. */
+    char *written[LISTS_MAX + 1];            /* the same as the directory writes them: not every one takes the normal form for the same */
     size_t count;
     struct map known;
     bool too_many;
@@ -90,6 +91,7 @@ static void remember_list(struct upward *u, const char *dn, const char *uuid)
         struct list_name *name = &u->names[u->count++];
         name->ndn = normal;
         memcpy(name->uuid, uuid, sizeof(name->uuid));
+        u->written[u->count - 1] = mem_strdup(dn);
     } else {
         mem_free(&normal);
     }
@@ -103,9 +105,9 @@ static int ask_lists(struct directory_pool *pool, const char *base, struct upwar
     buf_append_text(&filter, "(&(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))(|");
     for (size_t i = from; i < to; i++) {
         buf_append_text(&filter, "(member=");
-        filter_append_value(&filter, slice_from_string(u->names[i].ndn));
+        filter_append_value(&filter, slice_from_string(u->written[i]));
         buf_append_text(&filter, ")(uniqueMember=");
-        filter_append_value(&filter, slice_from_string(u->names[i].ndn));
+        filter_append_value(&filter, slice_from_string(u->written[i]));
         buf_append_text(&filter, ")");
     }
     buf_append_text(&filter, "))");
@@ -162,6 +164,8 @@ int lookup_lists(struct directory_pool *pool, const struct snapshot *snapshot, c
     memcpy(*out, &u->names[1], *count_out * sizeof(u->names[0]));
     if (u->count > 0)
         mem_free(&u->names[0].ndn);
+    for (size_t i = 0; i < u->count; i++)
+        mem_free(&u->written[i]);
     map_fini(&u->known);
     mem_free(&u);
     if (rc == 0)
