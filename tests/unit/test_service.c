@@ -909,6 +909,15 @@ struct site {
     char control[96];
 };
 
+static int claims[16];
+static size_t claim_count;
+
+static void release_ports(void)
+{
+    while (claim_count > 0)
+        close(claims[--claim_count]);
+}
+
 /* A name of an abstract Unix socket has one owner, until that ends (unix(7)): no test that runs beside this one takes the port while nobody listens.
    The end-to-end tests do the same. Nor does the kernel give it to a client: it lies outside that range. */
 static bool claim_port(uint16_t port)
@@ -924,9 +933,10 @@ static bool claim_port(uint16_t port)
     struct fault fault;
     endpoint_parse(SLICE_LITERAL("127.0.0.1"), port, &a);
     int fd = listener_bind(&a, &fault);
+    close(fd >= 0 ? fd : claim);
     if (fd >= 0)
-        close(fd);
-    return fd >= 0;   /* claimed as long as we run, whether we can use it or not */
+        claims[claim_count++] = claim;
+    return fd >= 0;
 }
 
 static uint16_t free_port(void)
@@ -935,6 +945,8 @@ static uint16_t free_port(void)
     if (next == 0)
         next = (uint32_t)getpid() * 61;
     uint16_t port;
+    if (claim_count == sizeof(claims) / sizeof(claims[0]))
+        release_ports();
     do
         port = (uint16_t)(11000 + next++ % 21000);
     while (!claim_port(port));
@@ -1010,6 +1022,7 @@ static void site_stop(struct site *site)
     snapshot_unref(&newest);
     CU_ASSERT_EQUAL(atomic_load(&echoes), 0);
     CU_ASSERT_EQUAL(rmdir(site->dir), 0);
+    release_ports();
 }
 
 static int try_connect(uint16_t port)
