@@ -15,7 +15,7 @@ static void say_lock(void *context, const struct intruder_row *row)
 {
     struct listing *l = context;
     struct answer *a = &l->answer;
-    bool place = row->name.data[row->name.len - 1] == '\0';   /* where a gateway's password was guessed at: look_up.c */
+    bool place = row->name.data[row->name.len - 1] == '\0';   /* where a gateway's password was guessed at, or a remembered one: look_up.c */
     answer_row(a);
     answer_slice(a, "name", slice_part(row->name, 0, row->name.len - place));
     answer_flag(a, "known", row->known);
@@ -39,18 +39,24 @@ int lockouts_answer(struct question *q)
     return 0;
 }
 
+static bool unlock(const struct question *q, struct slice name)
+{
+    struct buf place = { .cap = 0 };
+    buf_append(&place, name);
+    buf_append_byte(&place, '\0');
+    bool unlocked = intruder_unlock(q->gateway->options->intruders, name);
+    unlocked = intruder_unlock(q->gateway->options->intruders, buf_slice(&place)) || unlocked;
+    buf_fini(&place);
+    return unlocked;
+}
+
 /* By any of the user's names; also a name that is nobody's. */
 int unlock_answer(struct question *q)
 {
     struct user *user = NULL;
-    struct buf place = { .cap = 0 };
-    buf_append(&place, q->argument);
-    buf_append_byte(&place, '\0');
-    bool unlocked = intruder_unlock(q->gateway->options->intruders, q->argument);
-    unlocked = intruder_unlock(q->gateway->options->intruders, buf_slice(&place)) || unlocked;
-    buf_fini(&place);
+    bool unlocked = unlock(q, q->argument);
     if (config_find_user(q->argument, &user, NULL) == 0)
-        unlocked = intruder_unlock(q->gateway->options->intruders, slice_from_string(user->id)) || unlocked;
+        unlocked = unlock(q, slice_from_string(user->id)) || unlocked;
     user_unref(&user);
     if (!unlocked)
         return fault_set(&q->fault, FAULT_NOT_FOUND, 0, "nothing is noted against this name");

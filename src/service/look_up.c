@@ -146,6 +146,25 @@ static bool is_complete(const struct look_up *l)
     return (l->name.len > 0 || nameless) && (l->password.len > 0 || !secret) && !slice_has_nul(buf_slice(&l->name));
 }
 
+/* With the directory away, most names hear just that: a lock that sounded otherwise would tell who is remembered. So these guesses have a count of their
+ * own, with NUL, as no client can name it. */
+static bool is_guess_let_through(struct conn *c, const struct user *user, bool right)
+{
+    struct intruders *intruders = c->gateway->options->intruders;
+    const struct agent_settings *agent = &c->session.snapshot->agent;
+    uint64_t now = clock_monotonic_ms();
+    struct buf name = { .cap = 0 };
+    buf_append_text(&name, user->id);
+    buf_append_byte(&name, '\0');
+    bool through = !intruder_is_locked(intruders, agent, buf_slice(&name), now);
+    if (through && right)
+        through = intruder_note_success(intruders, agent, buf_slice(&name), now);
+    else if (through && intruder_note_failure(intruders, agent, buf_slice(&name), true, now))
+        log_warning("login", "\"%s\" is locked for remembered passwords after failed logins, the last one from %s", user->id, c->session.peer);
+    buf_fini(&name);
+    return through && right;
+}
+
 /* The directory is away: whoever got in a short time ago gets in. */
 static enum action_result recall(struct conn *c, struct look_up *l, const struct fault *fault)
 {
@@ -157,10 +176,8 @@ static enum action_result recall(struct conn *c, struct look_up *l, const struct
     l->user = user;
     if (is_locked_out(c, slice_from_string(user->id)))
         return ACTION_REFUSED;
-    if (known < 0) {
-        note_intruder(c);
+    if (!is_guess_let_through(c, user, known > 0))
         return fault_result(c, fault);
-    }
     counter_add(c->session.counters, COUNTER_REMEMBERED, 1);
     log_normal("login", "%s session %llu: the directory is not reachable: %s is let in by a remembered password", service_word(c->room->service),
                (unsigned long long)c->session.id, user->id);

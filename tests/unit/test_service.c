@@ -1862,6 +1862,29 @@ static void test_intruders(void)
     stop_with_intruders(&site);
 }
 
+/* A remembered password cannot be guessed at without end, and a lock says no more than that the directory is away. */
+static void test_guesses_at_remembered(void)
+{
+    struct site site;
+    start_with_intruders(&site);
+    int fd = open_session(site.pop3_port);
+    EXPECT(fd, "hello");
+    atomic_store(&directory_away, true);
+    for (int i = 0; i < 6; i++) {
+        say(fd, i < 3 ? "login joe4 bad\r\n" : i < 5 ? "login joe4 good\r\n" : "login joe good\r\n");
+        EXPECT(fd, "login unavailable");
+    }
+    CU_ASSERT(control_says(&site, "json lockouts\n", "ok", "\"name\":\"joe4\",\"known\":true,\"failures\":3,"));
+    CU_ASSERT(control_says(&site, "json unlock JOE4\n", "ok", "{\"unlocked\":\"JOE4\"}"));
+    say(fd, "login joe4 bad\r\n");
+    EXPECT(fd, "login unavailable");
+    say(fd, "login joe4 good\r\n");
+    EXPECT(fd, "login ok");
+    close(fd);
+    atomic_store(&directory_away, false);
+    stop_with_intruders(&site);
+}
+
 /* A right password does not count if the name was locked before its verdict came. */
 static void test_intruders_at_a_time(void)
 {
@@ -2182,6 +2205,7 @@ static const struct unit_test tests[] = {
     { "revocation beside a failure", test_revocation_of_one },
     { "guessers", test_guessers },
     { "intruders", test_intruders },
+    { "guesses at remembered passwords", test_guesses_at_remembered },
     { "intruders at a time", test_intruders_at_a_time },
     { "acting", test_acting },
     { "claims", test_claims },
