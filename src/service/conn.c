@@ -24,6 +24,7 @@ enum {
     WRITE_MS = 5 * 60 * 1000,
     CLOSING_MS = 30 * 1000,
     LINGER_MS = 2 * 1000,
+    STRANGERS_AT_ONCE = 16,
 };
 
 static void begin_close(struct conn *c, enum close_reason reason);
@@ -101,6 +102,7 @@ static void die(struct conn *c)
     loop_timer_cancel(&c->watchdog);
     loop_timer_cancel(&c->later);
     stream_want_input(&c->stream, false);
+    list_remove(&c->stranger_link);
     reach_stop(c);
     revoke_forget(c);
     user_counts_leave(c);
@@ -124,6 +126,33 @@ static void drop(struct conn *c, enum close_reason reason)
     if (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN)
         note_close(c, reason);
     die(c);
+}
+
+/* --- strangers ------------------------------------------------------------------------------------------------------------ */
+
+/* Connections that nobody logs in on, or that never finish a handshake, must not keep others out: when only an eighth of the descriptors is left, the oldest
+ * make way for a new one, which has this descriptor. Several at once: the numbers that they free go to those who come next, and say nothing then of how many
+ * are taken. A login under way is not interrupted. Not from within the callback of a stranger's stream. True: some have gone. */
+static bool make_room(struct home *home, int fd)
+{
+    int most = home->gateway->fd_most, left = STRANGERS_AT_ONCE;
+    if (fd < most - most / 8)
+        return false;
+    LIST_FOR_EACH (&home->strangers, at) {
+        struct conn *c = LIST_ITEM(at, struct conn, stranger_link);
+        if (left == 0 || (c->under_way && c->action != CONN_START_TLS))
+            continue;
+        drop(c, CLOSE_TOO_MANY_CONNECTIONS);
+        stream_fini(&c->stream);   /* now: more may be accepted before a message is read */
+        left--;
+    }
+    return left < STRANGERS_AT_ONCE;
+}
+
+static void note_stranger(struct conn *c)
+{
+    list_remove(&c->stranger_link);
+    list_append(&c->home->strangers, &c->stranger_link);
 }
 
 /* --- time limits ----------------------------------------------------------------------------------------------------------- */
@@ -284,6 +313,8 @@ static void start_tls(struct conn *c)
     buf_clear(&c->session.in);
     c->arrived_ms = clock_monotonic_ms();
     c->under_way = true;
+    if (c->room->service == SERVICE_SMTP)
+        note_stranger(c);
     if (stream_start_tls(&c->stream, c->gateway->tls) < 0)
         drop(c, CLOSE_TLS_FAILED);
 }
@@ -326,6 +357,8 @@ static void settle(struct conn *c)
         start_action(c);
     if (c->state == CONN_DEAD)
         return;
+    if (s->user != NULL)
+        list_remove(&c->stranger_link);
     size_t pending = stream_pending(&c->stream);
     if (!s->busy) {
         buf_shrink(&s->in);
@@ -388,6 +421,8 @@ static void greet(struct conn *c)
 
 static void tls_is_up(struct conn *c)
 {
+    if (c->room->service == SERVICE_SMTP)
+        list_remove(&c->stranger_link);
     mechanisms_tls_up(c);
     claims_forget(c);
     c->session.tls = true;
@@ -511,6 +546,10 @@ static void begin(void *arg)
     if (!conn_take(c))
         return;
     bool tls = listener_begins_with_tls(s->listener);
+    if (c->home != &c->gateway->homes[0])
+        make_room(c->home, c->stream.fd);
+    if (tls || c->room->service != SERVICE_SMTP)
+        note_stranger(c);
     bool refused = is_too_many(c);
     if (tls && (refused || atomic_load(&c->gateway->stopping)))
         drop(c, refused ? CLOSE_TOO_MANY_CONNECTIONS : CLOSE_SHUTDOWN);
@@ -541,7 +580,7 @@ static void turn_down(struct room *room, enum listener_kind kind, int fd)
 
 void conn_open(struct gateway *gateway, struct room *room, enum listener_kind kind, int fd)
 {
-    if (fd >= gateway->fd_most) {
+    if (!make_room(&gateway->homes[0], fd) && fd >= gateway->fd_most) {
         turn_down(room, kind, fd);
         return;
     }
@@ -552,6 +591,7 @@ void conn_open(struct gateway *gateway, struct room *room, enum listener_kind ki
     c->counted = true;
     list_init(&c->link);
     list_init(&c->wait_link);
+    list_init(&c->stranger_link);
     c->stream.fd = fd;
     c->session.ops = &conn_ops;
     c->session.protocol = room->protocol;

@@ -46,6 +46,7 @@ struct conn {
     struct home *home;
     struct room *room;
     struct list link;             /* in home->conns */
+    struct list stranger_link;    /* in home->strangers, until somebody has logged in; of SMTP only while the handshake lasts */
     struct stream stream;
     struct pool_task task;
     enum step_result (*work)(struct session *session);

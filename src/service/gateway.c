@@ -355,6 +355,8 @@ int service_new(const struct service_options *options, struct gateway **out, str
 {
     struct gateway *g = MEM_NEW(struct gateway);
     g->fd_most = raise_descriptor_limit();
+    if (options->descriptors > 0)
+        g->fd_most = (int)options->descriptors;
     g->started = clock_wall().tv_sec;
     g->options = options;
     g->home_count = loop_count(options);
@@ -362,6 +364,7 @@ int service_new(const struct service_options *options, struct gateway **out, str
         g->homes[i].gateway = g;
         g->homes[i].loop = loop_new();
         list_init(&g->homes[i].conns);
+        list_init(&g->homes[i].strangers);
     }
     if (options->control_path != NULL && control_new(g, options->control_path, &g->control, fault) < 0) {
         for (unsigned i = 0; i < g->home_count; i++)

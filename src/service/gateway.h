@@ -27,6 +27,7 @@ struct home {
     pthread_t thread;
     bool threaded;
     struct list conns;            /* touched on the loop only */
+    struct list strangers;        /* likewise: in the order in which they came, those that make way when descriptors run short */
     struct list *look_at;         /* in conns: where revoke.c's look goes on; NULL: none is under way */
     _Atomic bool look_wanted;
 };

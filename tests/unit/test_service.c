@@ -1,6 +1,7 @@
 /* Unit tests of src/service: the order of steps, sessions over real sockets with a small protocol, the supervisor. The directory, the
  * mail store and the queue are faked here. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -991,6 +992,8 @@ static void *site_main(void *arg)
     return NULL;
 }
 
+static unsigned descriptors;   /* of the next site; 0: as usual */
+
 static void site_start(struct site *site, void (*change)(struct agent_settings *a))
 {
     const char *tmp = getenv("TMPDIR");
@@ -1005,7 +1008,7 @@ static void site_start(struct site *site, void (*change)(struct agent_settings *
     site->smtp_port = free_port();
     site->options = (struct service_options){
         .protocols = { [SERVICE_POP3] = &echo_pop3, [SERVICE_IMAP4] = &echo_imap, [SERVICE_SMTP] = &echo_smtp },
-        .tls_dir = site->dir, .control_path = site->control, .supervisor_fd = -1, .loops = 2,
+        .tls_dir = site->dir, .control_path = site->control, .supervisor_fd = -1, .loops = 2, .descriptors = descriptors,
     };
     struct fault fault;
     CU_ASSERT_EQUAL_FATAL(service_new(&site->options, &site->gateway, &fault), 0);
@@ -1572,6 +1575,48 @@ static void test_too_many(void)
                strcmp(get_line(four, line), "hello") == 0);
     close(two);
     close(four);
+    site_stop(&site);
+}
+
+/* Out of the way of the descriptors that the gateway counts: they are those of this process. */
+static int set_aside(int fd)
+{
+    int high = fcntl(fd, F_DUPFD, 2000);
+    CU_ASSERT_FATAL(high >= 0);
+    close(fd);
+    return high;
+}
+
+/* Those who only connect do not keep out those who log in, however many they are; nor do they end a session. */
+static void test_strangers(void)
+{
+    enum { STRANGERS = 1500 };
+    static int fds[STRANGERS];
+    struct site site;
+    char line[256], byte;
+    descriptors = 400;
+    site_start(&site, NULL);
+    descriptors = 0;
+    int known = set_aside(open_session(site.imap_port));
+    EXPECT(known, "hello");
+    say(known, "login joe2 good\r\n");
+    EXPECT(known, "login ok");
+    for (int i = 0; i < STRANGERS; i++) {
+        fds[i] = set_aside(open_session(i % 2 ? site.imap_port : site.pop3_port));
+        CU_ASSERT_STRING_EQUAL(get_line(fds[i], line), "hello");
+    }
+    CU_ASSERT(recv(fds[0], &byte, 1, 0) <= 0);   /* the oldest have made way */
+    CU_ASSERT(recv(fds[STRANGERS - 1], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+    say(known, "still\r\n");
+    EXPECT(known, "still");
+    int late = open_session(site.pop3_port);
+    EXPECT(late, "hello");
+    say(late, "login joe2 good\r\n");
+    EXPECT(late, "login ok");
+    close(late);
+    close(known);
+    for (int i = 0; i < STRANGERS; i++)
+        close(fds[i]);
     site_stop(&site);
 }
 
@@ -2213,6 +2258,7 @@ static const struct unit_test tests[] = {
     { "big answer", test_big_answer },
     { "disable", test_disable }, { "an end between steps", test_end_between_steps },
     { "too many", test_too_many },
+    { "strangers", test_strangers },
     { "stalled session", test_stalled_session },
     { "login timeout", test_login_timeout },
     { "crash notes", test_crash_notes },

@@ -21,6 +21,7 @@ struct service_options {
     struct crash_notes *notes;   /* postern/service/supervisor.h; or NULL */
     struct intruders *intruders; /* likewise */
     unsigned loops;              /* 0: one for each processor, at most 16 */
+    unsigned descriptors;        /* those from this one on are not for clients; 0: as many as the process may have, but for some */
 };
 
 /* options are borrowed until service_free. */
