@@ -72,6 +72,7 @@ struct plain *plain_of(const struct part *message, struct slice beginning)
     struct plain *plain = MEM_NEW(struct plain);
     const struct part *part = find_text(message);
     uint64_t size = message->header.stored;
+    plain->is_html = part == NULL || !is_text(part, "plain");
     copy_header(plain, slice_part(beginning, 0, size < beginning.len ? (size_t)size : beginning.len));
     plain->charset = charset_new(part != NULL ? content_parameter(&part->content, "charset") : SLICE_NONE);
     if (plain->charset == NULL)

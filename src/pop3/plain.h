@@ -12,6 +12,7 @@ struct plain {
     struct buf header;        /* without MIME fields, with the empty line */
     uint64_t offset;          /* of the text part's body in the message, */
     uint64_t length;          /* and its stored octets; 0 if there is no text part */
+    bool is_html;             /* or there is none: a part behind it could be preferred */
     struct transfer_decoder decoder;
     struct charset *charset;
     struct buf decoded;       /* between the two decoders */

@@ -55,6 +55,7 @@ struct remote_drop {
     uint64_t from;
     uint64_t left;            /* as many as there are, at most that many, */
     uint64_t got;             /* and that many have come of the last one */
+    bool beginning;           /* that is the first one of a big message, mostly enough for the option n */
     struct remote_plain *reading;    /* option n: what it is and where its text lies is not known yet; then */
     struct slice text;        /* of it, as it lies there: what is still to be sent */
     struct buf sink;          /* what is measured and not sent, */

@@ -61,7 +61,8 @@ void remote_body_give_up(struct conversation *c)
 
 static uint64_t part_octets(const struct remote_drop *link)
 {
-    return link->left < PART_OCTETS ? link->left : PART_OCTETS;
+    uint64_t most = link->beginning ? REMOTE_PLAIN_BEGINNING : PART_OCTETS;
+    return link->left < most ? link->left : most;
 }
 
 static void ask_alone(struct session *session)
@@ -78,6 +79,12 @@ static void ask_alone(struct session *session)
     buf_append_text(out, ")\r\n");
 }
 
+/* For the option n: of a big message mostly the beginning is enough. */
+static bool is_big(const struct conversation *c, const struct entry *entry)
+{
+    return c->drop.options.plain && octets_of(c, entry) > REMOTE_PLAIN_BEGINNING;
+}
+
 /* The entries that come next, as many as may be under way. Returns the one behind them. */
 static uint32_t choose_ahead(struct conversation *c, uint32_t first, struct uidset *uids)
 {
@@ -88,7 +95,7 @@ static uint32_t choose_ahead(struct conversation *c, uint32_t first, struct uids
         struct entry *entry = &c->drop.entries[at];
         if (entry->flags & ENTRY_DELETED)
             continue;
-        if (link->asked != 0 && link->asked + octets_of(c, entry) > AHEAD_OCTETS)
+        if (is_big(c, entry) || (link->asked != 0 && link->asked + octets_of(c, entry) > AHEAD_OCTETS))
             break;
         add_asked(c, entry);
         uidset_add(uids, entry->uid);
@@ -128,9 +135,10 @@ void remote_body_request(struct session *session)
     }
     link->requested = true;
     link->answered = link->came = link->alone = false;
-    link->in_parts = !whole;
+    link->beginning = is_big(c, c->wanted);
+    link->in_parts = !whole || link->beginning;
     link->from = link->got = link->measured = 0;
-    link->left = UINT64_MAX;
+    link->left = link->beginning ? REMOTE_PLAIN_BEGINNING : UINT64_MAX;
     link->news_ms = clock_monotonic_ms();
     if (!is_there)
         ask_alone(session);
@@ -285,19 +293,34 @@ static void refuse_message(struct session *session, bool ok)
     c->link->requested = false;
 }
 
+/* The beginning was not enough. */
+static void read_whole(struct session *session)
+{
+    struct remote_drop *link = ((struct conversation *)session->state)->link;
+    remote_plain_free(&link->reading);
+    link->in_parts = link->beginning = link->came = false;
+    link->got = 0;
+    ask_alone(session);
+}
+
 /* What of it is to be sent is known now; if it is not in memory, it is asked for in parts. */
 static void end_reading(struct session *session)
 {
     struct conversation *c = session->state;
     struct remote_drop *link = c->link;
     struct plain *plain = remote_plain_finish(link->reading);
+    if (link->beginning && link->got == REMOTE_PLAIN_BEGINNING && !remote_plain_is_sure(link->reading, plain)) {
+        plain_free(&plain);
+        read_whole(session);
+        return;
+    }
     begin_answer(session);
     c->retrieval.plain = plain;
     if (remote_plain_has(link->reading, plain, &link->text))
         return;
     remote_plain_free(&link->reading);
     link->in_parts = true;
-    link->alone = link->came = false;
+    link->beginning = link->alone = link->came = false;
     link->from = plain->offset;
     link->left = plain->length;
     link->got = 0;

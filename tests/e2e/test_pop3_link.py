@@ -34,6 +34,13 @@ SAMPLES = [b"Subject: 0\r\n\r\n.\r\n..\r\n.x\r\n", b"Subject: 1\r\n\r\n", b"Subj
            b"Subject: 4\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\ngr\xc3\xbcn\r\n", b"Subject: 5\r\n\r\nlast\r\n"]
 
 
+TEXT_PART = b"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + b".gr=FCn=\r\n!\r\n" * 7000
+IMAGE_PART = b"--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" + (b"A" * 76 + b"\r\n") * 5000
+# more than is kept of a message for the option n
+BIG_ONES = [b"Subject: big\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
+            for parts in (TEXT_PART + IMAGE_PART, IMAGE_PART + TEXT_PART, IMAGE_PART)]
+
+
 class Far:
     """Lets a port be as far away as one on another continent: what comes in goes on DELAY later, in both directions. What clients say is kept."""
     DELAY = 0.005
@@ -98,7 +105,7 @@ class Link(unittest.TestCase):
         cls.site.ldap("ldapadd", text=f"dn: cn=POA,{cls.office}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
                                       f"posternPort: {cls.poa.port}\nposternTls: disabled\n"
                                       "posternPoaTimeoutMilliseconds: 20000\nposternPoaLoginMilliseconds: 20000\n\n")    # a busy machine does not make it away
-        cls.fill("alice", [open(path, "rb").read() for path in corpus(MESSAGES, seed=4)])
+        cls.fill("alice", [open(path, "rb").read() for path in corpus(MESSAGES, seed=4)] + BIG_ONES)
         for user in ("quitter", "viewer", "keeper", "loser"):
             cls.site.add_user(user)
             cls.fill(user, [f"Subject: {number}\r\n\r\nbody {number}\r\n.\r\n".encode() for number in range(6)])
@@ -159,7 +166,7 @@ class Link(unittest.TestCase):
     def test_same_as_directly(self):
         self.set_mode("direct")
         uids, sizes, texts, tops = self.everything()
-        self.assertEqual(len(uids), MESSAGES)
+        self.assertEqual(len(uids), MESSAGES + len(BIG_ONES))
         self.set_mode("clientServer")
         far_uids, far_sizes, far_texts, far_tops = self.everything()
         self.assertEqual(far_uids, uids)
@@ -358,6 +365,24 @@ class Link(unittest.TestCase):
         finally:
             self.site.modify(agent, posternPort=self.poa.port)
             far.close()
+
+    def test_unreadable_message(self):
+        """Dovecot closes the connection at it: what comes before it is given, and what lies behind it can be had."""
+        self.site.add_user("damaged")
+        self.fill("damaged", [f"Subject: {number}\r\n\r\nbody {number}\r\n".encode() for number in range(12)])
+        self.set_mode("clientServer")
+        bad = [path for path in glob.glob(os.path.join(self.site.maildir("damaged"), "*", "*:2,*")) + glob.glob(os.path.join(self.site.maildir("damaged"), "new", "*"))
+               if b"body 6" in open(path, "rb").read()]
+        os.chmod(bad[0], 0)
+        client = self.login("damaged")
+        for number in range(6):
+            self.assertEqual(client.retr(number + 1)[1][-1], b"body %d" % number)
+        with self.assertRaisesRegex(poplib.error_proto, "SYS/TEMP"):
+            client.retr(7)
+        client = self.login("damaged")
+        for number in range(7, 12):
+            self.assertEqual(client.retr(number + 1)[1][-1], b"body %d" % number)
+        client.quit()
 
     def read_to_the_end(self, client):
         data = b"more"

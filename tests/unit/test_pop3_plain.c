@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "pop3_poa.h"
-#include "postern/mime/header.h"
 
 #define MIME "Subject: m\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\nno\r\n" \
     "--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n" \
@@ -75,89 +74,128 @@ static void test_lost_and_direct(void)
     poa_end();
 }
 
-/* --- a text that lies behind what is kept ---------------------------------------------------------------------------------------------- */
+/* --- big messages ----------------------------------------------------------------------------------------------------------------------- */
 
-enum { IMAGE = HEADER_BYTES_MAX, LINES = 2000, LINE = 50, TEXT = LINES * LINE, PART = 65536 };
+enum { KEPT = 256 * 1024, LINES = 2000, LINE = 50, TEXT = LINES * LINE, PART = 65536 };
 
-/* Its text has LINES lines of LINE octets. */
-static size_t write_big(struct buf *message)
+#define BIG_HEADER "Subject: big\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+#define BIG_IMAGE "--b\r\nContent-Type: image/png\r\n\r\n"
+
+static void write_image(struct buf *message)
 {
-    buf_append_text(message, "Subject: big\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\n\r\n");
-    for (size_t i = 0; i < IMAGE; i++)
-        buf_append_byte(message, i % 70 == 0 ? '\n' : 'x');
-    buf_append_text(message, "\r\n--b\r\n\r\n");
+    buf_append_text(message, BIG_IMAGE);
+    for (size_t i = 0; i < KEPT; i++)
+        buf_append_byte(message, i % 70 == 69 ? '\n' : 'x');
+    buf_append_text(message, "\r\n");
+}
+
+/* LINES lines of LINE octets; where it begins. */
+static size_t write_text(struct buf *message)
+{
+    buf_append_text(message, "--b\r\n\r\n");
     size_t at = message->len;
     for (int i = 0; i < LINES; i++)
         buf_printf(message, "%*d\r\n", LINE - 2, i);
-    buf_append_text(message, "\r\n--b--\r\n");
+    buf_append_text(message, "\r\n");
     return at;
 }
 
-/* Says a piece of it and the end of the command. */
-static void give(const struct buf *message, size_t from, size_t len, const char *verdict)
+static void log_in_to_one(const struct buf *message)
 {
-    buf_printf(&speech, "* 1 FETCH (UID 1 BODY[]<%zu> {%zu}\r\n", from, len);
-    buf_append(&speech, slice_part(buf_slice(message), from, len));
-    buf_append_text(&speech, ")\r\n");
-    buf_append_text(&speech, verdict);
+    poa_begin("UIDPLUS");
+    fake_feed_text(LOGIN_AS("joe:n"));
     buf_clear(&remote.out);
+    buf_printf(&speech, "* OK [UIDVALIDITY 1]\r\np1 OK\r\n* 1 FETCH (UID 1 FLAGS () RFC822.SIZE %zu)\r\np2 OK\r\n", message->len);
+    poa_say(speech.len);
+}
+
+/* It was asked for that piece of it, and says so many octets of it. */
+static void give_less(const struct buf *message, unsigned tag, size_t from, size_t len, size_t given)
+{
+    char text[160], part[64] = "";
+    if (len != message->len)
+        snprintf(part, sizeof(part), "<%zu.%zu>", from, len);
+    snprintf(text, sizeof(text), "p%u UID FETCH 1 (UID BODY.PEEK[]%s)\r\n", tag, part);
+    CU_ASSERT(slice_is(buf_slice(&remote.out), text));
+    buf_clear(&remote.out);
+    buf_printf(&speech, "* 1 FETCH (UID 1 BODY[] {%zu}\r\n", given);
+    buf_append(&speech, slice_part(buf_slice(message), from, given));
+    buf_printf(&speech, ")\r\np%u OK\r\n", tag);
     while (speech.len != 0 && !fake.closed)
         poa_say(10000);
 }
 
-static bool is_asked(unsigned tag, const char *what)
+static void give(const struct buf *message, unsigned tag, size_t from, size_t len)
 {
-    char text[160];
-    snprintf(text, sizeof(text), "p%u UID FETCH 1 (UID BODY.PEEK[]%s)\r\n", tag, what);
-    return slice_is(buf_slice(&remote.out), text);
+    give_less(message, tag, from, len, len);
 }
 
-static unsigned give_all(const struct buf *message, size_t at, unsigned tag)
+static void give_whole(const struct buf *message, unsigned tag)
 {
-    char part[64], verdict[32];
-    CU_ASSERT(is_asked(tag, ""));
-    snprintf(verdict, sizeof(verdict), "p%u OK\r\n", tag);
-    give(message, 0, message->len, verdict);
-    snprintf(part, sizeof(part), "<%zu.%d>", at, PART);
-    CU_ASSERT(is_asked(++tag, part));
-    snprintf(verdict, sizeof(verdict), "p%u OK\r\n", tag);
-    give(message, at, PART, verdict);
-    snprintf(part, sizeof(part), "<%zu.%d>", at + PART, TEXT - PART);
-    CU_ASSERT(is_asked(++tag, part));
-    snprintf(verdict, sizeof(verdict), "p%u OK\r\n", tag);
-    give(message, at + PART, TEXT - PART, verdict);
-    return tag + 1;
+    give(message, tag, 0, KEPT);
+    give(message, tag + 1, 0, message->len);
 }
 
-static void test_big(void)
+/* A text behind what is kept is asked for in parts, of TOP no more than it needs; a part that is too short is no end. */
+static void test_text_behind(void)
 {
     struct buf message = { 0 };
-    size_t at = write_big(&message);
-    poa_begin("UIDPLUS");
-    fake_feed_text(LOGIN_AS("joe:n"));
-    buf_clear(&remote.out);
-    buf_printf(&speech, "* OK [UIDVALIDITY 1]\r\np1 OK\r\n* 1 FETCH (UID 1 FLAGS () RFC822.SIZE %zu)\r\np2 OK\r\n", message.len);
-    poa_say(speech.len);
-    unsigned tag = give_all(&message, at, 3);
+    buf_append_text(&message, BIG_HEADER);
+    write_image(&message);
+    size_t at = write_text(&message);
+    buf_append_text(&message, "--b--\r\n");
+    log_in_to_one(&message);
+    give_whole(&message, 3);
+    give(&message, 5, at, PART);
+    give(&message, 6, at + PART, TEXT - PART);
     CU_ASSERT_STRING_EQUAL(fake_sent(), LOGGED);
     fake_feed_text("STAT\r\nRETR 1\r\n");
-    tag = give_all(&message, at, tag);
+    give_whole(&message, 7);
+    give(&message, 9, at, PART);
+    give(&message, 10, at + PART, TEXT - PART);
     struct slice sent = buf_slice(&fake.sent);
-    CU_ASSERT(slice_starts_with(sent, "+OK 1 100016\r\n+OK 100016 octets\r\nSubject: big\r\n\r\n        "));
-    CU_ASSERT(slice_ends_with(sent, " 1999\r\n.\r\n"));
+    CU_ASSERT(slice_starts_with(sent, "+OK 1 100016\r\n+OK 100016 octets\r\nSubject: big\r\n\r\n        ") && slice_ends_with(sent, " 1999\r\n.\r\n"));
     CU_ASSERT_EQUAL(sent.len, 14 + 19 + 16 + TEXT + 3);
     buf_clear(&fake.sent);
-    /* TOP asks for no more than it needs; a part that is too short is no end. */
     fake_feed_text("TOP 1 1\r\nRETR 1\r\n");
-    give(&message, 0, message.len, "p9 OK\r\n");
-    give(&message, at, PART, "p10 OK\r\n");
+    give_whole(&message, 11);
+    give(&message, 13, at, PART);
     sent = buf_slice(&fake.sent);
     CU_ASSERT(slice_ends_with(sent, " 0\r\n.\r\n") && sent.len == 5 + 16 + LINE + 3);
     buf_clear(&fake.sent);
-    give(&message, 0, message.len, "p11 OK\r\n");
-    give(&message, at, 100, "p12 OK\r\n");
+    give_whole(&message, 14);
+    give_less(&message, 16, at, PART, 100);
     CU_ASSERT(fake.closed && fake.reason == CLOSE_POA_LOST);
     CU_ASSERT_EQUAL(fake.sent.len, 19 + 16 + 100);
+    poa_end();
+    buf_fini(&message);
+}
+
+/* A text that ends within the beginning is all that is asked for; one that may not have ended there is not. */
+static void test_text_before(void)
+{
+    struct buf message = { 0 };
+    buf_append_text(&message, BIG_HEADER);
+    write_text(&message);
+    write_image(&message);
+    buf_append_text(&message, "--b--\r\n");
+    log_in_to_one(&message);
+    give(&message, 3, 0, KEPT);
+    fake_feed_text("RETR 1\r\n");
+    give(&message, 4, 0, KEPT);
+    struct slice sent = buf_slice(&fake.sent);
+    CU_ASSERT(slice_ends_with(sent, " 1999\r\n.\r\n"));
+    CU_ASSERT_EQUAL(sent.len, strlen(LOGGED) + 19 + 16 + TEXT + 3);
+    CU_ASSERT(remote.out.len == 0 && !fake.closed);
+    poa_end();
+    buf_clear(&message);
+    buf_append_text(&message, "Subject: all\r\n\r\n");
+    while (message.len < KEPT + 4)
+        buf_append_text(&message, "text\r\n");
+    log_in_to_one(&message);
+    give_whole(&message, 3);
+    CU_ASSERT(!slice_is(buf_slice(&fake.sent), LOGGED));    /* and the rest of it */
+    CU_ASSERT(slice_starts_with(buf_slice(&remote.out), "p5 UID FETCH 1 (UID BODY.PEEK[]<16.65536>)"));
     poa_end();
     buf_fini(&message);
 }
@@ -166,7 +204,8 @@ static const struct unit_test tests[] = {
     { "conversations", test_rows },
     { "a class of service", test_class_of_service },
     { "lost while it measures, and directly on", test_lost_and_direct },
-    { "a text behind what is kept", test_big },
+    { "a text behind what is kept", test_text_behind },
+    { "a text in the beginning", test_text_before },
 };
 
 UNIT_MAIN("pop3_plain", tests)
