@@ -49,6 +49,7 @@ class Cyrus:
         self.dir = directory
         self.root = os.environ.get("POSTERN_CYRUS") or os.path.join(directory, "packages")
         self.port, self.imaps, self.lmtp, self.process = free_port(), free_port(), free_port(), None
+        self.lmtp_auth = free_port()    # takes mail from gate alone
         self.trouble = None
         if not os.path.isdir(self.root):
             os.makedirs(self.root)
@@ -69,6 +70,7 @@ servername: cyrus.example
 cyrus_user: {user}
 admins: cyrus
 proxyservers: gate
+lmtpauth_admins: gate
 allowplaintext: yes
 sasl_mech_list: PLAIN EXTERNAL
 tls_server_cert: {tls[0]}
@@ -96,6 +98,7 @@ SERVICES {{
   imap cmd="{self.programs}/imapd -C {directory}/imapd.conf" listen="127.0.0.1:{self.port}" prefork=1 maxchild=100
   imaps cmd="{self.programs}/imapd -s -C {directory}/imapd.conf" listen="127.0.0.1:{self.imaps}" prefork=0 maxchild=100
   lmtp cmd="{self.programs}/lmtpd -C {directory}/imapd.conf -a" listen="127.0.0.1:{self.lmtp}" prefork=0
+  lmtpauth cmd="{self.programs}/lmtpd -C {directory}/imapd.conf" listen="127.0.0.1:{self.lmtp_auth}" prefork=0
 }}
 DAEMON {{
   idled cmd="{self.programs}/idled -C {directory}/imapd.conf -d"

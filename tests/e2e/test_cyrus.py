@@ -39,6 +39,7 @@ class CyrusAgent(unittest.TestCase):
                                       "posternPoaTimeoutMilliseconds: 20000\nposternPoaLoginMilliseconds: 20000\n\n")    # a busy machine does not make it away
         cls.site.modify(cls.office, posternAccessMode="clientServer")
         poll(lambda: cls.is_cyrus("alice"), what="Cyrus as Post Office Agent")
+        cls.numbers = iter(range(1000))
 
     @classmethod
     def login(cls, user):
@@ -89,6 +90,42 @@ class CyrusAgent(unittest.TestCase):
         self.assertIn(b"by LMTP", rest)
         self.assertIn(b"Received: ", rest)
         self.assertFalse(os.path.exists(self.site.maildir("mail")))    # nobody went to the path
+
+    def set_agent(self, **settings):
+        """Returns when the gateway has read it: it reads what is edited afterwards later."""
+        self.site.modify(self.agent, **settings)
+        limit = 30_000_000 + next(self.numbers)
+        self.site.set_agent(posternSmtpMaxMessageSize=limit)
+
+        def taken():
+            with self.site.smtp_client() as client:
+                client.ehlo()
+                return client.esmtp_features["size"] == str(limit)
+        poll(taken, what="the edit")
+
+    def has(self, user, subject):
+        client = self.site.imap_client(user)
+        client.select()
+        found = client.search(None, "SUBJECT", f'"{subject}"')[1][0].split()
+        client.logout()
+        return len(found)
+
+    def test_lmtp_with_login(self):
+        """Its LMTP asks over TCP who gives it mail. Refused, the mail waits."""
+        for name, password in (("lmtp-wrong", "wrong"), ("lmtp-right", "open sesame")):
+            with open(os.path.join(self.site.dir, "credentials", name), "w") as file:
+                file.write(f"gate\n{password}\n")
+        login = {"posternPoaLogin": "authorization", "posternLmtpPort": self.cyrus.lmtp_auth}
+        try:
+            self.set_agent(**login, posternPoaCredentials="lmtp-wrong")
+            self.site.send(b"Subject: who gives it\r\n\r\nx\r\n", to=("turn@example.org",))
+            poll(lambda: "the credentials of the gateway are refused: 5" in self.site.log(), what="refused credentials")
+            self.set_agent(**login, posternPoaCredentials="lmtp-right")
+            poll(lambda: self.has("turn", "who gives it") == 1, what="the message")
+            poll(lambda: "to <turn@example.org>: sent" in self.site.log(), what="the line of the queue")
+            self.assertNotIn("<turn@example.org>: failed", self.site.log())
+        finally:
+            self.set_agent(posternPoaLogin=None, posternPoaCredentials=None, posternLmtpPort=self.cyrus.lmtp)
 
     def test_wrong_password(self):
         s, _, line = self.login("wrong")
