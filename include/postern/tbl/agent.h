@@ -23,7 +23,7 @@ NUMBER(smtp_send_threads, "posternSmtpSendThreads", 8, 1, 1000, "Number of SMTP 
 NUMBER(smtp_port, "posternSmtpPort", 25, 0, 65535, "SMTP port; 0 = off.")
 NUMBER(submission_port, "posternSubmissionPort", 587, 0, 65535, "Submission port (RFC 6409); 0 = off.")
 NUMBER(submissions_port, "posternSubmissionsPort", 465, 0, 65535, "Submission port with TLS from the first byte (RFC 8314); 0 = off.")
-WORD(smtp_tls, "posternSmtpTls", tls_mode, TLS_ENABLED, "TLS for SMTP.")
+WORD(smtp_tls, "posternSmtpTls", tls_mode, TLS_ENABLED, "TLS for SMTP. With required nothing is taken without it on port 25 either: not for a public MX (RFC 3207, section 4).")
 BOOLEAN(smtp_hide_version, "posternSmtpHideVersion", false, "Hides name and version in SMTP greetings.")
 NUMBER(smtp_max_recipients, "posternSmtpMaxRecipients", 1000, 100, 100000, "Most recipients of one message (RFC 5321 4.5.3.1.8: at least 100).")
 NUMBER(smtp_command_minutes, "posternSmtpCommandMinutes", 5, 1, 60, "SMTP time-out for commands, in minutes.")
