@@ -19,7 +19,7 @@ class CyrusAgent(unittest.TestCase):
         place = os.path.join(cls.site.dir, "cyrus")
         os.mkdir(place)
         password = cls.site.env["POSTERN_PASSWORD"]
-        users = ["alice", "pop", "turn", "mail", "act", "wrong"]
+        users = ["alice", "pop", "turn", "row", "mail", "act", "wrong"]
         tls = os.path.join(cls.site.dir, "tls")
         for name, more in (("cyrus", ["-addext", "subjectAltName=DNS:localhost"]), ("gate", [])):
             subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", f"{tls}/{name}.key",
@@ -191,14 +191,14 @@ class CyrusAgent(unittest.TestCase):
 
     def test_pop3_in_turn(self):
         """Messages that are asked for ahead of the client, plain texts, and a view."""
-        client, html = self.site.imap_client("turn"), b"MIME-Version: 1.0\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n"
+        client, html = self.site.imap_client("row"), b"MIME-Version: 1.0\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n"
         for number in range(30):
             client.append("INBOX", None, None, b"Subject: %d\r\n" % number + (html if number % 2 else b"\r\n.dot\r\n" * (number + 1)))
         client.select()
         self.assertRegex(client.uid("FETCH", "2", "(UID BODY.PEEK[])")[1][0][0], rb"\(.*UID 2 .*BODY\[\] \{")    # else nothing is asked for ahead
         client.logout()
         for options in ("", ":n", ":s", ":ns"):
-            pop = self.site.pop3_client("turn" + options)
+            pop = self.site.pop3_client("row" + options)
             sizes = [int(line.split()[1]) for line in pop.list()[1]]
             for number in [*range(30), *range(29, 20, -1), *range(10, 15), 3, 4, 29]:
                 lines = pop.retr(number + 1)[1]
@@ -207,7 +207,7 @@ class CyrusAgent(unittest.TestCase):
                 self.assertEqual(sizes[number], 1024 if "s" in options else sum(len(line) + 2 for line in lines))
             pop.quit()
         for left in (30, 20, 10):
-            pop = self.site.pop3_client("turn:v=3")
+            pop = self.site.pop3_client("row:v=3")
             self.assertEqual(pop.stat()[0], left)
             for number in range(10):
                 pop.retr(number + 1)

@@ -449,7 +449,8 @@ class Link(unittest.TestCase):
         """Of a class of service: a session keeps what it has logged in with, the next one has the new limits; a right that is taken away ends it."""
         self.set_mode("clientServer")
         self.site.add_user("limited")
-        self.fill("limited", [f"Subject: {number}\r\n\r\nbody {number}\r\n".encode() for number in range(6)])
+        self.fill("limited", [b"Subject: 0\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\nbody 0\r\n",
+                              *[f"Subject: {number}\r\n\r\nbody {number}\r\n".encode() for number in range(1, 6)]])
         self.site.ldap("ldapadd", text=f"dn: cn=Limited,{self.site.agent_dn}\nobjectClass: posternClassOfService\ncn: Limited\n"
                                        f"posternMember: {self.site.user_dn('limited')}\nposternPop3MaxMessages: 4\n\n")
         first = self.logs_in_with("the limit of messages", 4)
@@ -463,9 +464,11 @@ class Link(unittest.TestCase):
         second.quit()
         self.set_class(posternPop3MaxMessages="0", posternPop3PurgeAfterDownload="FALSE", posternPop3HighPerformanceSize="TRUE")
         third = self.logs_in_with("no limit, one message less, and 1 KB each", 5, 5 * 1024)
-        self.set_class(posternPop3DeleteAfterDownload="TRUE")
+        self.set_class(posternPop3DeleteAfterDownload="TRUE", posternPop3ConvertToMime="FALSE")
         poll(lambda: b"EXPIRE 0" in self.capa("limited"), what="delete after download")
         fourth = self.login("limited")
+        self.assertEqual(fourth.top(1, 9)[1], [b"Subject: 0", b"", b"body 0"])
+        self.assertIn(b"Content-Type: text/html", third.top(1, 9)[1])
         fourth.retr(2)
         fourth.quit()
         third.dele(1)
