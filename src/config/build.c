@@ -8,7 +8,6 @@
 
 #include "access.h"
 #include "claims.h"
-#include "found.h"
 #include "postern/base/memory.h"
 #include "postern/directory/dn.h"
 #include "rights.h"
@@ -527,7 +526,6 @@ static void fill_lists(const struct assembly *a, struct snapshot *snapshot)
     for (size_t i = 0; i < a->faulty->count; i++)
         for (const struct part_fault *f = a->faulty->at[i].part->faults; f != NULL; f = f->next)
             snapshot->faults[snapshot->fault_count++] = f->fault;
-    found_append(&snapshot->faults, &snapshot->fault_count, &((struct snapshot_body *)snapshot)->arena);
 }
 
 static struct assembly *assembly_new(struct objects *objects)
@@ -561,6 +559,7 @@ struct snapshot *build_snapshot(struct objects *objects, const struct build_opti
     class_index_show(a->classes, &body->public);
     fill_agent(a, body);
     fill_lists(a, &body->public);
+    found_share(body->found, &body->public.faults, &body->public.fault_count);
     return &body->public;
 }
 

@@ -3,6 +3,7 @@
 #ifndef CONFIG_BUILD_H
 #define CONFIG_BUILD_H
 
+#include "found.h"
 #include "objects.h"
 #include "parts.h"
 
@@ -25,6 +26,7 @@ struct snapshot_body {
     struct version *agent;           /* in force; NULL: there is none */
     struct version *agent_present;   /* as the directory has it, valid or not */
     const struct overlay *overlay;   /* the switches; until config_stop */
+    struct found *found[FOUND_BY_COUNT];   /* by others than the configuration; their faults stand last */
 };
 
 struct build_options {

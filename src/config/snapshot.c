@@ -35,6 +35,8 @@ static void snapshot_free(struct snapshot *snapshot)
     version_unref(&body->agent);
     version_unref(&body->agent_present);
     generation_unref(&body->generation);
+    for (unsigned by = 0; by < FOUND_BY_COUNT; by++)
+        found_unref(&body->found[by]);
     arena_clear(&body->arena);
     mem_free(&body->base);
     mem_free(&snapshot->faults);

@@ -12,7 +12,7 @@
 #include "postern/config/found.h"
 #include "postern/store/account.h"
 
-enum { THREADS = 4, UNDER_WAY_MOST = 64, TICK_MS = 200, WELL_MS = 10 * 1000, BROKEN_MS = 250, MANY = 20 };   /* MANY: looks a millisecond wait for each */
+enum { THREADS = 4, UNDER_WAY_MOST = 64, TICK_MS = 200, WELL_MS = 10 * 1000, BROKEN_MS = 250 };
 
 /* One post office with a path. */
 struct place {
@@ -177,7 +177,8 @@ static void take_result(struct paths *paths, struct place *p, uint64_t now)
         mem_free(&p->reason);
         p->reason = broken ? mem_strdup(result.text) : NULL;
     }
-    p->due_ms = now + (broken ? BROKEN_MS + paths->broken / MANY : WELL_MS + paths->count / MANY * 10);
+    /* With very many a thousand of them are looked at in a second. */
+    p->due_ms = now + (broken ? BROKEN_MS + paths->broken : WELL_MS + paths->count);
 }
 
 static void plan(struct paths *paths, struct place *p, uint64_t now)

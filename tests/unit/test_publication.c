@@ -7,6 +7,7 @@
 #include "postern/base/buf.h"
 #include "postern/base/clock.h"
 #include "postern/base/log.h"
+#include "postern/config/found.h"
 #include "run.h"
 #include "src/config/build.h"
 #include "src/config/lookup.h"
@@ -386,7 +387,46 @@ static void test_old_users(void)
     objects_fini(&o);
 }
 
+/* What others find stands last, is shared by snapshots until it is something else, and old snapshots keep what they had. */
+static void test_found(void)
+{
+    struct config_fault faults[] = { { .dn = (char *)"cn=o1,dc=x", .attribute = (char *)"posternPath", .reason = (char *)"not marked" },
+                                     { .dn = (char *)"cn=o2,dc=x", .reason = (char *)"gone" } };
+    struct objects o;
+    objects_init(&o, &bounds);
+    objects_put(&o, entry_of(AGENT, 1, "objectClass: posternInternetAgent\nposternPop3Threads: 0\n"));
+    struct snapshot *none = build(&o);
+    CU_ASSERT_EQUAL(none->fault_count, 1);
+    CU_ASSERT_FALSE(config_is_found(FOUND_BY_PATHS, "cn=o1,dc=x"));
+    config_set_found(FOUND_BY_PATHS, faults, 2);
+    CU_ASSERT(config_is_found(FOUND_BY_PATHS, "cn=o1,dc=x") && !config_is_found(FOUND_BY_TLS, "cn=o1,dc=x"));
+    struct snapshot *two = build(&o), *same = build(&o);
+    CU_ASSERT_EQUAL_FATAL(two->fault_count, 3);
+    CU_ASSERT_STRING_EQUAL(two->faults[0].attribute, "posternPop3Threads");
+    CU_ASSERT_STRING_EQUAL(two->faults[1].reason, "not marked");
+    CU_ASSERT_PTR_NULL(two->faults[2].attribute);
+    CU_ASSERT_EQUAL(same->faults[2].reason, two->faults[2].reason);
+    snapshot_unref(&same);
+    config_set_found(FOUND_BY_PATHS, faults + 1, 1);
+    config_set_found(FOUND_BY_TLS, faults, 1);
+    struct snapshot *other = build(&o);
+    CU_ASSERT_EQUAL(other->fault_count, 3);
+    CU_ASSERT(!config_is_found(FOUND_BY_PATHS, "cn=o1,dc=x") && config_is_found(FOUND_BY_TLS, "cn=o1,dc=x"));
+    CU_ASSERT_STRING_EQUAL(two->faults[1].reason, "not marked");
+    config_set_found(FOUND_BY_PATHS, NULL, 0);
+    config_set_found(FOUND_BY_TLS, NULL, 0);
+    struct snapshot *cured = build(&o);
+    CU_ASSERT_EQUAL(cured->fault_count, 1);
+    CU_ASSERT_STRING_EQUAL(other->faults[2].reason, "not marked");
+    snapshot_unref(&none);
+    snapshot_unref(&two);
+    snapshot_unref(&other);
+    snapshot_unref(&cured);
+    objects_fini(&o);
+}
+
 static const struct unit_test tests[] = {
+    { "what others find", test_found },
     { "any order of edits comes to the same", test_any_order },
     { "what does not change is shared", test_sharing },
     { "a domain with an octet zero", test_domain_with_nul },
