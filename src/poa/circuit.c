@@ -554,7 +554,8 @@ void circuit_comparison_ended(const struct post_office *office)
 static void fill_report(struct office *o, const struct post_office *po, struct poa_report *report)
 {
     enum poa_path path = path_of(o, po);
-    if (path == PATH_DIRECT && po->path_from != NULL && config_is_found(FOUND_BY_PATHS, po->path_from))
+    bool broken = po->path != NULL && po->path_from != NULL && config_is_found(FOUND_BY_PATHS, po->path_from);
+    if (path == PATH_DIRECT && broken)
         path = PATH_NONE;   /* a login tries it all the same: it may be cured */
     *report = (struct poa_report){ .post_office = po, .now = is_undecided(o, po) ? o->path : path, .since = o->since, .failed_at = o->failed_at,
                                    .switches = o->switches, .opened = o->opened, .failures = o->failures, .refused = o->refused };
@@ -567,7 +568,7 @@ static void fill_report(struct office *o, const struct post_office *po, struct p
     const char *difference = difference_of(o, po);
     report->difference = difference != NULL ? difference : "";
     report->fallback = po->agent_count == 0 || po->path == NULL ? "none" : difference == NULL ? "off until POA and path are compared"
-                       : *difference == '\0' ? "ready" : "off";
+                       : *difference == '\0' && !broken ? "ready" : "off";
 }
 
 void poa_describe(const struct post_office *post_office, void (*visit)(const struct poa_report *report, void *context), void *context)

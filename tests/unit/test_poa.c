@@ -5,6 +5,7 @@
 
 #include "postern/base/clock.h"
 #include "postern/base/memory.h"
+#include "postern/config/found.h"
 #include "run.h"
 #include "src/poa/accepted.h"
 #include "src/poa/circuit.h"
@@ -483,7 +484,17 @@ static void test_lines(void)
     CU_ASSERT(links_say("cn=o: not reachable, the Post Office Agent is away; no fallback: x and y\n"));
     circuit_set_compared(&office, circuit_fingerprint(&office), "");
     CU_ASSERT(links_say("cn=o: direct /mail, the Post Office Agent is away\n"));
+    /* A path that cannot be used is no way, and stands in for nothing. */
+    struct config_fault fault = { .dn = (char *)"cn=path", .attribute = (char *)"posternPath", .reason = (char *)"not marked" };
+    office.path_from = fault.dn;
+    CU_ASSERT_STRING_EQUAL(report().fallback, "ready");
+    config_set_found(FOUND_BY_PATHS, &fault, 1);
+    CU_ASSERT(links_say("cn=o: not reachable, the Post Office Agent is away\n"));
+    CU_ASSERT_STRING_EQUAL(report().fallback, "off");
     office.agent_count = 0;
+    CU_ASSERT(links_say("cn=o: not reachable\n"));
+    config_set_found(FOUND_BY_PATHS, NULL, 0);
+    office.path_from = NULL;
     CU_ASSERT(links_say("cn=o: direct /mail\n"));
     office.agent_count = 1;
     circuit_clear();
