@@ -73,7 +73,7 @@ static void put_attribute(const struct talk *t, enum xclient bit, const char *pr
             buf_printf(out, "+%02X", (unsigned char)*value);
 }
 
-/* False: the connection is lost, or does not know where it is. An agent that does not take it is not asked again. */
+/* False: the connection is lost, or speaks for somebody else. An agent that does not take it is not asked again. */
 static bool tell_client(struct talk *t, const struct talk_peer *peer)
 {
     const struct queue_client *c = client_of(peer);
@@ -96,7 +96,7 @@ static bool tell_client(struct talk *t, const struct talk_peer *peer)
     int code = talk_hear(t);
     t->deaf = code >= 400 && code != 421;
     if (code / 100 != 2)
-        return t->deaf;
+        return t->deaf && t->told.len == 0;
     buf_clear(&t->told);
     write_key(peer, &t->told);
     t->logged_in = false;   /* all begins anew */

@@ -333,6 +333,28 @@ class PosterndPoa(unittest.TestCase):
             self.assertRegex(got[0], rb"^Return-Path: \S+\r\nReceived: from \S+ \(\[127\.0\.0\.1\]\)\r\n\tby \S+ with " + protocol + b" id ")
             client.logout()
 
+    def test_client_address(self):
+        """A gateway that is trusted tells where the client of each message was; from others that is not taken."""
+        self.site.modify(self.dn, posternTrustedAddress=["127.0.0.*", "::1"])
+        try:
+            poll(lambda: self.offers_xclient(), what="XCLIENT")
+            for address in ("127.0.0.91", "127.0.0.92"):
+                subject = f"from {address}.".encode()
+                with smtplib.SMTP("127.0.0.1", self.site.smtp, local_hostname="pc.example", timeout=30, source_address=(address, 0)) as client:
+                    client.sendmail("a@elsewhere.example", ["alice@example.org"], MESSAGE % subject)
+                client = self.site.imap_client("alice")
+                got = poll(lambda: [head for head in self.subjects(client) if subject in head], what="the message")
+                self.assertRegex(got[0], rb"^Return-Path: \S+\r\nReceived: from pc.example \(\[" + address.encode() + rb"\]\)\r\n\tby \S+ with LMTP id ")
+                client.logout()
+        finally:
+            self.site.modify(self.dn, posternTrustedAddress=None)
+        poll(lambda: not self.offers_xclient(), what="the end of the trust")
+
+    def offers_xclient(self):
+        with smtplib.LMTP("127.0.0.1", self.lmtp, local_hostname="gate.example") as client:
+            client.ehlo()
+            return client.has_extn("xclient")
+
     def test_port_of_an_internet_agent(self):
         """For the site's own servers: mailboxes of its own at once, those behind a Post Office Agent by the queue."""
         port = free_port()

@@ -16,6 +16,7 @@ static struct {
     int connections, active;
     const char *greeting, *lhlo, *mail, *data;
     const char *by_id;        /* to RCPT with the user ID alone */
+    const char *xclient, *auth;
     const char *end;          /* to the end of the data, once for each recipient; NULL: hangs up */
     const char *end_others;   /* to all but the first of them; NULL: the same */
     bool hang;                /* at the end of the data, until it is cleared */
@@ -42,6 +43,10 @@ static const char *reply_to(const char *line)
         return strstr(line, "<joe>") ? host.by_id : strstr(line, "<no@") ? "550 5.1.1 no such user" : strstr(line, "<later@") ? "450 4.2.1 later" : strstr(line, "<hangup@") ? NULL : "250 ok";
     if (strncmp(line, "DATA", 4) == 0)
         return host.data;
+    if (strncmp(line, "XCLIENT", 7) == 0)
+        return host.xclient;
+    if (strncmp(line, "AUTH", 4) == 0)
+        return host.auth;
     return strncmp(line, "QUIT", 4) == 0 ? "221 bye" : "250 ok";
 }
 
@@ -100,11 +105,23 @@ static bool end_message(FILE *out, int accepted)
     return reply != NULL && !last;
 }
 
+/* The PROXY header: seen as a line with the client's address. */
+static void take_header(FILE *in)
+{
+    unsigned char head[16], more[36] = { 0 };
+    bool whole = fread(head, 1, sizeof(head), in) == sizeof(head) && head[15] <= sizeof(more) && fread(more, 1, head[15], in) == head[15];
+    pthread_mutex_lock(&host.lock);
+    buf_printf(&host.seen, "proxy %x %d.%d.%d.%d\r\n", whole ? head[12] : 0, more[0], more[1], more[2], more[3]);
+    pthread_mutex_unlock(&host.lock);
+}
+
 static void serve(FILE *in, FILE *out)
 {
     char line[4096];
     int accepted = 0;
     bool used = false;
+    if (host.agent.proxy_header)
+        take_header(in);
     fprintf(out, "%s\r\n", host.greeting);
     fflush(out);
     while (fgets(line, sizeof(line), in) != NULL) {
@@ -195,6 +212,8 @@ static inline void begin_agent(void)
     host.mail = "250 ok";
     host.by_id = "550 5.1.1 nobody";
     host.data = "354 go";
+    host.xclient = "220 agent";
+    host.auth = "235 2.7.0 welcome";
     host.end = "250 2.0.0 saved";
     host.end_others = NULL;
     host.connections = host.messages = 0;

@@ -441,11 +441,120 @@ static void test_gate(void)
     end();
 }
 
+/* --- who speaks, and for whom ------------------------------------------------------------------------------------------------ */
+
+static const char telling[] = "250-agent\r\n250-PIPELINING\r\n250 XCLIENT ADDR PORT NAME HELO PROTO LOGIN SESSION TTL";
+static const char little[] = "250-agent\r\n250 XCLIENT HELO ADDR";
+static const char asking[] = "250-agent\r\n250 AUTH CRAM-MD5 PLAIN";
+static const char certain[] = "250-agent\r\n250 AUTH EXTERNAL PLAIN";
+static const char both[] = "250-agent\r\n250-XCLIENT ADDR\r\n250 AUTH PLAIN";
+
+#define MAIL "MAIL FROM:<> "
+#define TOLD "LHLO mx.example.com\r\nXCLIENT ADDR=192.0.2.7 PORT=4567 NAME=[UNAVAILABLE] PROTO=ESMTP SESSION="
+#define AUTH "AUTH PLAIN AGdhdGUAczMgY3JldA==\r\n"
+
+static void put_from(const char *address, const char *login)
+{
+    struct queue_message *message = NULL;
+    struct queue_client client = { .address = address, .port = 4567, .local = "192.0.2.1", .helo = "pc+1", .protocol = "ESMTP", .login = login };
+    struct fault fault;
+    CU_ASSERT_EQUAL(queue_message_open(SLICE_NONE, &(struct slice){ "joe@example.com", 15 }, 1, false, &message, &fault), 0);
+    if (address != NULL)
+        queue_message_set_client(message, &client);
+    CU_ASSERT_EQUAL(queue_message_write(message, slice_from_string(a_message), &fault), 0);
+    CU_ASSERT_EQUAL(queue_message_commit(message, &fault), 0);
+    queue_message_free(&message);
+}
+
+/* Everything that an agent heard of it, in order. */
+static void test_introduction(void)
+{
+    static char credentials[] = "file";
+    static const struct { const char *lhlo, *xclient, *auth, *address, *login; bool own, external; const char *seen[3]; bool waits; } rows[] = {
+        { full, "220", "235", "192.0.2.7", NULL, true, false, { "LHLO mx.example.com\r\nMAIL FROM:<> ", "", "" }, false },
+        { telling, "220", "235", "192.0.2.7", "j\xc3\xb6 e", false, false, { TOLD, " HELO=pc+2B1 LOGIN=j+C3+B6+20e\r\nLHLO mx.example.com\r\nMAIL ", "" }, false },
+        { telling, "220", "235", "192.0.2.7", NULL, false, false, { TOLD, " LOGIN=[UNAVAILABLE]\r\nLHLO mx.example.com\r\n", "" }, false },
+        { little, "220", "235", "2001:db8::1", NULL, false, false, { "LHLO mx.example.com\r\nXCLIENT ADDR=IPV6:2001:db8::1 HELO=pc+2B1\r\nLHLO mx.example.com\r\nMAIL ", "", "" }, false },
+        { little, "550 5.7.0 not from you", "235", "192.0.2.7", NULL, false, false, { "XCLIENT ADDR=192.0.2.7 HELO=pc+2B1\r\nMAIL ", "", "" }, false },
+        { little, "421 4.3.2 closing", "235", "192.0.2.7", NULL, false, false, { "XCLIENT ", "", "" }, true },
+        { little, NULL, "235", "192.0.2.7", NULL, false, false, { "XCLIENT ", "", "" }, true },
+        { little, "220", "235", NULL, NULL, false, false, { "LHLO mx.example.com\r\nMAIL ", "", "" }, false },
+        { asking, "220", "235", NULL, NULL, true, false, { "LHLO mx.example.com\r\n" AUTH "MAIL ", "", "" }, false },
+        { asking, "220", "235", NULL, NULL, false, false, { "LHLO mx.example.com\r\nMAIL ", "", "" }, false },
+        { asking, "220", "535 5.7.8 no", NULL, NULL, true, false, { AUTH "QUIT\r\n", "", "" }, true },
+        { asking, "220", "454 4.7.0 later", NULL, NULL, true, false, { AUTH "QUIT\r\n", "", "" }, true },
+        { asking, "220", "334 what", NULL, NULL, true, false, { AUTH "QUIT\r\n", "", "" }, true },
+        { certain, "220", "235", NULL, NULL, false, true, { "AUTH EXTERNAL =\r\nMAIL ", "", "" }, false },
+        { both, "220", "235", "192.0.2.7", NULL, true, false, { "XCLIENT ADDR=192.0.2.7\r\nLHLO mx.example.com\r\n" AUTH "MAIL ", "", "" }, false },
+    };
+    struct fault fault;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        begin_agent();
+        host.lhlo = rows[i].lhlo;
+        host.xclient = rows[i].xclient;
+        host.auth = rows[i].auth;
+        host.agent.credentials = rows[i].own ? credentials : NULL;
+        host.agent.login = rows[i].external ? POA_LOGIN_EXTERNAL : POA_LOGIN_PASS_THROUGH;
+        world.compared = false;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        put_from(rows[i].address, rows[i].login);
+        CU_ASSERT(rows[i].waits ? until_tried() : until_length(0));
+        queue_stop();
+        for (size_t j = 0; j < 3; j++)
+            if (!host_saw(rows[i].seen[j])) {
+                printf("\nrow %zu wanted %s, saw %.*s\n", i, rows[i].seen[j], SLICE_ARG(buf_slice(&host.seen)));
+                CU_FAIL("not seen");
+            }
+        CU_ASSERT_EQUAL(count_of(&host.messages), !rows[i].waits);
+        CU_ASSERT_EQUAL(count_files("/bad"), 0);
+        CU_ASSERT_EQUAL(count_files(""), rows[i].waits ? 2 : 0);
+        CU_ASSERT(!rows[i].waits || rows[i].address == NULL || envelope_holds("\nclient 192.0.2.7 4567 192.0.2.1\nhelo pc+1\nprotocol ESMTP\n"));
+        end_agent();
+    }
+}
+
+/* A connection that is used again speaks for the client of each message, and never for that of another. */
+static void test_introduced_again(void)
+{
+    static const struct { const char *lhlo; bool proxy, deaf; const char *from[3]; int connections; const char *seen; } rows[] = {
+        { little, false, false, { "192.0.2.7", "192.0.2.7", "192.0.2.8" }, 1, "RSET\r\n" },
+        { little, false, false, { "192.0.2.7", "192.0.2.8", "192.0.2.7" }, 1, "XCLIENT ADDR=192.0.2.8 HELO=pc+2B1\r\nLHLO mx.example.com\r\nMAIL " },
+        { little, false, false, { "192.0.2.7", NULL, NULL }, 2, "MAIL " },
+        { little, false, true, { "192.0.2.7", "192.0.2.8", "192.0.2.9" }, 2, "XCLIENT ADDR=192.0.2.8 HELO=pc+2B1\r\n" },
+        { full, false, false, { "192.0.2.7", "192.0.2.8", NULL }, 1, "MAIL " },
+        { full, true, false, { "192.0.2.7", "192.0.2.7", "192.0.2.8" }, 2, "proxy 21 192.0.2.8\r\n" },
+        { full, true, false, { NULL, NULL, "192.0.2.7" }, 2, "proxy 21 192.0.2.7\r\n" },
+        { telling, true, false, { NULL, "192.0.2.7", "192.0.2.8" }, 1, "proxy 20 0.0.0.0\r\nLHLO " },
+    };
+    struct fault fault;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        begin_agent();
+        host.lhlo = rows[i].lhlo;
+        host.agent.proxy_header = rows[i].proxy;
+        CU_ASSERT_EQUAL(queue_start(state_dir, &fault), 0);
+        for (size_t j = 0; j < 3; j++) {
+            put_from(rows[i].from[j], NULL);
+            CU_ASSERT(until_length(0));
+            if (rows[i].deaf) {
+                pthread_mutex_lock(&host.lock);
+                host.xclient = "550 5.7.0 no more";
+                pthread_mutex_unlock(&host.lock);
+            }
+        }
+        queue_stop();
+        CU_ASSERT_EQUAL(count_of(&host.connections), rows[i].connections);
+        CU_ASSERT_EQUAL(count_of(&host.messages), 3);
+        CU_ASSERT(i == 0 || host_saw(rows[i].seen));
+        end_agent();
+    }
+}
+
 static const struct unit_test tests[] = {
     { "outcomes", test_outcomes }, { "bytes", test_bytes }, { "big", test_big }, { "recipients", test_recipients }, { "user ID", test_user_id },
     { "user ID, order", test_user_id_order }, { "user ID, unheard", test_user_id_unheard }, { "turn and away", test_turn_and_away },
     { "reuse", test_reuse }, { "idle", test_idle }, { "turns", test_turns }, { "lanes", test_lanes }, { "all lanes", test_all_lanes },
     { "two hang", test_two_hang }, { "away", test_away }, { "gate", test_gate },
+    { "introduction", test_introduction }, { "introduced again", test_introduced_again },
 };
 
 UNIT_MAIN("agents", tests)
