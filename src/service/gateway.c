@@ -402,7 +402,7 @@ static void *home_main(void *arg)
 static bool end_threads(struct gateway *g)
 {
     bool all = pool_free(&g->look_ups);
-    all = paths_free(&g->paths) && all;
+    paths_free(&g->paths);
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         all = pool_free(&g->rooms[i].pool) && all;
     if (!all)

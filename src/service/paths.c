@@ -274,21 +274,20 @@ void paths_changed(struct paths *paths)
     ring(paths, false);
 }
 
-bool paths_free(struct paths **paths)
+void paths_free(struct paths **paths)
 {
     struct paths *p = *paths;
     if (p == NULL)
-        return true;
+        return;
     *paths = NULL;
     ring(p, true);
     pthread_join(p->thread, NULL);
     if (!pool_free(&p->pool))
-        return false;   /* a thread that hangs still uses its place */
+        return;   /* a thread that hangs still uses its place */
     LIST_FOR_EACH (&p->places, at)
         free_place(LIST_ITEM(at, struct place, link));
     map_fini(&p->by_uuid);
     pthread_cond_destroy(&p->bell);
     pthread_mutex_destroy(&p->lock);
     mem_free(&p);
-    return true;
 }

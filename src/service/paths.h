@@ -3,15 +3,13 @@
 #ifndef SERVICE_PATHS_H
 #define SERVICE_PATHS_H
 
-#include <stdbool.h>
-
 struct paths;
 
 /* Looks at all paths of the current snapshot, again every ten seconds, and at one that cannot be used four times a second. */
 struct paths *paths_new(void);
 /* There is another snapshot. [L] */
 void paths_changed(struct paths *paths);
-/* False: threads that hang in a path are left behind. */
-bool paths_free(struct paths **paths);
+/* Waits a second at most: a thread that hangs in a path is left behind with what it uses, which is nothing of others. */
+void paths_free(struct paths **paths);
 
 #endif

@@ -455,7 +455,10 @@ class BadInput(unittest.TestCase):
                 client.append("INBOX", None, None, MESSAGE)
                 client.logout()
                 self.assertLess(time.monotonic() - began, 20)
+            faults = lambda: site.ldap("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", site.agent_dn, "(objectClass=posternAgentStatus)", "posternFault").stdout
+            poll(lambda: f"posternPath: {path} does not answer" in faults(), what="the fault in the status entry")
             process.send_signal(signal.SIGUSR2)     # thaw
+            poll(lambda: "posternPath" not in faults(), what="its cure")
 
             def served():
                 try:
