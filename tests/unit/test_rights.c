@@ -1,8 +1,8 @@
 /* Unit tests of classes of service: every setting on every level, ties, exceptions, the report, and what a login's rights cost with many classes. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-#include "postern/base/clock.h"
 #include "postern/base/log.h"
 #include "run.h"
 #include "src/config/exceptions.h"
@@ -331,6 +331,14 @@ static void test_lists_needed(void)
     }
 }
 
+/* Of this thread: others may keep the machine busy. */
+static uint64_t cpu_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 /* 1,000 classes with 20 members each, a user in 200 lists of which 100 are named by ten classes each. */
 static void test_cost(void)
 {
@@ -349,21 +357,21 @@ static void test_cost(void)
         snprintf(names[i], sizeof(names[i]), "cn=list%u,dc=x", i);
         many[i] = names[i];
     }
-    uint64_t begin = clock_monotonic_ms();
+    uint64_t begin = cpu_us();
     struct snapshot *snapshot = build(&o);
-    uint64_t built = clock_monotonic_ms();
+    uint64_t built = cpu_us();
     struct membership m = { "uid=joe,dc=x", many, LISTS, OFFICE, &address_list };
     struct user user = { .id = joe_id, .dn = joe_dn };
     for (unsigned i = 0; i < ROUNDS; i++) {
         rights_apply(snapshot, &m, &user);
         rights_fini(&user);
     }
-    uint64_t ended = clock_monotonic_ms();
+    uint64_t ended = cpu_us();
     CU_ASSERT_EQUAL(user.pop3.days, CLASSES);
-    double each = (double)(ended - built) * 1000.0 / ROUNDS;
-    printf("\n    %d classes of 20 members, a user of all of them by %d lists: snapshot %llu ms, rights %.0f microseconds\n", CLASSES, LISTS,
-           (unsigned long long)(built - begin), each);
-    CU_ASSERT(each < 1000.0 * 4);   /* the aim is 1 ms; sanitizers and a busy machine have some room */
+    double each = (double)(ended - built) / ROUNDS;
+    printf("\n    %d classes of 20 members, a user of all of them by %d lists: snapshot %llu ms, rights %.0f microseconds of CPU time\n", CLASSES, LISTS,
+           (unsigned long long)(built - begin) / 1000, each);
+    CU_ASSERT(each < 1000.0 * 4);   /* the aim is 1 ms; sanitizers have some room */
     snapshot_unref(&snapshot);
     objects_fini(&o);
 }
