@@ -14,11 +14,14 @@
 
 /* How long a server may take before the next one is tried beside it. */
 #define HEAD_START_MS 300
+/* And how long before one that is behind is tried: who is not there yet would be taken for unknown. */
+#define PATIENCE_MS 1500
 
 struct directory_choice {
     unsigned count;
     _Atomic unsigned current;
     _Atomic uint64_t *failed_since;
+    atomic_bool *behind;
     pthread_mutex_t mutex;
     pthread_cond_t ended;
     unsigned attempts;          /* threads that still run */
@@ -38,6 +41,7 @@ struct directory_choice *directory_choice_new(size_t uri_count)
     struct directory_choice *choice = MEM_NEW(struct directory_choice);
     choice->count = (unsigned)uri_count;
     choice->failed_since = MEM_NEW_ARRAY(_Atomic uint64_t, uri_count + 1);
+    choice->behind = MEM_NEW_ARRAY(atomic_bool, uri_count + 1);
     pthread_mutex_init(&choice->mutex, NULL);
     init_condition(&choice->ended);
     return choice;
@@ -55,6 +59,7 @@ void directory_choice_free(struct directory_choice **choice)
     pthread_cond_destroy(&c->ended);
     pthread_mutex_destroy(&c->mutex);
     mem_free(&c->failed_since);
+    mem_free(&c->behind);
     mem_free(choice);
 }
 
@@ -68,20 +73,39 @@ uint64_t choice_failed_since(const struct directory_choice *choice, unsigned at)
     return atomic_load(&choice->failed_since[at]);
 }
 
+bool choice_is_behind(const struct directory_choice *choice, unsigned at)
+{
+    return atomic_load(&choice->behind[at]);
+}
+
+void choice_set_behind(struct directory_choice *choice, unsigned at, bool behind)
+{
+    atomic_store(&choice->behind[at], behind);
+}
+
+/* The first after it that has not failed, and is not behind if there is such a one; else itself. */
+static unsigned next_after(const struct directory_choice *choice, unsigned at)
+{
+    for (unsigned i = 1; i < 2 * choice->count; i++) {
+        unsigned next = (at + i) % choice->count;
+        if (next != at && choice_failed_since(choice, next) == 0 && (i > choice->count || !choice_is_behind(choice, next)))
+            return next;
+    }
+    return at;
+}
+
 void choice_set_failed(struct directory_choice *choice, unsigned at)
 {
     uint64_t never = 0;
     unsigned expected = at;
     atomic_compare_exchange_strong(&choice->failed_since[at], &never, clock_monotonic_ms());
-    unsigned next = (at + 1) % choice->count;
-    for (unsigned i = 1; i < choice->count && choice_failed_since(choice, next) != 0; i++)
-        next = (next + 1) % choice->count;
-    atomic_compare_exchange_strong(&choice->current, &expected, next);
+    atomic_compare_exchange_strong(&choice->current, &expected, next_after(choice, at));
 }
 
 void choice_set_current(struct directory_choice *choice, unsigned at)
 {
     atomic_store(&choice->failed_since[at], 0);
+    atomic_store(&choice->behind[at], false);
     atomic_store(&choice->current, at);
 }
 
@@ -190,6 +214,29 @@ static void wait_for_winner(struct race *race, uint64_t until)
         rc = pthread_cond_timedwait(&race->news, &race->mutex, &at);
 }
 
+/* Those that are behind come last. Under the mutex. */
+static void run_race(struct race *race, unsigned first)
+{
+    const struct directory_choice *choice = race->options->choice;
+    bool *behind = MEM_NEW_ARRAY(bool, choice->count);
+    unsigned left[2] = { 0, 0 };
+    for (unsigned i = 0; i < choice->count; i++) {
+        behind[i] = i > 0 && choice_is_behind(choice, (first + i) % choice->count);
+        left[behind[i]]++;
+    }
+    for (unsigned late = 0; late < 2; late++) {
+        for (unsigned i = 0; i < choice->count && !race->won; i++) {
+            if (behind[i] != (late == 1))
+                continue;
+            bool last = --left[late] == 0;
+            uint64_t until = clock_monotonic_ms() + (last && late == 0 ? PATIENCE_MS : HEAD_START_MS);
+            start_attempt(race, (first + i) % choice->count);
+            wait_for_winner(race, (last && left[1] == 0) || until > race->deadline ? race->deadline : until);
+        }
+    }
+    mem_free(&behind);
+}
+
 int choice_connect(struct connection *c, const struct directory_options *options, bool bind, uint64_t ms, struct fault *fault)
 {
     struct directory_choice *choice = options->choice;
@@ -202,11 +249,7 @@ int choice_connect(struct connection *c, const struct directory_options *options
     pthread_mutex_init(&race->mutex, NULL);
     init_condition(&race->news);
     pthread_mutex_lock(&race->mutex);
-    for (unsigned i = 0; i < choice->count && !race->won; i++) {
-        uint64_t until = clock_monotonic_ms() + HEAD_START_MS;
-        start_attempt(race, (first + i) % choice->count);
-        wait_for_winner(race, i + 1 < choice->count && until < race->deadline ? until : race->deadline);
-    }
+    run_race(race, first);
     race->over = true;
     bool won = race->won;
     if (won)

@@ -156,6 +156,7 @@ static int consider_return(struct directory_watch *w, struct fault *fault)
         if (!w->behind)
             log_normal("directory", "%s is back; it is not used before it has caught up", uri);
         w->behind = true;
+        choice_set_behind(w->options.directory->choice, offer.connection.at, true);
         offer_fini(&offer);
         return 0;
     }

@@ -1,7 +1,9 @@
 /* Unit tests of src/directory that need no server: names, filters, entries, the messages of RFC 4533, and servers that are mute or gone. */
 #include <arpa/inet.h>
 #include <ldap.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +282,16 @@ static void test_choice(void)
     CU_ASSERT_EQUAL(choice_current(choice), 0);
     CU_ASSERT_EQUAL(choice_failed_since(choice, 0), 0);
     CU_ASSERT(choice_failed_since(choice, 2) != 0);
+    /* one that is behind, when there is no other */
+    choice_set_current(choice, 1);
+    choice_set_current(choice, 2);
+    choice_set_behind(choice, 0, true);
+    choice_set_failed(choice, 2);
+    CU_ASSERT_EQUAL(choice_current(choice), 1);
+    choice_set_failed(choice, 1);
+    CU_ASSERT_EQUAL(choice_current(choice), 0);
+    choice_set_current(choice, 0);
+    CU_ASSERT_FALSE(choice_is_behind(choice, 0));
     directory_choice_free(&choice);
 }
 
@@ -364,10 +376,13 @@ static void test_refused(void)
     directory_pool_free(&pool);
 }
 
+static _Atomic int slowness_ms;   /* of who is asked first */
+
 /* One reads the request and answers anything; that is enough to be alive, and the answer to a bind is a refusal. */
 static void *answer_all(void *argument)
 {
     int fd = accept(*(int *)argument, NULL, NULL);
+    poll(NULL, 0, atomic_exchange(&slowness_ms, 0));
     unsigned char request[512];
     ssize_t len;
     while (fd >= 0 && (len = read(fd, request, sizeof(request))) > 4) {
@@ -401,6 +416,39 @@ static void test_mute_first(void)
     close(mute_fd);
     close(good_fd);
     directory_choice_free(&options.choice);
+}
+
+/* A server that takes its time is waited for where the other one has not caught up: it would not know a user who is there. And when it says nothing
+ * at all, the other one is better than none. */
+static void test_behind(void)
+{
+    static const struct { bool slow_answers; unsigned at; } rows[] = { { true, 0 }, { false, 1 } };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char slow[64], other[64];
+        char *uris[] = { slow, other };
+        int slow_fd = mute_server(slow, sizeof(slow)), other_fd = mute_server(other, sizeof(other));
+        struct directory_options options = { .uris = uris, .uri_count = 2, .choice = directory_choice_new(2) };
+        struct directory_pool *pool = directory_pool_new(&options, DIRECTORY_POOL_BINDS, 1);
+        struct fault fault;
+        pthread_t threads[2];
+        atomic_store(&slowness_ms, rows[i].slow_answers ? 500 : 0);
+        choice_set_behind(options.choice, 1, true);
+        CU_ASSERT_FATAL(pthread_create(&threads[0], NULL, answer_all, rows[i].slow_answers ? &slow_fd : &other_fd) == 0);
+        if (rows[i].slow_answers)
+            CU_ASSERT_FATAL(pthread_create(&threads[1], NULL, answer_all, &other_fd) == 0);
+        CU_ASSERT_EQUAL(directory_pool_bind(pool, "cn=a", SLICE_LITERAL("b"), &fault), -1);
+        CU_ASSERT_EQUAL(fault.class, FAULT_AUTHENTICATION);
+        CU_ASSERT_EQUAL(choice_current(options.choice), rows[i].at);
+        directory_pool_free(&pool);
+        shutdown(slow_fd, SHUT_RDWR);
+        shutdown(other_fd, SHUT_RDWR);
+        directory_choice_free(&options.choice);
+        pthread_join(threads[0], NULL);
+        if (rows[i].slow_answers)
+            pthread_join(threads[1], NULL);
+        close(slow_fd);
+        close(other_fd);
+    }
 }
 
 /* --- a directory that compares ------------------------------------------------------------------------------------------------- */
@@ -521,7 +569,7 @@ static const struct unit_test tests[] = {
     { "sync request", test_sync_request }, { "sync state", test_sync_state }, { "sync info", test_sync_info }, { "mute", test_mute },
     { "refused", test_refused }, { "write", test_write }, { "environment", test_environment },
     { "bell request", test_bell_request }, { "csn", test_csn }, { "choice", test_choice }, { "mute first", test_mute_first },
-    { "compare", test_compare }, { "many values", test_many_values },
+    { "compare", test_compare }, { "many values", test_many_values }, { "behind", test_behind },
 };
 
 UNIT_MAIN("directory", tests)

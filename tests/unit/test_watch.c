@@ -6,6 +6,7 @@
 #include "postern/base/log.h"
 #include "postern/directory/watch.h"
 #include "run.h"
+#include "src/directory/choice.h"
 
 /* --- what the directories say ------------------------------------------------------------------------------------------------------- */
 
@@ -221,6 +222,7 @@ static void test_return(void)
     fake_directory_start(&first);
     CU_ASSERT(fake_reaches(&first.csns_asked, 5));
     CU_ASSERT_EQUAL(first.reads, 0);
+    CU_ASSERT(choice_is_behind(options.choice, 0));
     atomic_store(&first.csn, csn);
     CU_ASSERT(fake_reaches(&first.reads, 1));
     directory_watch_stop(&watch);
