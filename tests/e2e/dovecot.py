@@ -8,8 +8,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import unittest
 
-from harness import free_port, poll
+from harness import Site, free_port, poll
 
 
 PROGRAMS = os.environ.get("POSTERN_DOVECOT_IMAP", "/usr/lib/dovecot")
@@ -48,6 +49,38 @@ auth_username_format = %Ln
  }}
 }}
 """
+
+
+def beside(case, masters=False, conf="", files=None, **more):
+    """For a class of tests: its site, and a Dovecot that shares the Maildirs of the site's office Sales, which does not name it yet. masters: gate may log in as anybody
+    ("user*gate"). conf: more settings; files: by name, what is in them; PLACE in both is the directory that the files are in."""
+    if is_missing():
+        raise unittest.SkipTest("no Dovecot with IMAP")
+    case.site = Site()
+    case.addClassCleanup(case.site.close)
+    place = os.path.join(case.site.dir, "dovecot")
+    os.mkdir(place)
+    dovecot = Dovecot(place, os.path.join(case.site.dir, "mail", "sales"), **more)
+    files = dict(files or {})
+    if masters:
+        files["masters"] = "gate:{PLAIN}open sesame\n"
+        conf += "auth_master_user_separator = *\npassdb {\n driver = passwd-file\n master = yes\n args = PLACE/masters\n}\n"
+    for name, content in files.items():
+        with open(os.path.join(place, name), "w") as file:
+            file.write(content.replace("PLACE", place))
+    with open(dovecot.conf, "a") as file:
+        file.write(conf.replace("PLACE", place))
+    case.addClassCleanup(dovecot.stop)
+    dovecot.start()
+    case.office = f"cn=Sales,ou=mail,{case.site.suffix}"
+    case.agent = f"cn=POA,{case.office}"
+    return dovecot
+
+
+def name_agent(case, dovecot, **more):
+    """From now on it is the Post Office Agent of the office."""
+    more = {"posternHost": "127.0.0.1", "posternPort": dovecot.port, "posternTls": "disabled", **more}
+    case.site.ldap("ldapadd", text=f"dn: {case.agent}\nobjectClass: posternPostOfficeAgent\ncn: POA\n" + "".join(f"{name}: {value}\n" for name, value in more.items()) + "\n")
 
 
 class Dovecot:

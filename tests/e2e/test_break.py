@@ -11,8 +11,8 @@ import threading
 import time
 import unittest
 
-from dovecot import Dovecot, become_nobody, is_missing
-from harness import Site, main, poll
+from dovecot import become_nobody, beside, name_agent
+from harness import main, poll
 
 SERVED = 9       # seconds within which the first login while a POA hangs is served: 2 by default, on a machine that does nothing else; a session ends after 10
 AT_ONCE = 0.8    # for those after it; a machine that is busy for a moment is asked again
@@ -199,22 +199,7 @@ class Others:
 class Break(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if is_missing():
-            raise unittest.SkipTest("no Dovecot with IMAP")
-        cls.site = Site()
-        cls.addClassCleanup(cls.site.close)
-        place = os.path.join(cls.site.dir, "dovecot")
-        os.mkdir(place)
-        cls.dovecot = Dovecot(place, os.path.join(cls.site.dir, "mail", "sales"))
-        with open(os.path.join(place, "masters"), "w") as file:
-            file.write("gate:{PLAIN}open sesame\n")
-        with open(cls.dovecot.conf, "a") as file:
-            file.write("auth_failure_delay = 2 secs\n")    # its default: a refusal takes as long as a POA that hangs may
-            file.write(f"auth_master_user_separator = *\npassdb {{\n driver = passwd-file\n master = yes\n args = {place}/masters\n}}\n")
-        cls.addClassCleanup(cls.dovecot.stop)
-        cls.dovecot.start()
-        cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
-        cls.agent = f"cn=POA,{cls.office}"
+        cls.dovecot = beside(cls, masters=True, conf="auth_failure_delay = 2 secs\n")    # its default: a refusal takes as long as a POA that hangs may
         cls.site.add_user("researcher", office="Research")
         cls.site.add_user("other")
         for user in [f"user{n}" for n in range(8)]:
@@ -224,8 +209,7 @@ class Break(unittest.TestCase):
             client.append("INBOX", r"(\Seen)", None, b"Subject: x\r\n\r\n" + b"0123456789abcde\r\n" * (BIG // 17 if user == "user0" else 10))
             client.logout()
         cls.site.modify(cls.site.user_dn("other"), userPassword="different")
-        cls.site.ldap("ldapadd", text=f"dn: {cls.agent}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
-                                      f"posternPort: {cls.dovecot.port}\nposternTls: disabled\n\n")
+        name_agent(cls, cls.dovecot)
         cls.site.modify(cls.office, posternAccessMode="clientServerAndDirect")
 
     @classmethod

@@ -13,8 +13,8 @@ import threading
 import time
 import unittest
 
-from dovecot import Dovecot, become_nobody, is_missing
-from harness import Site, free_port, main, poll
+from dovecot import become_nobody, beside, name_agent
+from harness import free_port, main, poll
 
 CAPABILITY = b"CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN LITERAL+"
 # what the gate does instead of passing on: (state, what)
@@ -122,30 +122,13 @@ class Gate:
 class Poa(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if is_missing():
-            raise unittest.SkipTest("no Dovecot with IMAP")
-        cls.site = Site()
-        cls.addClassCleanup(cls.site.close)
-        place = os.path.join(cls.site.dir, "dovecot")
-        os.mkdir(place)
-        cls.dovecot = Dovecot(place, os.path.join(cls.site.dir, "mail", "sales"))
-        masters = os.path.join(place, "masters")
-        with open(masters, "w") as file:
-            file.write("gate:{PLAIN}open sesame\n")
-        with open(cls.dovecot.conf, "a") as file:
-            file.write(f"auth_master_user_separator = *\npassdb {{\n driver = passwd-file\n master = yes\n args = {masters}\n}}\n")
-            file.write(f"auth_mechanisms = plain oauthbearer\npassdb {{\n driver = oauth2\n mechanisms = oauthbearer\n args = {place}/oauth2\n}}\n")
-            cls.proxy_port = free_port()
-            file.write(f"haproxy_trusted_networks = 127.0.0.0/8\nservice imap-login {{\n inet_listener imap_proxied {{\n  port = {cls.proxy_port}\n"
-                       "  haproxy = yes\n }\n}\n")
-        cls.token_conf, cls.token_keys = os.path.join(place, "oauth2"), os.path.join(place, "keys", "default", "RS256", "default")
+        cls.proxy_port = free_port()
+        conf = (f"auth_mechanisms = plain oauthbearer\npassdb {{\n driver = oauth2\n mechanisms = oauthbearer\n args = PLACE/oauth2\n}}\n"
+                f"haproxy_trusted_networks = 127.0.0.0/8\nservice imap-login {{\n inet_listener imap_proxied {{\n  port = {cls.proxy_port}\n  haproxy = yes\n }}\n}}\n")
+        cls.dovecot = beside(cls, masters=True, conf=conf, files={
+            "oauth2": "introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix=PLACE/keys/\nusername_attribute = sub\nscope = mail\n"})
+        cls.token_keys = os.path.join(os.path.dirname(cls.dovecot.conf), "keys", "default", "RS256", "default")
         os.makedirs(os.path.dirname(cls.token_keys))
-        with open(cls.token_conf, "w") as file:
-            file.write(f"introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix={place}/keys/\nusername_attribute = sub\nscope = mail\n")
-        cls.addClassCleanup(cls.dovecot.stop)
-        cls.dovecot.start()
-        cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
-        cls.agent = f"cn=POA,{cls.office}"
         for user in ["alice"] + [f"user{n}" for n in range(16)]:
             if user != "alice":
                 cls.site.add_user(user)
@@ -153,8 +136,7 @@ class Poa(unittest.TestCase):
             client.select()
             client.append("INBOX", r"(\Seen)", None, b"Subject: x\r\n\r\nx\r\n")
             client.logout()
-        cls.site.ldap("ldapadd", text=f"dn: {cls.agent}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
-                                      f"posternPort: {cls.dovecot.port}\nposternTls: disabled\n\n")
+        name_agent(cls, cls.dovecot)
         cls.site.modify(cls.office, posternAccessMode="clientServerAndDirect")
         cls.gates = []
         cls.addClassCleanup(lambda: [gate.close() for gate in cls.gates])

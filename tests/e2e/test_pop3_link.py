@@ -15,8 +15,8 @@ import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from dovecot import Dovecot, become_nobody, is_missing
-from harness import Site, corpus, main, poll
+from dovecot import become_nobody, beside, name_agent
+from harness import corpus, main, poll
 
 poplib._MAXLINE = 1_000_000
 MESSAGES = 50
@@ -92,19 +92,8 @@ class Far:
 class Link(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if is_missing():
-            raise unittest.SkipTest("no Dovecot with IMAP")
-        cls.site = Site()
-        cls.addClassCleanup(cls.site.close)
-        place = os.path.join(cls.site.dir, "dovecot")
-        os.mkdir(place)
-        cls.poa = Dovecot(place, os.path.join(cls.site.dir, "mail", "sales"), more=KEEPS_METADATA)
-        cls.addClassCleanup(cls.poa.stop)
-        cls.poa.start()
-        cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
-        cls.site.ldap("ldapadd", text=f"dn: cn=POA,{cls.office}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
-                                      f"posternPort: {cls.poa.port}\nposternTls: disabled\n"
-                                      "posternPoaTimeoutMilliseconds: 20000\nposternPoaLoginMilliseconds: 20000\n\n")    # a busy machine does not make it away
+        cls.poa = beside(cls, more=KEEPS_METADATA)
+        name_agent(cls, cls.poa, posternPoaTimeoutMilliseconds=20000, posternPoaLoginMilliseconds=20000)    # a busy machine does not make it away
         cls.fill("alice", [open(path, "rb").read() for path in corpus(MESSAGES, seed=4)] + BIG_ONES)
         for user in ("quitter", "viewer", "keeper", "loser"):
             cls.site.add_user(user)

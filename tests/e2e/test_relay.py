@@ -11,8 +11,8 @@ import threading
 import time
 import unittest
 
-from dovecot import Dovecot, become_nobody, is_missing
-from harness import Site, main, poll, uid_map
+from dovecot import become_nobody, beside, name_agent
+from harness import main, poll, uid_map
 
 BIG = 30_000_000
 
@@ -20,19 +20,8 @@ BIG = 30_000_000
 class Relay(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if is_missing():
-            raise unittest.SkipTest("no Dovecot with IMAP")
-        cls.site = Site()
-        cls.addClassCleanup(cls.site.close)
-        place = os.path.join(cls.site.dir, "dovecot")
-        os.mkdir(place)
-        cls.poa = Dovecot(place, os.path.join(cls.site.dir, "mail", "sales"))
-        cls.addClassCleanup(cls.poa.stop)
-        cls.poa.start()
-        cls.office = f"cn=Sales,ou=mail,{cls.site.suffix}"
-        cls.site.ldap("ldapadd", text=f"dn: cn=POA,{cls.office}\nobjectClass: posternPostOfficeAgent\ncn: POA\nposternHost: 127.0.0.1\n"
-                                      f"posternPort: {cls.poa.port}\nposternTls: disabled\n"
-                                      "posternPoaTimeoutMilliseconds: 20000\nposternPoaLoginMilliseconds: 20000\n\n")    # a busy machine does not make it away
+        cls.poa = beside(cls)
+        name_agent(cls, cls.poa, posternPoaTimeoutMilliseconds=20000, posternPoaLoginMilliseconds=20000)    # a busy machine does not make it away
         client = cls.site.imap_client("alice")
         client.select()    # makes the mailbox: a fallback makes none
         client.logout()
