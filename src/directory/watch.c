@@ -124,12 +124,13 @@ static bool refresh_is_due(struct directory_watch *w)
 }
 
 /* Whether an earlier server has everything that the one in use has. One that is being filled from another has no contextCSN before the end: only
- * where the one in use does not say how far it has come is time a measure. */
+ * where the one in use does not say how far it has come is time a measure, and not when it has just no time to say it. */
 static bool has_caught_up(struct directory_watch *w, struct offer *offer)
 {
     struct directory_entry *used = server_read_csn(&w->connection, &w->server);
     struct directory_entry *offered = server_read_csn(&offer->connection, &offer->server);
-    bool reached = used == NULL ? offer->good_ms >= SETTLED_MS : offered != NULL && csn_has_reached(offered, used);
+    bool settled = offer->good_ms >= SETTLED_MS && !choice_is_behind(w->options.directory->choice, offer->connection.at);
+    bool reached = used == NULL ? settled : offered != NULL && csn_has_reached(offered, used);
     directory_entry_free(&used);
     directory_entry_free(&offered);
     return reached;

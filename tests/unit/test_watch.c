@@ -223,6 +223,11 @@ static void test_return(void)
     CU_ASSERT(fake_reaches(&first.csns_asked, 5));
     CU_ASSERT_EQUAL(first.reads, 0);
     CU_ASSERT(choice_is_behind(options.choice, 0));
+    /* Nor because the one in use has not answered in time. */
+    atomic_store(&second.csn, NULL);
+    CU_ASSERT(fake_reaches(&first.csns_asked, first.csns_asked + 2));
+    CU_ASSERT_EQUAL(first.reads, 0);
+    atomic_store(&second.csn, csn);
     atomic_store(&first.csn, csn);
     CU_ASSERT(fake_reaches(&first.reads, 1));
     directory_watch_stop(&watch);
