@@ -11,7 +11,11 @@
 #include "postern/base/map.h"
 #include "postern/base/memory.h"
 
-enum { STACK_BYTES = 2 * 1024 * 1024, FREE_WAIT_MS = 1000 };
+enum {
+    STACK_BYTES = 2 * 1024 * 1024,
+    FREE_WAIT_MS = 1000,
+    SLOW_MS = 50,             /* steps this old may be hanging: their fair key gets no more than half, and gives back what it has above that */
+};
 
 /* The steps of one fair key; it lives while there are any. */
 struct lane {
@@ -50,6 +54,7 @@ struct pool {
     size_t queued;
     unsigned wanted;
     unsigned live;            /* threads without the stuck ones */
+    unsigned lent;            /* threads in place of those that slow fair keys have beyond their half */
     unsigned busy;
     unsigned stuck;
     bool stopping;
@@ -88,9 +93,28 @@ static void leave_lane(struct pool *p, struct pool_task *task)
     mem_free(&lane);
 }
 
-static unsigned lane_limit(const struct pool *p, const struct lane *lane)
+static unsigned half(const struct pool *p)
 {
-    return lane->key == NULL ? p->wanted : (p->wanted + 1) / 2;
+    return (p->wanted + 1) / 2;
+}
+
+static bool is_slow(const struct pool *p, const struct lane *lane, uint64_t now)
+{
+    LIST_FOR_EACH (&p->running, at) {
+        const struct pool_task *task = LIST_ITEM(at, struct pool_task, link);
+        if (task->lane == lane && !task->is_stuck)
+            return now >= task->started_ms + SLOW_MS;   /* they stand in the order in which they started */
+    }
+    return false;
+}
+
+/* Half of the threads, and while all goes quickly what nobody else needs but a few: who comes next finds a thread. */
+static unsigned lane_limit(const struct pool *p, const struct lane *lane, uint64_t now)
+{
+    unsigned kept = p->wanted < 10 ? 1 : p->wanted / 5, most = p->wanted > kept ? p->wanted - kept : 1;
+    if (lane->key == NULL)
+        return p->wanted;
+    return lane->running < half(p) || most <= half(p) || lane->stuck > 0 || is_slow(p, lane, now) ? half(p) : most;
 }
 
 static void make_ready(struct pool_task *task)
@@ -166,12 +190,12 @@ static void end_failed(struct list *failed)
 
 /* The step that may start: of the fair key with the fewest at work, so that one with many waiting holds up no other; among equals
  * the one that came first. Taken out; or NULL. */
-static struct pool_task *next_task(struct pool *p)
+static struct pool_task *next_task(struct pool *p, uint64_t now)
 {
     struct pool_task *first = NULL;
     LIST_FOR_EACH (&p->lanes, at) {
         struct lane *lane = LIST_ITEM(at, struct lane, link);
-        if (list_is_empty(&lane->ready) || lane->running >= lane_limit(p, lane))
+        if (list_is_empty(&lane->ready) || lane->running >= lane_limit(p, lane, now))
             continue;
         struct pool_task *task = LIST_ITEM(lane->ready.next, struct pool_task, link);
         if (first == NULL || lane->running < first->lane->running ||
@@ -186,9 +210,8 @@ static struct pool_task *next_task(struct pool *p)
     return first;
 }
 
-static void take_due(struct pool *p)
+static void take_due(struct pool *p, uint64_t now)
 {
-    uint64_t now = clock_monotonic_ms();
     while (!list_is_empty(&p->delayed)) {
         struct pool_task *task = LIST_ITEM(p->delayed.next, struct pool_task, link);
         if (task->again_ms > now)
@@ -260,12 +283,14 @@ static void run_task(struct pool *p, struct pool_task *task)
         lane->running--;
         p->busy--;
     }
+    /* This thread itself takes the next step; there may be room for one more, now that a slow one has ended. */
+    if (!list_is_empty(&lane->ready) && lane->running + 1 < lane_limit(p, lane, clock_monotonic_ms()))
+        pthread_cond_signal(&p->news);
     bool again = result == STEP_AGAIN && try_again(p, task);
     if (!again) {
         release_serial(p, task);
         leave_lane(p, task);
     }
-    /* The lane has room again: this thread itself looks for what may start now. */
     if (again)
         return;
     pthread_mutex_unlock(&p->lock);
@@ -278,9 +303,10 @@ static void *thread_main(void *arg)
     struct thread *self = arg;
     struct pool *p = self->pool;
     pthread_mutex_lock(&p->lock);
-    while (p->live <= p->wanted && !p->stopping) {
-        take_due(p);
-        struct pool_task *task = next_task(p);
+    while (p->live <= p->wanted + p->lent && !p->stopping) {
+        uint64_t now = clock_monotonic_ms();
+        take_due(p, now);
+        struct pool_task *task = next_task(p, now);
         if (task != NULL)
             run_task(p, task);
         else
@@ -299,7 +325,7 @@ static void start_threads(struct pool *p)
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    while (p->live < p->wanted && !p->stopping) {
+    while (p->live < p->wanted + p->lent && !p->stopping) {
         struct thread *thread = MEM_NEW(struct thread);
         list_init(&thread->link);
         thread->pool = p;
@@ -405,6 +431,19 @@ static void mark_stuck(struct pool *p, struct pool_task *task, struct list *fail
         fail_queued(p, lane, failed);
 }
 
+/* What slow fair keys have beyond their half is no longer there for the others: they get as many threads in its place. */
+static void lend(struct pool *p, uint64_t now)
+{
+    p->lent = 0;
+    LIST_FOR_EACH (&p->lanes, at) {
+        const struct lane *lane = LIST_ITEM(at, struct lane, link);
+        if (lane->key != NULL && lane->running > half(p) && is_slow(p, lane, now))
+            p->lent += lane->running - half(p);
+    }
+    if (p->live > p->wanted + p->lent)
+        pthread_cond_broadcast(&p->news);
+}
+
 void pool_watch(struct pool *pool, uint64_t stall_ms)
 {
     struct list failed;
@@ -416,6 +455,7 @@ void pool_watch(struct pool *pool, uint64_t stall_ms)
         if (!task->is_stuck && now >= task->started_ms + stall_ms)
             mark_stuck(pool, task, &failed);
     }
+    lend(pool, now);
     start_threads(pool);
     pthread_mutex_unlock(&pool->lock);
     end_failed(&failed);

@@ -1,6 +1,7 @@
 /* pool: the threads of one service and the steps that wait for them. Steps start in the order they came, except that one with a
- * serial key waits while another with that key has not ended, that the steps of one fair key take at most half (rounded up) of the
- * threads, and that a fair key with fewer steps at work goes first. */
+ * serial key waits while another with that key has not ended, that a fair key with fewer steps at work goes first, and that the steps of one fair key
+ * take at most half (rounded up) of the threads if any of them is slow. While none is they take all but a fifth; what a fair key that becomes slow has beyond its half the
+ * others get in threads that are started for them, until it has given it back. */
 #ifndef SERVICE_POOL_H
 #define SERVICE_POOL_H
 

@@ -149,7 +149,7 @@ struct session {
     struct user *user;         /* after a login that ended in ACTION_OK: owned by the service, until the session ends */
     struct user *recipient;    /* after a resolve that ended in ACTION_OK: owned by the protocol now (user_ref rules) */
     const void *serial_key;    /* steps with the same key run one at a time (the mailbox); NULL: no such rule */
-    const void *fair_key;      /* steps with the same key take at most half of the threads (the post office); set by service
+    const void *fair_key;      /* steps with the same key take at most half of the threads when they are slow (the post office); set by service
                                   from user at login, by SMTP for the recipient's post office before each delivery step */
     struct counters *counters; /* of its service */
     struct remote *remote;     /* after a login that ended in ACTION_OK: the mailbox is reached by this; NULL: directly */
