@@ -20,8 +20,8 @@ void json_append_string(struct buf *out, struct slice text)
             buf_append_text(out, "\\ufffd");
         else if (c == '"' || c == '\\')
             buf_printf(out, "\\%c", c);
-        else if (c < ' ' || c == 0x7f)
-            buf_printf(out, "\\u%04x", c);
+        else if (slice_shown_length(text) == 0)
+            buf_printf(out, "\\u%04x", len == 1 ? c : (unsigned char)text.data[1]);   /* U+0080 to U+009F are the second octet */
         else
             buf_append(out, slice_part(text, 0, len));
         text = slice_from(text, len > 0 ? len : 1);
@@ -55,8 +55,14 @@ static void json_name(struct answer *a, const char *name)
 
 void text_append_clean(struct buf *out, struct slice text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        buf_append_byte(out, (unsigned char)text.data[i] < ' ' || text.data[i] == 0x7f ? '?' : text.data[i]);
+    while (text.len > 0) {
+        size_t len = slice_shown_length(text);
+        if (len == 0)
+            buf_append_byte(out, '?');
+        else
+            buf_append(out, slice_part(text, 0, len));
+        text = slice_from(text, len > 0 ? len : 1);
+    }
 }
 
 /* Characters, as far as UTF-8 tells; wide ones count as one. */

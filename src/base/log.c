@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "postern/base/clock.h"
+#include "postern/base/slice.h"
 
 static _Atomic int threshold = LOG_NORMAL;
 static const char *const words[] = { "error", "warning", "normal", "verbose", "debug" };
@@ -36,6 +37,17 @@ static size_t log_prefix(char *line, size_t size, enum log_level level, const ch
     return len < 0 ? 0 : (size_t)len < size ? (size_t)len : size - 1;
 }
 
+/* What peers say must not steer the terminal that shows the log. */
+static void clean(char *text, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        size_t shown = slice_shown_length(slice_make(text + at, len - at));
+        if (shown == 0)
+            text[at] = '?';
+        at += shown > 0 ? shown : 1;
+    }
+}
+
 void log_write(enum log_level level, const char *area, const char *format, ...)
 {
     if ((int)level > atomic_load_explicit(&threshold, memory_order_relaxed))
@@ -50,9 +62,7 @@ void log_write(enum log_level level, const char *area, const char *format, ...)
         size_t room = sizeof(line) - 2 - len;
         size_t from = len;
         len += (size_t)more < room ? (size_t)more : room;
-        for (size_t i = from; i < len; i++)
-            if ((unsigned char)line[i] < ' ' || line[i] == 127)
-                line[i] = '?';
+        clean(line + from, len - from);
     }
     line[len++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, len);

@@ -215,6 +215,14 @@ size_t slice_utf8_length(struct slice s)
     return len;
 }
 
+size_t slice_shown_length(struct slice s)
+{
+    size_t len = slice_utf8_length(s);
+    const unsigned char *p = (const unsigned char *)s.data;
+    bool control = len == 1 ? p[0] < ' ' || p[0] == 127 : len == 2 && p[0] == 0xc2 && p[1] < 0xa0;
+    return control ? 0 : len;
+}
+
 bool slice_has_nul(struct slice s)
 {
     return slice_find(s, '\0') >= 0;

@@ -31,11 +31,28 @@ static void test_json_strings(void)
         { SLICE_LITERAL("\xed\xa0\x80"), "\"\\ufffd\\ufffd\\ufffd\"" },   /* a surrogate */
         { SLICE_LITERAL("\xf4\x90\x80\x80"), "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" },   /* beyond U+10FFFF */
         { SLICE_LITERAL("\xc3\"x"), "\"\\ufffd\\\"x\"" },                 /* the quote is not swallowed */
+        { SLICE_LITERAL("\xc2\x9b" "2J\xc2\xa0"), "\"\\u009b2J\xc2\xa0\"" },   /* a terminal would obey it */
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct buf out = { .cap = 0 };
         json_append_string(&out, rows[i].text);
         CU_ASSERT(is_text(&out, rows[i].json));
+    }
+}
+
+/* What somebody tried as a name must not steer the terminal of who looks at it. */
+static void test_clean_text(void)
+{
+    static const struct { struct slice text; const char *shown; } rows[] = {
+        { SLICE_LITERAL("a\x1b[2J\x7f\n"), "a?[2J??" },
+        { SLICE_LITERAL("\xc2\x9b" "2J"), "??2J" },
+        { SLICE_LITERAL("\x9b" "2J\xff\xc3"), "?2J??" },
+        { SLICE_LITERAL("\xc2\xa0\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"), "\xc2\xa0\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buf out = { .cap = 0 };
+        text_append_clean(&out, rows[i].text);
+        CU_ASSERT(is_text(&out, rows[i].shown));
     }
 }
 
@@ -139,6 +156,7 @@ static void test_table_alone(void)
 }
 
 static const struct unit_test tests[] = {
+    { "clean text", test_clean_text },
     { "json strings", test_json_strings },
     { "json", test_json },
     { "text", test_text },

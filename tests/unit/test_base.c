@@ -1,11 +1,13 @@
 /* Unit tests of src/base. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "postern/base/arena.h"
 #include "postern/base/buf.h"
 #include "postern/base/fault.h"
 #include "postern/base/list.h"
+#include "postern/base/log.h"
 #include "postern/base/map.h"
 #include "postern/base/memory.h"
 #include "postern/base/secret.h"
@@ -215,7 +217,24 @@ static void test_secret(void)
     CU_ASSERT_PTR_NULL(text);
 }
 
+/* What peers say is one line and steers no terminal. */
+static void test_log_is_clean(void)
+{
+    int ends[2], own = dup(STDERR_FILENO);
+    char line[256] = "";
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    log_error("test", "%s", "\xc3\xa4\n\x1b[2J \xc2\x9b" "2J \x9b \xe2\x82");
+    dup2(own, STDERR_FILENO);
+    CU_ASSERT(read(ends[0], line, sizeof(line) - 1) > 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(line, "test: \xc3\xa4??[2J ??2J ? ??\n"));
+    close(own);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static const struct unit_test tests[] = {
+    { "log is clean", test_log_is_clean },
     { "slice numbers", test_slice_numbers }, { "slice split", test_slice_split }, { "slice find", test_slice_find },
     { "slice compare", test_slice_compare }, { "buf cap", test_buf_cap }, { "buf print", test_buf_print },
     { "arena", test_arena }, { "map", test_map }, { "fault", test_fault }, { "list", test_list }, { "secret", test_secret },

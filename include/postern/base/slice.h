@@ -50,6 +50,8 @@ char *slice_to_string(struct slice s);
 bool slice_has_nul(struct slice s);
 /* Octets of the UTF-8 character at the front (RFC 3629, section 4); 0 if there is none or it is malformed. */
 size_t slice_utf8_length(struct slice s);
+/* The same, but 0 for what a terminal would obey and not show: control characters, U+0080 to U+009F among them. */
+size_t slice_shown_length(struct slice s);
 
 /* ASCII only, whatever the locale. */
 char ascii_lower(char c);
