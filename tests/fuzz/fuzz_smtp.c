@@ -29,6 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     here_is_loopback = true;
     begin(kinds[data[0] >> 4 & 3]);
     snapshot.agent.relay_host = relay_text;
+    world.trusted = "192.0.2.1";   /* the client: by LMTP it may speak for others */
     fake.session.tls = fake.session.clear_login = (data[0] & 0x40) != 0;
     if (data[0] & 0x80)
         give(SLICE_LITERAL("EHLO c\r\nAUTH PLAIN AGpvZQBzZWNyZXQ=\r\nMAIL FROM:<joe@example.com>\r\nRCPT TO:<ann@example.com>\r\n"));
