@@ -294,6 +294,16 @@ void control_follow(struct control *control, struct snapshot *snapshot)
 
 /* --- the socket ------------------------------------------------------------------------------------------------------------ */
 
+/* Taken away from another posternd, that one could not be asked any more, and would take ours away at its end. */
+static bool somebody_answers(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool answers = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN);
+    if (fd >= 0)
+        close(fd);
+    return answers;
+}
+
 static int bind_path(const char *path, struct fault *fault)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -301,8 +311,11 @@ static int bind_path(const char *path, struct fault *fault)
         return fault_set(fault, FAULT_INVALID, 0, "the path of the control socket is too long: %s", path);
     memcpy(address.sun_path, path, strlen(path) + 1);
     struct stat st;
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        if (somebody_answers(&address))
+            return fault_set(fault, FAULT_EXISTS, 0, "control socket %s: another posternd answers there", path);
         unlink(path);   /* left by an agent before this one */
+    }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return fault_set_errno(fault, errno, "socket");

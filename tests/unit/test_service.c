@@ -1896,6 +1896,21 @@ static void test_control(void)
     site_stop(&site);
 }
 
+/* A second one with the same socket does not start, and the first one can be asked as before; a socket that nobody listens at is no obstacle. */
+static void test_control_of_another(void)
+{
+    struct site site;
+    struct gateway *second = NULL;
+    struct fault fault;
+    site_start(&site, NULL);
+    CU_ASSERT_EQUAL(service_new(&site.options, &second, &fault), -1);
+    CU_ASSERT_PTR_NULL(second);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, "another posternd answers there"));
+    CU_ASSERT(control_says(&site, "status\n", "ok", "\ndirectory\n"));
+    site_stop(&site);
+    CU_ASSERT_NOT_EQUAL(access(site.control, F_OK), 0);
+}
+
 static void detect_intruders(struct agent_settings *a)
 {
     a->intruder_detection = true;
@@ -2307,6 +2322,7 @@ static const struct unit_test tests[] = {
     { "login timeout", test_login_timeout },
     { "crash notes", test_crash_notes },
     { "control", test_control },
+    { "control of another", test_control_of_another },
     { "watch", test_watch },
 };
 
