@@ -80,12 +80,19 @@ bool found_set(enum found_by by, const struct config_fault *faults, size_t count
     return changed;
 }
 
-bool config_is_found(enum found_by by, const char *dn)
+bool config_found_reason(enum found_by by, const char *dn, struct buf *out)
 {
     pthread_mutex_lock(&lock);
-    bool found = all[by] != NULL && map_get(&all[by]->by_dn, slice_from_string(dn)) != NULL;
+    const struct config_fault *fault = all[by] != NULL ? map_get(&all[by]->by_dn, slice_from_string(dn)) : NULL;
+    if (fault != NULL && out != NULL)
+        buf_append_text(out, fault->reason);
     pthread_mutex_unlock(&lock);
-    return found;
+    return fault != NULL;
+}
+
+bool config_is_found(enum found_by by, const char *dn)
+{
+    return config_found_reason(by, dn, NULL);
 }
 
 void found_share(struct found *out[FOUND_BY_COUNT], struct config_fault **faults, size_t *count)

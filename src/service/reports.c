@@ -5,6 +5,7 @@
 #include "control.h"
 #include "postern/base/memory.h"
 #include "postern/config/config.h"
+#include "postern/config/found.h"
 #include "postern/config/links.h"
 #include "postern/config/report.h"
 #include "postern/config/rights.h"
@@ -98,6 +99,14 @@ static void say_value(struct answer *a, const char *name, const char *from_name,
     answer_text(a, from_name, value->value != NULL && value->from == NULL ? "default" : value->from);
 }
 
+static void say_path_fault(struct answer *a, const struct post_office *office)
+{
+    struct buf reason = { .cap = 0 };
+    bool found = office->path != NULL && office->path_from != NULL && config_found_reason(FOUND_BY_PATHS, office->path_from, &reason);
+    answer_text(a, "path fault", found ? buf_text(&reason) : NULL);
+    buf_fini(&reason);
+}
+
 int links_answer(struct question *q)
 {
     struct snapshot *snapshot = snapshot_current();
@@ -119,6 +128,7 @@ int links_answer(struct question *q)
         answer_text(&a, "own mode", r->own);
         say_value(&a, "mode", "mode from", &r->mode);
         say_value(&a, "path", "path from", &r->path);
+        say_path_fault(&a, r->office);
         say_value(&a, "host", "host from", &r->host);
         say_value(&a, "port", "port from", &r->port);
         poa_describe(r->office, say_way, &(struct saying){ &a, q->gateway });

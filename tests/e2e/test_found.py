@@ -51,13 +51,13 @@ class Found(unittest.TestCase):
         self.seconds(lambda: any(line.lower().startswith(f"{link.lower()}: posternpath: {path} is no marked post office") for line in self.faults()), "the fault in the entry")
         fault, = self.ctl("status")["faults"]
         self.assertEqual((fault["dn"].lower(), fault["attribute"]), (link.lower(), "posternPath"))
-        self.assertEqual(row()["reached"], "not reachable")
+        self.assertEqual((row()["reached"], row()["path_fault"]), ("not reachable", fault["reason"]))
         self.assertTrue(any(line.lower().startswith(f"{sales.lower()}: not reachable") for line in self.lines("posternLinkState")), self.entry())
         self.assertIn("posternPath: " + path, site.log())
         subprocess.run([os.path.join(BUILD, "posternctl"), "postoffice", "init", "--uuid", row()["uuid"], path], check=True, stdout=subprocess.DEVNULL)
         self.seconds(lambda: self.faults() == [], "the cure in the entry")
         self.assertEqual(self.ctl("status")["faults"], [])
-        self.assertEqual(row()["reached"], "direct access")
+        self.assertEqual((row()["reached"], row()["path_fault"]), ("direct access", None))
         # one that was well, and is not any more
         os.rename(path, path + "-gone")
         poll(lambda: any("cannot be opened: No such file" in line for line in self.faults()), what="the fault of a path that went away")

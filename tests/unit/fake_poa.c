@@ -100,3 +100,9 @@ void config_set_found(enum found_by by, const struct config_fault *faults, size_
 {
     (void)by, (void)faults, (void)count;
 }
+
+bool config_found_reason(enum found_by by, const char *dn, struct buf *out)
+{
+    (void)by, (void)dn, (void)out;
+    return false;
+}

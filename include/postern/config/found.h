@@ -3,6 +3,7 @@
 #ifndef POSTERN_CONFIG_FOUND_H
 #define POSTERN_CONFIG_FOUND_H
 
+#include "postern/base/buf.h"
 #include "postern/config/snapshot.h"
 
 enum found_by { FOUND_BY_PATHS, FOUND_BY_TLS, FOUND_BY_COUNT };
@@ -11,5 +12,7 @@ enum found_by { FOUND_BY_PATHS, FOUND_BY_TLS, FOUND_BY_COUNT };
 void config_set_found(enum found_by by, const struct config_fault *faults, size_t count);
 /* [L] Has it found something wrong with the object of that DN? */
 bool config_is_found(enum found_by by, const char *dn);
+/* [L] The same, with its reason appended. */
+bool config_found_reason(enum found_by by, const char *dn, struct buf *out);
 
 #endif
