@@ -17,11 +17,11 @@ from harness import FULL, Site, free_port, kill, main, poll
 
 class Gate:
     """Passes LMTP on. mode, for one message: "cut": breaks off in the middle of it; "swallow": closes both sides when the reply after it has come; "end": calls `at_end`
-    then, and passes nothing on; "withhold": calls `at_end` when the message is whole, and Dovecot gets none of it."""
+    then, and passes nothing on; "withhold": calls `at_end` when the message is whole, and Dovecot gets none of it; "freeze": it gets the end of it only when `thaw` is set, whoever waits."""
 
     def __init__(self, target):
         self.target, self.mode, self.at_end = target, "pass", None
-        self.connections, self.events = 0, []
+        self.connections, self.events, self.thaw = 0, [], threading.Event()
         self.open = []
         self.lock = threading.Lock()
         self.listener = socket.socket()
@@ -81,6 +81,9 @@ class Gate:
                 return data[:0]
             self.happen("withheld")
             return None
+        if self.mode == "freeze" and begun and len(seen) >= begun.end() + int(begun.group(1)):
+            self.happen("frozen")
+            self.thaw.wait(300)
         return data
 
     def to_client(self, data, seen):
@@ -381,6 +384,19 @@ class Lmtp(unittest.TestCase):
         self.one_copy(True)
         self.assertEqual(gate.events, ["withheld"])
         self.assertIn("deferred: the agent may have it", self.site.log())
+
+    @unittest.skipUnless(FULL, "takes two minutes: --full")
+    def test_agent_is_frozen(self):
+        """It has heard the end of the message, and goes on when the gateway has long given up waiting."""
+        gate = self.gate()
+        gate.mode = "freeze"
+        self.submit("bob")
+        poll(lambda: gate.events, what="the end of the message")
+        poll(lambda: "<bob@example.org>: deferred: the agent may have it and has not answered" in self.site.log(), 200, what="a second look")
+        self.assertEqual(self.copies(), [])
+        gate.thaw.set()
+        self.finished()
+        self.one_copy(True)
 
     def test_tls(self):
         for tls, port in (("required", self.lmtp), ("implicit", self.lmtps), ("enabled", self.lmtp)):
