@@ -9,6 +9,7 @@ import tempfile
 import time
 
 from ports import free_port
+from processes import freeze, is_alive
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("POSTERN_BUILD", os.path.join(SOURCE, "build"))
@@ -52,14 +53,6 @@ def run(*command, text=None, env=None):
     return done.returncode, done.stdout
 
 
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 class Server:
     """What both kinds share. dir is removed by close()."""
 
@@ -91,6 +84,9 @@ class Server:
             os.kill(self.pid, number)
         except ProcessLookupError:
             pass
+
+    def freeze(self):
+        freeze(self.pid)
 
     def stop(self, number=signal.SIGTERM):
         if self.pid is not None:

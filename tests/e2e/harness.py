@@ -16,7 +16,8 @@ import tempfile
 import time
 import unittest
 
-from ports import free_port, free_port_base  # noqa: F401, who imports us finds both here
+from ports import free_port, free_port_base  # noqa: F401, who imports us finds them here
+from processes import freeze  # noqa: F401
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("POSTERN_BUILD", os.path.join(SOURCE, "build"))

@@ -11,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, Site, main, poll, uid_map
+from harness import BUILD, Site, freeze, main, poll, uid_map
 
 MESSAGE = b"From: a@elsewhere.example\r\nSubject: x\r\n\r\nHello.\r\n"
 
@@ -355,7 +355,7 @@ class BadInput(unittest.TestCase):
         holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
         lock = os.path.join(site.maildir("locked"), "dovecot-uidlist.lock")
         try:
-            os.kill(holder.pid, signal.SIGSTOP)
+            freeze(holder.pid)
             with open(lock, "x") as file:
                 file.write(f"{holder.pid}:{socket.gethostname()}")
             victims = []

@@ -267,7 +267,7 @@ def test_pair():
         b.write("gateway.pw", PASSWORD + "\n")
         storm = Storm(b, b.path("state"), uris)
         for name, stop, back in (("killed", lambda: a.stop(signal.SIGKILL), a.start),
-                                 ("frozen", lambda: a.send(signal.SIGSTOP), lambda: a.send(signal.SIGCONT)),
+                                 ("frozen", a.freeze, lambda: a.send(signal.SIGCONT)),
                                  ("stopped", a.stop, a.start)):
             check(f"pair: {name}: clients at work", storm.another())
             stop()

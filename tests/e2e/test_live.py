@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from harness import BUILD, FULL, Site, free_port, kill, main, poll
+from harness import BUILD, FULL, Site, free_port, freeze, kill, main, poll
 
 
 class Live(unittest.TestCase):
@@ -593,7 +593,7 @@ class Starts(unittest.TestCase):
         imap = site.imap_client("alice")
         imap.select()
         self.frozen = site.slapd_pid()
-        kill(self.frozen, signal.SIGSTOP)
+        freeze(self.frozen)
         answers = []
 
         def log_in(number):
@@ -631,7 +631,7 @@ class Starts(unittest.TestCase):
     def test_stop_while_the_directory_is_frozen(self):
         site = self.site
         self.frozen = site.slapd_pid()
-        kill(self.frozen, signal.SIGSTOP)
+        freeze(self.frozen)
         waiting = []
         for number in range(40):
             s, reader, greeting = site.raw(site.imap)

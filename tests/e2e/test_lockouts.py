@@ -11,7 +11,7 @@ import smtplib
 import subprocess
 import unittest
 
-from harness import BUILD, Site, kill, main, poll
+from harness import BUILD, Site, freeze, kill, main, poll
 
 PROGRAM = os.path.join(BUILD, "posternctl")
 REFUSED = "AUTHENTICATIONFAILED"
@@ -161,7 +161,7 @@ class Lockouts(unittest.TestCase):
         """The directory hears of no password for a name that is locked: one that is frozen makes no difference."""
         self.miss("alice")
         frozen = self.site.slapd_pid()
-        os.kill(frozen, signal.SIGSTOP)
+        freeze(frozen)
         try:
             self.assertIn(REFUSED, self.login("alice"))    # who asks it hears that it does not answer
         finally:

@@ -13,7 +13,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, SOURCE, Site, kill, main, poll
+from harness import BUILD, SOURCE, Site, freeze, kill, main, poll
 
 REFUSED = "AUTHENTICATIONFAILED"
 SHIPPED = os.path.join(SOURCE, "schema", "scram-openldap.ldif")
@@ -497,7 +497,7 @@ olcPPolicyUseLockout: TRUE
             site.modify(site.user_dn("alice"), posternMailAlias="alias@example.org")
             poll(lambda: "alias@example.org" in self.ctl("locate", "alice"), what="the notices")
             self.assertIsNone(plain("alice"))
-            os.kill(site.slapd_pid(), signal.SIGSTOP)
+            freeze(site.slapd_pid())
             try:
                 self.assertIsNone(plain("alice"))
                 self.assertIsNone(plain("ALICE"))

@@ -198,7 +198,7 @@ def test_outage(server, d):
     modify(server, ALICE, "delete: posternDisabled")
     d.expect("and the next", r"disabled=0", command="find alice")
     keep(d, "alice")
-    server.send(signal.SIGSTOP)
+    server.freeze()
     d.expect("a mute server is found out", r"not kept", command="kept alice")
     server.send(signal.SIGCONT)
     keep(d, "alice")

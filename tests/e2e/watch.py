@@ -335,7 +335,7 @@ def test_outages(server, d):
     server.ldap("ldapdelete", f"cn=Gone,{MAIL}")
     check("deletion during an outage", poll(lambda: "name=Gone" not in d.ask("show")), d.ask("show"))
     began = time.monotonic()
-    server.send(signal.SIGSTOP)
+    server.freeze()
     answer = d.ask("find alice")
     took = time.monotonic() - began
     check("a stopped server is a time-out", answer.startswith("no time-out") and took < 25, f"{answer} in {took:.1f} s")
@@ -461,7 +461,7 @@ def main():
         d = Driver(server, server.path("state"))
         test_many(server, d)
         print(d.ask(f"latency {server.admin} {PASSWORD}").replace("latency", "latency with 700 post offices", 1), end="", flush=True)
-        server.send(signal.SIGSTOP)
+        server.freeze()
         check("end while the directory is mute", d.end() == 0, open(server.path("driver.log")).read()[-3000:])
         server.send(signal.SIGCONT)
     finally:
