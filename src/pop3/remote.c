@@ -84,6 +84,7 @@ void remote_begin(struct session *session)
     struct remote_drop *link = c->link = MEM_NEW(struct remote_drop);
     bool viewed = c->drop.options.view != 0;
     remote->in_limit = IN_LIMIT;
+    link->window = REMOTE_WINDOW;
     link->only_view = viewed && session_may_go_directly(session);
     take_capabilities(link, buf_slice(&remote->capability));
     if (remote->capability.len == 0) {

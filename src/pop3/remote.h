@@ -27,7 +27,10 @@ struct remote_command {
 /* What QUIT does, in this order: nothing is removed before what comes first is done. */
 enum remote_stage { STAGE_BEGIN, STAGE_SEEN, STAGE_VIEW, STAGE_TRASH, STAGE_MARK, STAGE_SEARCH, STAGE_EXPUNGE, STAGE_DONE };
 
-enum { REMOTE_COMMANDS = 3 };    /* SELECT and what goes with it; a message and twice some more */
+enum {
+    REMOTE_COMMANDS = 3,    /* SELECT and what goes with it; a message and twice some more */
+    REMOTE_WINDOW = 4,      /* half of the messages that are asked for ahead at first */
+};
 
 struct remote_drop {
     struct remote_reader reader;
@@ -63,7 +66,9 @@ struct remote_drop {
     uint32_t measure_at;      /* of this entry */
     uint64_t *octets;         /* option n: of each entry, as the POA has it */
     bool uid_first;           /* the POA says which message it is before the message */
-    uint64_t asked;           /* octets of the messages that were asked for and have not begun */
+    uint64_t asked;           /* octets of the messages that were asked for and have not begun, */
+    unsigned asked_count;     /* and how many these are */
+    unsigned window;          /* how many may be: rises with each message that is wanted in turn, falls when some were asked for in vain */
     uint32_t ahead_end;       /* the entry behind the last one that was asked for ahead */
     struct buf held;          /* the text before a message that nobody has asked for yet: nothing is read behind it; */
     struct entry *held_entry; /* that message, */

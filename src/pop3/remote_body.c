@@ -10,8 +10,8 @@
 enum {
     PART_OCTETS = 65536,           /* asked for at once, of a message in parts */
     WRITE_OCTETS = 16384,          /* of a text in memory, before looking whether the client keeps up */
-    AHEAD_OCTETS = 256 * 1024,     /* under way and not wanted yet: that many, or one larger message */
-    AHEAD_AT_ONCE = 100,           /* messages of one command: its line stays short */
+    WINDOW_OCTETS = 256 * 1024,    /* under way and not wanted yet: that many, or one larger message; */
+    WINDOW_MESSAGES = 200,         /* and no more than that: the line stays short */
 };
 
 /* --- what is under way -------------------------------------------------------------------------------------------------------------- */
@@ -25,7 +25,7 @@ static uint32_t index_of(const struct conversation *c, const struct entry *entry
 static uint64_t octets_of(const struct conversation *c, const struct entry *entry)
 {
     if (c->drop.options.small_sizes)
-        return AHEAD_OCTETS;
+        return WINDOW_OCTETS;
     return c->link->octets != NULL ? c->link->octets[index_of(c, entry)] : entry->size;
 }
 
@@ -33,14 +33,17 @@ static void add_asked(struct conversation *c, struct entry *entry)
 {
     entry->flags |= ENTRY_ASKED;
     c->link->asked += octets_of(c, entry);
+    c->link->asked_count++;
 }
 
 /* Its text has begun, or will not come. */
 static void remove_asked(struct conversation *c, struct entry *entry)
 {
-    if (entry->flags & ENTRY_ASKED)
-        c->link->asked -= octets_of(c, entry);
+    if (!(entry->flags & ENTRY_ASKED))
+        return;
     entry->flags &= ~(unsigned)ENTRY_ASKED;
+    c->link->asked -= octets_of(c, entry);
+    c->link->asked_count--;
 }
 
 static void remove_all_asked(struct conversation *c, const struct remote_command *command)
@@ -52,6 +55,8 @@ static void remove_all_asked(struct conversation *c, const struct remote_command
 void remote_body_give_up(struct conversation *c)
 {
     struct remote_drop *link = c->link;
+    if (link->asked_count != 0)
+        link->window = 0;
     for (unsigned i = 0; i < link->count; i++) {
         link->commands[i].in_vain = true;
         remove_all_asked(c, &link->commands[i]);
@@ -88,20 +93,26 @@ static bool is_big(const struct conversation *c, const struct entry *entry)
 /* The entries that come next, as many as may be under way. Returns the one behind them. */
 static uint32_t choose_ahead(struct conversation *c, uint32_t first, struct uidset *uids)
 {
-    struct remote_drop *link = c->link;
-    unsigned chosen = 0;
+    const struct remote_drop *link = c->link;
     uint32_t at = first;
-    for (; at < c->drop.count && chosen < AHEAD_AT_ONCE; at++) {
+    for (; at < c->drop.count && link->asked_count < link->window; at++) {
         struct entry *entry = &c->drop.entries[at];
         if (entry->flags & ENTRY_DELETED)
             continue;
-        if (is_big(c, entry) || (link->asked != 0 && link->asked + octets_of(c, entry) > AHEAD_OCTETS))
+        if (is_big(c, entry) || (link->asked != 0 && link->asked + octets_of(c, entry) > WINDOW_OCTETS))
             break;
         add_asked(c, entry);
         uidset_add(uids, entry->uid);
-        chosen++;
     }
     return at;
+}
+
+/* A client that looks at the top of each message before it retrieves it has all asked for in vain: little is, then. */
+static void open_window(struct remote_drop *link)
+{
+    link->window = link->window == 0 ? 1 : link->window * 2;
+    if (link->window > WINDOW_MESSAGES)
+        link->window = WINDOW_MESSAGES;
 }
 
 /* Only of an agent that says which message it is before the message. */
@@ -110,7 +121,10 @@ static void ask_ahead(struct session *session)
     struct conversation *c = session->state;
     struct remote_drop *link = c->link;
     struct uidset uids = { 0 };
-    if (!c->ahead.wanted || c->wanted_top || link->in_parts || !link->uid_first || link->count == REMOTE_COMMANDS || link->asked > AHEAD_OCTETS / 2)
+    if (!c->ahead.wanted || c->wanted_top || link->in_parts || !link->uid_first)
+        return;
+    open_window(link);
+    if (link->count == REMOTE_COMMANDS || link->asked > WINDOW_OCTETS / 2 || link->asked_count > link->window / 2)
         return;
     uint32_t first = link->ahead_end > c->ahead.next ? link->ahead_end : c->ahead.next;
     link->ahead_end = choose_ahead(c, first, &uids);

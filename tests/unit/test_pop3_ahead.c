@@ -243,7 +243,7 @@ static uint64_t answer_fetch(struct slice line, const unsigned *sizes)
     uint64_t octets = 0;
     CU_ASSERT_FATAL(slice_split(&line, ' ', &tag) && slice_starts_with(line, "UID FETCH "));
     line = slice_from(line, 10);
-    CU_ASSERT_FATAL(slice_split(&line, ' ', &word) && uidset_parse(word, &uids) && slice_is(line, "(UID BODY.PEEK[])\r"));
+    CU_ASSERT_FATAL(slice_split(&line, ' ', &word) && uidset_parse(word, &uids) && slice_starts_with(line, "(UID BODY.PEEK[]"));
     for (size_t i = 0; i < uids.count; i++)
         for (uint32_t uid = uids.ranges[i].first; uid <= uids.ranges[i].last; uid++) {
             speak_message(uid, sizes[uid - 1]);
@@ -252,6 +252,41 @@ static uint64_t answer_fetch(struct slice line, const unsigned *sizes)
     buf_printf(&speech, "%.*s OK\r\n", SLICE_ARG(tag));
     uidset_fini(&uids);
     return octets;
+}
+
+/* Asks for something and has the answer; the octets that the POA was asked for. */
+static uint64_t ask(const char *word, unsigned number, const char *rest_of_it, const unsigned *sizes, unsigned *commands)
+{
+    char command[32];
+    uint64_t octets = 0;
+    snprintf(command, sizeof(command), "%s %u%s\r\n", word, number, rest_of_it);
+    fake_feed_text(command);
+    for (int rounds = 0; fake.sent.len == 0 || !slice_ends_with(buf_slice(&fake.sent), "\r\n.\r\n"); rounds++) {
+        struct slice rest = buf_slice(&remote.out), line;
+        CU_ASSERT_FATAL(rounds < 10000 && !fake.closed);
+        for (; rest.len != 0 && slice_split(&rest, '\n', &line); ++*commands)
+            octets += answer_fetch(line, sizes);
+        buf_clear(&remote.out);
+        poa_say(remote.in.len < 60000 ? 5000 : 0);
+    }
+    fake_sent();
+    return octets;
+}
+
+/* A client that looks at each message first has no use for what is asked for ahead of it. */
+static void test_tops(void)
+{
+    enum { SOME = 100, SIZE = 2000 };
+    static unsigned sizes[SOME];
+    uint64_t octets = 0;
+    unsigned commands = 0;
+    for (unsigned i = 0; i < SOME; i++)
+        sizes[i] = SIZE;
+    log_in_to_many(sizes, SOME);
+    for (unsigned i = 0; i < SOME; i++)
+        octets += ask("TOP", i + 1, " 0", sizes, &commands) + ask("RETR", i + 1, "", sizes, &commands);
+    CU_ASSERT(octets >= 2 * SOME * SIZE && octets <= (3 * SOME + 10) * SIZE);
+    poa_end();
 }
 
 struct asked {
@@ -266,21 +301,10 @@ static struct asked retrieve_all(const unsigned *sizes, unsigned count)
     struct asked asked = { 0 };
     uint64_t given = 0, wanted = 0;
     for (unsigned i = 0; i < count; i++) {
-        char command[32];
         asked.pauses += given <= wanted;
         wanted += sizes[i];
-        snprintf(command, sizeof(command), "RETR %u\r\n", i + 1);
-        fake_feed_text(command);
-        for (int rounds = 0; fake.sent.len < sizes[i] || !slice_ends_with(buf_slice(&fake.sent), "\r\n.\r\n"); rounds++) {
-            struct slice rest = buf_slice(&remote.out), line;
-            CU_ASSERT_FATAL(rounds < 10000 && !fake.closed);
-            for (; rest.len != 0 && slice_split(&rest, '\n', &line); asked.commands++)
-                given += answer_fetch(line, sizes);
-            buf_clear(&remote.out);
-            asked.most_ahead = given > wanted && given - wanted > asked.most_ahead ? given - wanted : asked.most_ahead;
-            poa_say(remote.in.len < 60000 ? 5000 : 0);
-        }
-        fake_sent();
+        given += ask("RETR", i + 1, "", sizes, &asked.commands);
+        asked.most_ahead = given > wanted && given - wanted > asked.most_ahead ? given - wanted : asked.most_ahead;
     }
     return asked;
 }
@@ -296,7 +320,7 @@ static void test_many_ahead(void)
     }
     log_in_to_many(small, MANY);
     struct asked asked = retrieve_all(small, MANY);
-    CU_ASSERT(asked.commands <= MANY / 50 && asked.pauses <= 2);
+    CU_ASSERT(asked.commands <= MANY / 40 && asked.pauses <= 2);
     CU_ASSERT(asked.most_ahead <= WINDOW && asked.most_ahead > WINDOW / 2);
     poa_end();
     log_in_to_many(mixed, MANY);
@@ -314,6 +338,7 @@ static const struct unit_test tests[] = {
     { "a pause", test_pause },
     { "silence", test_silence },
     { "many messages ahead", test_many_ahead },
+    { "TOP before each RETR", test_tops },
 };
 
 UNIT_MAIN("pop3_ahead", tests)
