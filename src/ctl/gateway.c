@@ -8,7 +8,7 @@
 
 #include "ctl.h"
 
-enum { ANSWER_MAX = 256 * 1024 * 1024, ANSWER_SECONDS = 30, HEAD_MAX = 64, READ_SIZE = 64 * 1024 };
+enum { ANSWER_MAX = 256 * 1024 * 1024, ANSWER_SECONDS = 30, CONNECT_SECONDS = 5, HEAD_MAX = 64, READ_SIZE = 64 * 1024 };
 
 int ctl_complain(const char *what, const char *why)
 {
@@ -20,6 +20,8 @@ static int complain_of_connection(const char *control)
 {
     if (errno == ENOENT || errno == ECONNREFUSED)
         return ctl_complain(control, "no gateway answers here: posternd does not run, or has another --control");
+    if (errno == EAGAIN)
+        return ctl_complain(control, "the gateway does not answer");
     return ctl_complain(control, errno == EACCES ? "only the user that posternd runs as may ask" : strerror(errno));
 }
 
@@ -32,9 +34,11 @@ static int connect_to(const char *path)
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval limit = { .tv_sec = ANSWER_SECONDS };
-    if (fd >= 0)
+    struct timeval limit = { .tv_sec = ANSWER_SECONDS }, most = { .tv_sec = CONNECT_SECONDS };
+    if (fd >= 0) {
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));   /* a gateway that takes nobody has no room for more, either */
+    }
     if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         int error = errno;
         close(fd);

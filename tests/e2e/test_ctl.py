@@ -2,6 +2,7 @@
 """posternctl against a whole site: what it says of sessions, settings, links and users, in both forms; what it does; and its check of a directory."""
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import threading
@@ -281,6 +282,18 @@ class Control(unittest.TestCase):
             self.assertEqual((code, out), (2, ""), words)
             self.assertIn(why, err)
             self.assertIn("posternctl --help", err)
+
+    def test_gateway_that_hangs(self):
+        """One that takes no connections any more keeps nobody waiting for ever."""
+        with tempfile.TemporaryDirectory() as home, socket.socket(socket.AF_UNIX) as listener:
+            path = os.path.join(home, "control")
+            listener.bind(path)
+            listener.listen(0)
+            with socket.socket(socket.AF_UNIX) as other:
+                other.connect(path)     # all the room that there is
+                done = subprocess.run([PROGRAM, "--control", path, "status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("does not answer", done.stderr)
 
     def test_nothing_to_list(self):
         self.settled()
