@@ -237,6 +237,13 @@ static unsigned patience(struct poa_opening *o)
     return o->hurried ? left : most;
 }
 
+/* One that takes its time for this, too, is not hurried the next time. */
+static void note_accepted(struct poa_opening *o)
+{
+    if (o->probed == NULL && clock_monotonic_ms() - o->waiter.login_ms <= agent_of(o)->timeout_ms / 2)
+        accepted_note(o->tag);
+}
+
 /* The time for the answer begins when the login is sent. */
 static void note_phase(struct poa_opening *o)
 {
@@ -262,8 +269,7 @@ static void converse(struct poa_opening *o)
         stream_start_tls_client(&o->stream, o->material.tls, agent_of(o)->host);
         break;
     case DIALOGUE_OPEN:
-        if (o->probed == NULL)
-            accepted_note(o->tag);
+        note_accepted(o);
         leave_circuit(o, OUTCOME_OPEN);
         end_with(o, POA_OPEN);
         break;

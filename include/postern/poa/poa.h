@@ -26,7 +26,7 @@ enum poa_result {
     POA_FAILED,     /* a failed access: noted, the caller falls back if the mode allows */
 };
 /* Silence after the login was sent is a failed access when it cannot be the slow refusal of the user's own password: of credentials of the gateway, of a login that the same
- * host has accepted within the last hour, or of the logins of two users at once; else only after login_timeout_ms. */
+ * host has accepted quickly within the last hour, or of the logins of two users at once; else only after login_timeout_ms. */
 
 struct poa_opening;
 
