@@ -26,6 +26,7 @@ struct member {
     struct connection connection;
     struct directory_bind bind;
     uint64_t used_ms;
+    pthread_t used_by;
     bool busy;
 };
 
@@ -69,15 +70,26 @@ void directory_pool_free(struct directory_pool **pool)
     mem_free(pool);
 }
 
-/* The free member with an open connection used last, so that idle ones age; else any free one. Under the mutex. */
+/* A loop that takes up again what it used last has its descriptor still in its own set of events, and no other loop is woken by it. */
+static bool is_better(const struct member *m, const struct member *than, uint64_t now)
+{
+    if (m->connection.ld == NULL || than->connection.ld == NULL)
+        return m->connection.ld != NULL;
+    bool ours = now - m->used_ms < IDLE_MS && pthread_equal(m->used_by, pthread_self());
+    bool theirs = now - than->used_ms < IDLE_MS && pthread_equal(than->used_by, pthread_self());
+    return ours != theirs ? ours : m->used_ms > than->used_ms;
+}
+
+/* The free member with an open connection used last, by this thread if there is one, so that idle ones age; else any free one. Under the mutex. */
 static struct member *pick(struct directory_pool *pool)
 {
     struct member *best = NULL;
+    uint64_t now = clock_monotonic_ms();
     for (unsigned i = 0; i < pool->size; i++) {
         struct member *m = &pool->members[i];
         if (m->busy)
             continue;
-        if (best == NULL || (m->connection.ld != NULL && (best->connection.ld == NULL || m->used_ms > best->used_ms)))
+        if (best == NULL || is_better(m, best, now))
             best = m;
     }
     return best;
@@ -102,6 +114,7 @@ static struct member *take(struct directory_pool *pool, uint64_t deadline, struc
 static void give_back(struct directory_pool *pool, struct member *m)
 {
     m->used_ms = clock_monotonic_ms();
+    m->used_by = pthread_self();
     pthread_mutex_lock(&pool->mutex);
     m->busy = false;
     pthread_cond_signal(&pool->freed);

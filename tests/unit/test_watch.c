@@ -1,9 +1,10 @@
-/* Unit tests of the watch, against fake directories. */
+/* Unit tests of the watch, and of who gets which connection of a pool, against fake directories. */
 #include <stdio.h>
 #include <string.h>
 
 #include "fake_directory.h"
 #include "postern/base/log.h"
+#include "postern/directory/pool.h"
 #include "postern/directory/watch.h"
 #include "run.h"
 #include "src/directory/choice.h"
@@ -237,9 +238,58 @@ static void test_return(void)
     fake_directory_stop(&second);
 }
 
+/* --- connections of a pool --------------------------------------------------------------------------------------------------------------- */
+
+struct turn {
+    struct directory_pool *pool;
+    int fd;                          /* of the connection that it was given */
+};
+
+static void end_turn(struct directory_bind *bind)
+{
+    struct fault fault;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(bind);
+    while (directory_bind_take(&bind, &fault) > 0)
+        poll(NULL, 0, 1);
+}
+
+static void *take_turn(void *argument)
+{
+    struct turn *turn = argument;
+    struct directory_bind *bind = directory_bind_begin(turn->pool, "cn=a", SLICE_LITERAL("b"));
+    turn->fd = bind != NULL ? directory_bind_fd(bind) : -1;
+    end_turn(bind);
+    return NULL;
+}
+
+/* Of two open connections a thread gets the one that it used itself, though the other one was used since. */
+static void test_own_connection(void)
+{
+    struct fake_directory d = { .read = tell_object };
+    char *uris[] = { d.uri };
+    struct directory_options options = { .uris = uris, .uri_count = 1 };
+    struct turn mine = { .pool = directory_pool_new(&options, DIRECTORY_POOL_BINDS, 2) }, theirs = mine;
+    struct fault fault;
+    pthread_t other;
+    fake_directory_init(&d);
+    fake_directory_start(&d);
+    directory_pool_bind(mine.pool, "cn=a", SLICE_LITERAL("b"), &fault);
+    struct directory_bind *first = directory_bind_begin(mine.pool, "cn=a", SLICE_LITERAL("b"));
+    directory_pool_bind(mine.pool, "cn=a", SLICE_LITERAL("b"), &fault);
+    end_turn(first);
+    CU_ASSERT_FATAL(pthread_create(&other, NULL, take_turn, &theirs) == 0);
+    pthread_join(other, NULL);
+    poll(NULL, 0, 2);
+    take_turn(&mine);
+    CU_ASSERT(theirs.fd >= 0 && mine.fd >= 0 && mine.fd != theirs.fd);
+    directory_pool_free(&mine.pool);
+    fake_directory_stop(&d);
+}
+
 static const struct unit_test tests[] = {
     { "a change before the end", test_change_before_the_end }, { "a new name", test_rename },
     { "refusal", test_refusal }, { "hidden UUIDs", test_hidden_uuids }, { "return to an earlier server", test_return },
+    { "own connection", test_own_connection },
 };
 
 int main(int argc, char **argv)
