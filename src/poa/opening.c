@@ -240,8 +240,11 @@ static unsigned patience(struct poa_opening *o)
 /* One that takes its time for this, too, is not hurried the next time. */
 static void note_accepted(struct poa_opening *o)
 {
-    if (o->probed == NULL && clock_monotonic_ms() - o->waiter.login_ms <= agent_of(o)->timeout_ms / 2)
+    bool quick = clock_monotonic_ms() - o->waiter.login_ms <= agent_of(o)->timeout_ms / 2;
+    if (o->probed == NULL && quick)
         accepted_note(o->tag);
+    else if (o->probed == NULL)
+        accepted_forget(o->tag);
 }
 
 /* The time for the answer begins when the login is sent. */

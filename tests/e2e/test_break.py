@@ -12,7 +12,7 @@ import time
 import unittest
 
 from dovecot import become_nobody, beside, name_agent
-from harness import main, poll
+from harness import FULL, main, poll
 
 SERVED = 9       # seconds within which the first login while a POA hangs is served: 2 by default, on a machine that does nothing else; a session ends after 10
 AT_ONCE = 0.8    # for those after it; a machine that is busy for a moment is asked again
@@ -59,6 +59,8 @@ class Pair:
     def down(self, data):
         if self.hung or self.mute:
             return b""
+        if b"a OK" in data:
+            threading.Event().wait(self.gate.delay)    # it is as slow as that
         if self.gate.stall_at in data if self.gate.stall_at else False:
             self.down_left = data.index(self.gate.stall_at) + len(self.gate.stall_at) + 100
         if self.down_left is None:
@@ -85,6 +87,7 @@ class Gate:
         self.target, self.mode, self.context = target, "pass", None
         self.hang_at = self.stall_at = None
         self.said = b""            # the last login
+        self.delay = 0             # seconds that it takes to accept one
         self.pairs, self.connections = [], 0
         self.server = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port = self.server.getsockname()[1]
@@ -392,6 +395,15 @@ class Break(unittest.TestCase):
         self.assertLess(first, SERVED)
         self.assertLess(max(others), AT_ONCE)
         self.back()
+
+    @unittest.skipUnless(FULL, "takes five seconds: --full")
+    def test_accepts_slowly(self):
+        """One that takes its time when it is well is given it."""
+        for self.gate.delay in (1.2, 2.6):
+            client = Client(self.site, "alice")
+            self.assertTrue(client.is_relayed())
+            self.assertGreater(client.seconds, self.gate.delay)
+            client.close()
 
     def test_hangs_with_passwords_that_it_does_not_know(self):
         """Each may be refused slowly; not all of them, with no answer at all."""
