@@ -21,7 +21,7 @@
 #include "crash_notes.h"
 #include "supervisor_wire.h"
 
-enum { PORTS_MAX = 128, BACK_OFF_MOST = 30, LIFE_MS = 60 * 1000, STOP_MS = 15 * 1000, LOCK_MS = 5 * 1000, EXIT_SENSELESS = 2 };
+enum { PORTS_MAX = 128, BACK_OFF_MOST = 30, LIFE_MS = 60 * 1000, STOP_MS = 30 * 1000, LOCK_MS = 5 * 1000, EXIT_SENSELESS = 2 };
 
 struct bound {
     struct endpoint address;
@@ -224,7 +224,7 @@ static void stop(struct supervisor *s)
     if (s->kill_at_ms != 0)
         return;
     log_normal("supervisor", "stopping");
-    s->kill_at_ms = clock_monotonic_ms() + STOP_MS;
+    s->kill_at_ms = clock_monotonic_ms() + STOP_MS;   /* with a directory that is frozen it needs 10 s for its sessions and up to 10 for its threads */
     if (s->agent == 0)
         s->done = true;
     tell(s, WORD_STOP);

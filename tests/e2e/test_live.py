@@ -510,7 +510,7 @@ class Starts(unittest.TestCase):
             kill(self.frozen, signal.SIGCONT)
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
         for word in ("bug:", "Sanitizer", "runtime error"):
             self.assertNotIn(word, self.site.log())
 
@@ -533,7 +533,7 @@ class Starts(unittest.TestCase):
         with open(os.path.join(site.dir, "posternd.log"), "a") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
-            return process.wait(30)
+            return process.wait(60)
         self.process = process
         self.site.pid = process.pid
         return process
@@ -668,13 +668,13 @@ class Starts(unittest.TestCase):
                 self.assertFalse(connects(site.imap))
                 self.assertIsNone(process.poll())
                 process.terminate()
-                self.assertEqual(process.wait(30), 0)
+                self.assertEqual(process.wait(60), 0)
                 if damage is not None:
                     open(state, "wb").write(good)
         self.start_posternd()
         poll(lambda: connects(site.imap), what="service by the last good state")
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(60)
         os.remove(state)
         self.start_posternd()
         site.start_slapd()

@@ -56,7 +56,7 @@ class Switches(unittest.TestCase):
 
     def reap(self, child):
         kill(child.pid, 15)
-        child.wait(30)
+        child.wait(60)
 
     def shown(self):
         done = subprocess.run([os.path.join(BUILD, "posternctl"), "--control", f"{self.site.dir}/state/control", "--json", "config"],

@@ -47,7 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server, how = self.server, self.server.how
         server.asked.append((self.path, self.headers["Authorization"], form))
         if how == "late":
-            server.release.wait(30)
+            server.release.wait(60)
         status, body = 200, json.dumps(server.tokens.get(form["token"][0], {"active": False}))
         if how == "huge":
             body = body[:-1] + ',"x":"' + "x" * 100000 + '"}'
@@ -107,7 +107,7 @@ class Tokens(unittest.TestCase):
         with open(f"{site.dir}/posternd.log", "ab") as log:
             child = subprocess.Popen([*command, *switches], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         site.pid = child.pid
-        cls.addClassCleanup(lambda: (kill(child.pid, 15), child.wait(30)))
+        cls.addClassCleanup(lambda: (kill(child.pid, 15), child.wait(60)))
         poll(lambda: cls.ctl("status"), what="the control socket")
 
     @classmethod

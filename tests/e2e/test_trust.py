@@ -206,7 +206,7 @@ class Privileges(unittest.TestCase):
     def tearDown(self):
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def start(self, *prefix):
