@@ -275,11 +275,12 @@ def test_pair():
             follows(d, f"pair: {name}: the other one takes over", rf"mode=content synchronisation uri={b.uri} ")
             print(f"time until the other server was followed ({name}): {time.monotonic() - stopped:.2f} s")
             effect(b, d, f"pair: {name}: an edit at the survivor")
-            delete_me = f"cn=Passing,{MAIL}"
-            add(b, delete_me, "objectClass: posternPostOffice\ncn: Passing\nposternPath: /srv/mail/passing")
-            d.expect(f"pair: {name}: a new object", "name=Passing")
+            # another name each time: the first one may give back, when it returns, what was added and deleted while it was away
+            delete_me = f"cn=Passing {name},{MAIL}"
+            add(b, delete_me, f"objectClass: posternPostOffice\ncn: Passing {name}\nposternPath: /srv/mail/passing")
+            d.expect(f"pair: {name}: a new object", f"name=Passing {name}")
             delete(b, delete_me)
-            gone(d, f"pair: {name}: deleted", "name=Passing")
+            gone(d, f"pair: {name}: deleted", f"name=Passing {name}")
             threads = number
             check(f"pair: {name}: clients still at work", storm.another())
             back()
