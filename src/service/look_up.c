@@ -22,7 +22,7 @@
 
 enum { BUCKETS = 4096, WAIT_MS = 10 * 1000, LOOK_EACH_MS = 500 };
 
-/* Their addresses are the keys: one client's look-ups take at most half of the threads, and so do all tokens together, whose server may be slow. */
+/* Their addresses are the keys: when they are slow, one client's look-ups take at most half of the threads, and so do all tokens together, whose server may be. */
 static const char logins[BUCKETS], addresses[BUCKETS], tokens;
 
 void look_up_free(struct look_up **look_up)
